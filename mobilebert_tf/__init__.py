@@ -1,0 +1,13 @@
+"""MobileBERT in Keras 3: from raw text to a measured int8 phone model (Sun et al., ACL 2020)."""
+
+import os
+
+# Layers and losses run on any Keras backend; data, training and export are TensorFlow's.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from mobilebert_tf.config import ModelConfig
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.model import build_model, load_model, save_model
+
+__all__ = ["InputError", "ModelConfig", "build_model", "load_model", "save_model"]

@@ -1,0 +1,1 @@
+"""Foreign weights: one explicit name table for each format."""

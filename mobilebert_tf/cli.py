@@ -1,0 +1,84 @@
+"""What every door shares: a command line from a dataclass, and one-line errors with exit code 2."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from mobilebert_tf.errors import InputError
+
+EXIT_BAD_INPUT = 2
+
+
+def door(
+    function: Callable[[Any], None],
+    config_class: type,
+    positionals: dict[str, str | None] | None = None,
+) -> None:
+    """Parses the command line into a `config_class` and calls `function` with it.
+
+    Any field is an option of its name, with - or _; `--config FILE` gives several in YAML, later
+    options winning. An unknown key, wrong type, InputError or operating system error (a full
+    disk, say) is one line on stderr and exit code 2.
+
+    Args:
+        function: what the door does; its docstring is the text of --help.
+        config_class: a dataclass; its "Args:" lines are the help of the options.
+        positionals: fields given by position, with their nargs (None: exactly one).
+    """
+    try:
+        function(parse(config_class, sys.argv[1:], function.__doc__, positionals or {}))
+    except (InputError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def parse(
+    config_class: type,
+    arguments: Sequence[str],
+    description: str | None = None,
+    positionals: dict[str, str | None] | None = None,
+) -> Any:
+    """The `config_class` that a command line describes; raises InputError for a bad one."""
+    parser = _parser(config_class, description, positionals or {})
+    arguments = [_underscored(argument) for argument in arguments]
+    for path in _config_files(arguments):  # alone first, so that an error can name the file
+        optional = _parser(config_class, None, {name: "*" for name in positionals or {}})
+        _parse(optional, ["--config", path], prefix=f"{path}: ")
+    return config_class(**vars(_parse(parser, arguments)))
+
+
+def _parser(config_class: type, description: str | None, positionals: dict) -> ArgumentParser:
+    parser = ArgumentParser(description=description, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of these values.")
+    for name, nargs in positionals.items():
+        parser.add_argument(name, type=str, **({} if nargs is None else {"nargs": nargs}))
+    parser.add_class_arguments(config_class, skip=set(positionals))
+    return parser
+
+
+def _underscored(argument: str) -> str:
+    """--output-dir=x -> --output_dir=x: users write dashes, fields have underscores."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def _config_files(arguments: Sequence[str]) -> list[str]:
+    following = [b for a, b in zip(arguments, arguments[1:], strict=False) if a == "--config"]
+    return following + [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
+
+
+def _parse(parser: ArgumentParser, arguments: Sequence[str], prefix: str = "") -> Any:
+    try:
+        values = parser.parse_args(arguments)
+        values.pop("config")
+        return parser.instantiate(values)
+    except (InputError, argparse.ArgumentError, ValueError, TypeError) as error:
+        raise InputError(prefix + " ".join(str(error).split())) from None

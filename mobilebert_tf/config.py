@@ -1,0 +1,185 @@
+"""The architecture of a model: the keys of Google's bert_config.json, and the sizes with a name."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser
+
+from mobilebert_tf.errors import InputError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Every size of a MobileBERT, IB-BERT or plain BERT; keys and defaults are Google's.
+
+    Args:
+        vocab_size: number of WordPiece tokens.
+        hidden_size: width of the feature maps between blocks.
+        num_hidden_layers: number of blocks.
+        num_attention_heads: attention heads of each block.
+        intermediate_size: inner width of a feed-forward network.
+        hidden_act: activation of the feed-forward networks and the masked LM transform; gelu is
+            Google's tanh approximation, gelu_erf the exact function (Hugging Face's "gelu").
+        hidden_dropout_prob: dropout of embeddings and of what a block adds to its input.
+        attention_probs_dropout_prob: dropout of attention probabilities.
+        max_position_embeddings: longest sequence, in tokens.
+        type_vocab_size: number of segment ids.
+        initializer_range: standard deviation of the truncated normal initializer.
+        embedding_size: width of the word embeddings; hidden_size if null.
+        trigram_input: embed each token together with its two neighbours (paper, section 3.1).
+        use_bottleneck: linear bottlenecks around each block (paper, section 3.1).
+        intra_bottleneck_size: width inside a block with bottlenecks; hidden_size if null.
+        use_bottleneck_attention: query, key and value all read the input bottleneck (tiny).
+        key_query_shared_bottleneck: query and key read a bottleneck of their own (MobileBERT).
+        num_feedforward_networks: stacked feed-forward networks in a block (paper, section 3.2).
+        normalization_type: true layer norm, or NoNorm: gamma * x + beta (paper, section 3.3).
+        classifier_activation: whether the pooled output is tanh(dense(first token)).
+    """
+
+    vocab_size: int
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: Literal["gelu", "gelu_erf", "relu", "relu6"] = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 16
+    initializer_range: float = 0.02
+    embedding_size: int | None = None
+    trigram_input: bool = False
+    use_bottleneck: bool = False
+    intra_bottleneck_size: int | None = None
+    use_bottleneck_attention: bool = False
+    key_query_shared_bottleneck: bool = False
+    num_feedforward_networks: int = 1
+    normalization_type: Literal["layer_norm", "no_norm"] = "layer_norm"
+    classifier_activation: bool = True
+
+    def __post_init__(self):
+        for key in ("embedding_size", "intra_bottleneck_size"):
+            if getattr(self, key) is None:
+                object.__setattr__(self, key, self.hidden_size)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type in (int, int | None) and value < 1:
+                raise InputError(f"{field.name} is {value}: it must be at least 1")
+            if field.name.endswith("dropout_prob") and not 0 <= value < 1:
+                raise InputError(f"{field.name} is {value}: it must be at least 0 and below 1")
+        if self.attention_size % self.num_attention_heads:
+            key = "intra_bottleneck_size" if self.use_bottleneck else "hidden_size"
+            raise InputError(
+                f"{key} is {self.attention_size}: not a multiple of num_attention_heads "
+                f"({self.num_attention_heads})"
+            )
+        if self.embedding_size > self.hidden_size:
+            raise InputError(
+                f"embedding_size is {self.embedding_size}: above hidden_size ({self.hidden_size}), "
+                "but the masked LM output ties the word embeddings"
+            )
+
+    @property
+    def attention_size(self) -> int:
+        """Width inside a block, which the heads divide."""
+        return self.intra_bottleneck_size if self.use_bottleneck else self.hidden_size
+
+    @property
+    def head_size(self) -> int:
+        return self.attention_size // self.num_attention_heads
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    def replace(self, **changes) -> "ModelConfig":
+        return dataclasses.replace(self, **changes)
+
+
+_STUDENT = ModelConfig(
+    vocab_size=30522,
+    hidden_size=512,
+    num_hidden_layers=24,
+    num_attention_heads=4,
+    intermediate_size=512,
+    hidden_act="relu",
+    hidden_dropout_prob=0.0,
+    type_vocab_size=2,
+    embedding_size=128,
+    trigram_input=True,
+    use_bottleneck=True,
+    intra_bottleneck_size=128,
+    key_query_shared_bottleneck=True,
+    num_feedforward_networks=4,
+    normalization_type="no_norm",
+    classifier_activation=False,
+)
+_TEACHER = _STUDENT.replace(
+    intermediate_size=4096,
+    hidden_act="gelu",
+    hidden_dropout_prob=0.1,
+    intra_bottleneck_size=1024,
+    key_query_shared_bottleneck=False,
+    num_feedforward_networks=1,
+    normalization_type="layer_norm",
+    classifier_activation=True,
+)
+_WITHOUT_OPT = {"hidden_act": "gelu", "normalization_type": "layer_norm"}
+_DEMO = {"vocab_size": 8000, "num_hidden_layers": 4, "hidden_size": 128, "embedding_size": 128}
+_DEMO |= {"max_position_embeddings": 128, "initializer_range": 0.05}
+_TEST = {"vocab_size": 300, "num_hidden_layers": 2, "hidden_size": 24, "embedding_size": 12}
+_TEST |= {"max_position_embeddings": 37, "num_attention_heads": 2, "initializer_range": 0.1}
+
+# The paper's Table 1 (Google's config files), and small ones of the same shape for demo and tests.
+SIZES: dict[str, ModelConfig] = {
+    "ib-bert-large": _TEACHER,
+    "mobilebert": _STUDENT,
+    "mobilebert-tiny": _STUDENT.replace(
+        key_query_shared_bottleneck=False,
+        use_bottleneck_attention=True,
+        num_feedforward_networks=2,
+    ),
+    "mobilebert-without-opt": _STUDENT.replace(**_WITHOUT_OPT),
+    "bert-base": ModelConfig(vocab_size=30522, type_vocab_size=2),
+    "demo-teacher": _TEACHER.replace(**_DEMO, intra_bottleneck_size=256, intermediate_size=512),
+    "demo-student": _STUDENT.replace(**_DEMO, intra_bottleneck_size=64, intermediate_size=128),
+    "test-teacher": _TEACHER.replace(**_TEST, intra_bottleneck_size=28, intermediate_size=37),
+    "test-student": _STUDENT.replace(
+        **_TEST, intra_bottleneck_size=14, intermediate_size=13, num_feedforward_networks=2
+    ),
+}
+
+
+def parse_strictly(cls: type, values: dict[str, Any], source: str) -> Any:
+    """A dataclass from a mapping; an unknown key or wrong type is an InputError naming `source`."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls)
+    try:
+        return cls(**parser.parse_object(values).as_dict())
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    except Exception as error:  # jsonargparse wraps every cause in its own kinds of error
+        raise InputError(f"{source}: {' '.join(str(error).split())}") from None
+
+
+def load_model_config(source: str | Path) -> ModelConfig:
+    """A named size, or a JSON file with Google's bert_config.json keys.
+
+    Raises InputError for an unknown name, unreadable file, unknown key, wrong type or bad size.
+    """
+    if str(source) in SIZES:
+        return SIZES[str(source)]
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(
+            f"no model size or config file named '{source}'; sizes: {', '.join(SIZES)}"
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is not a JSON object of model config keys")
+    return parse_strictly(ModelConfig, values, str(path))

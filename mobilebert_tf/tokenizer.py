@@ -1,0 +1,294 @@
+"""BERT's WordPiece tokenizer as TensorFlow operations, and the training of its vocabulary.
+
+The same ids as Google's BasicTokenizer + WordpieceTokenizer (google-research/bert, tokenization.py)
+and Hugging Face's BertTokenizer, but in the graph: text goes in, int32 ids come out, on all cores.
+"""
+
+import collections
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text
+import tokenizers
+
+from mobilebert_tf.errors import InputError
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+# Private-use characters stand for the special tokens inside the graph. Cleaning removes all others
+# of their kind from the text, so nothing that a user writes can be taken for one.
+_PLACEHOLDERS = tuple(chr(0xE000 + i) for i in range(len(SPECIAL_TOKENS)))
+_UNREACHABLE = chr(0xE000 + len(SPECIAL_TOKENS))
+# Everything without a place in Unicode's letters, marks, numbers, punctuation, symbols and blanks
+# (control, format, private and unassigned characters), and the replacement character.
+_UNCLEAN = r"[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Z}\t\n\r%s]|\x{FFFD}"
+# What BERT makes a word of its own: punctuation, all ASCII symbols, Chinese characters; and blanks.
+_SEPARATORS = (
+    r"([\p{Z}\t\n\r\p{P}!-/:-@\[-`{-~\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}"
+    r"\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}"
+    r"\x{2F800}-\x{2FA1F}])"
+)
+_LONGEST_WORD = 100  # characters; BERT takes a longer word for one [UNK]
+_LONGEST_WORD_BYTES = 4 * _LONGEST_WORD
+_ALPHABET_SIZE = 1000  # characters, the most frequent ones; the rest become [UNK]
+
+
+class WordPiece:
+    """A vocabulary and the two steps, normalisation and longest-match pieces, that use it.
+
+    Args:
+        vocabulary: the pieces in id order; pieces inside a word start with "##". It must hold the
+            five special tokens, each piece once.
+        lower_case: lower-case the text and strip its accents ("uncased" vocabularies).
+
+    Raises InputError for a vocabulary that is empty, lacks special tokens or repeats a piece.
+    """
+
+    def __init__(self, vocabulary: Sequence[str], lower_case: bool = True):
+        self.vocabulary = list(vocabulary)
+        self.lower_case = lower_case
+        _check_vocabulary(self.vocabulary)
+        ids = {token: self.vocabulary.index(token) for token in SPECIAL_TOKENS}
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = ids.values()
+        try:
+            self._pieces = tensorflow_text.FastBertTokenizer(
+                [*_reachable(self.vocabulary), *_PLACEHOLDERS],
+                max_bytes_per_word=_LONGEST_WORD_BYTES,
+                token_out_type=tf.int32,
+            )
+        except RuntimeError as error:
+            raise InputError(f"no usable vocabulary: {error}") from None
+        self._id_of_piece = np.array([*range(len(self)), *ids.values()], np.int32)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike, lower_case: bool = True) -> "WordPiece":
+        """Reads a vocab.txt, one piece a line. Raises InputError if it is missing or no vocabulary."""
+        try:
+            with open(path, encoding="utf-8", newline="\n") as file:
+                lines = file.read().split("\n")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path} is not UTF-8 text (byte {error.start}): a vocabulary is one piece a line"
+            ) from None
+        except OSError as error:
+            raise InputError(f"cannot read the vocabulary {path}: {error.strerror}") from None
+        vocabulary = [line.rstrip("\r") for line in lines]
+        while vocabulary and not vocabulary[-1]:
+            vocabulary.pop()
+        try:
+            return cls(vocabulary, lower_case)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes vocab.txt, whole or not at all."""
+        aside = f"{path}.partial"
+        with open(aside, "w", encoding="utf-8", newline="\n") as file:
+            file.writelines(f"{token}\n" for token in self.vocabulary)
+        os.replace(aside, path)
+
+    def __len__(self) -> int:
+        return len(self.vocabulary)
+
+    def tokenize(
+        self, texts: Sequence[str] | tf.Tensor, special_tokens: bool = False
+    ) -> tf.RaggedTensor:
+        """Ids of the texts' pieces, int32 [N, (tokens)]; also inside tf.data and tf.function.
+
+        Args:
+            texts: N strings, or a string tensor [N] of UTF-8.
+            special_tokens: recognise "[MASK]" and the like in the text; else they are plain text.
+        """
+        if not tf.is_tensor(texts):
+            # Half a surrogate pair is no character: dropped, as BERT drops what it cannot place.
+            texts = tf.constant([text.encode("utf-8", "ignore") for text in texts], tf.string)
+        pieces = self._pieces.tokenize(_cut_long_words(self._normalize(texts, special_tokens)))
+        return tf.gather(self._id_of_piece, pieces) if special_tokens else pieces
+
+    def _normalize(self, texts: tf.Tensor, special_tokens: bool) -> tf.Tensor:
+        """BasicTokenizer's cleaning, lower-casing and accent stripping: string [N] -> [N]."""
+        kept = ""
+        if special_tokens:
+            kept = "".join(_PLACEHOLDERS)
+            texts = tf.strings.regex_replace(texts, f"[{kept}]", "")
+            for token, placeholder in zip(SPECIAL_TOKENS, _PLACEHOLDERS, strict=True):
+                texts = tf.strings.regex_replace(texts, re.escape(token), f" {placeholder} ")
+        texts = tf.strings.regex_replace(texts, _UNCLEAN % kept, "")
+        if not self.lower_case:
+            return tensorflow_text.normalize_utf8(texts, "NFC")
+        # BERT lower-cases letter by letter, Unicode a capital sigma by its place in the word.
+        texts = tf.strings.regex_replace(texts, "Σ", "σ")
+        texts = tf.strings.lower(texts, encoding="utf-8")
+        # tensorflow-text's own lower_case_nfd_strip_accents also folds ligatures and the like.
+        texts = tensorflow_text.normalize_utf8(texts, "NFD")
+        return tf.strings.regex_replace(texts, r"\p{Mn}", "")
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        sequence_length: int | None = None,
+        special_tokens: bool = False,
+    ) -> dict[str, np.ndarray]:
+        """The model's inputs for [CLS] text [SEP], or [CLS] text [SEP] pair [SEP].
+
+        Args:
+            texts, pairs: N strings each.
+            sequence_length: T; longer ones lose tokens from the end of the longer segment. None:
+                as long as the longest.
+            special_tokens: as in `tokenize`.
+
+        Returns int32 [N, T] each: input_ids, input_mask (1 = token), segment_ids (1 = pair).
+        """
+        if pairs is not None and len(pairs) != len(texts):
+            raise InputError(f"{len(texts)} texts but {len(pairs)} pairs: give one pair per text")
+        specials = 2 if pairs is None else 3
+        if sequence_length is not None and sequence_length < specials:
+            raise InputError(
+                f"sequence_length {sequence_length} has no room for the special tokens: "
+                f"at least {specials}"
+            )
+        first = self.tokenize(texts, special_tokens)
+        second = self.tokenize(pairs, special_tokens) if pairs is not None else None
+        return self._assemble(first, second, sequence_length)
+
+    def _assemble(
+        self, first: tf.RaggedTensor, second: tf.RaggedTensor | None, length: int | None
+    ) -> dict[str, np.ndarray]:
+        a, b = first.row_lengths().numpy(), np.zeros(first.nrows(), np.int64)  # [N]
+        if second is not None:
+            b = second.row_lengths().numpy()
+        if length is not None:
+            a, b = truncated_lengths(a, b, length - (2 if second is None else 3))
+        parts = [_column(self.cls_id, a), _prefix(first, a), _column(self.sep_id, a)]
+        if second is not None:
+            parts += [_prefix(second, b), _column(self.sep_id, b)]
+        used = sum(part.row_lengths() for part in parts).numpy()[:, None]  # [N, 1]
+        ids = tf.concat(parts, axis=1).to_tensor(self.pad_id, shape=(None, length)).numpy()
+        place = np.arange(ids.shape[1])[None, :]  # [1, T]
+        mask = place < used
+        return {
+            "input_ids": ids,
+            "input_mask": mask.astype(np.int32),
+            "segment_ids": (mask & (place >= a[:, None] + 2)).astype(np.int32),
+        }
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        """The pieces of the ids."""
+        return [self.vocabulary[i] for i in ids]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Readable text: pieces joined to words, without padding, [CLS] and [SEP]."""
+        hidden = {self.pad_id, self.cls_id, self.sep_id}
+        text = " ".join(self.tokens(i for i in ids if i not in hidden)).replace(" ##", "")
+        text = re.sub(r" ([.,;:!?%)\]}’])|([(\[{]) ", r"\1\2", text)
+        return re.sub(r"(\w) (['’-]) (?=\w)", r"\1\2", text)
+
+
+def truncated_lengths(a: np.ndarray, b: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths [N] left of pairs cut to `budget` tokens: always from the longer, b where equal."""
+    kept_a = np.minimum(a, np.maximum(budget - b, (budget + 1) // 2))
+    return kept_a, np.minimum(b, budget - kept_a)
+
+
+def train_vocabulary(texts: Iterable[str], size: int, lower_case: bool = True) -> list[str]:
+    """Learns a WordPiece vocabulary of at most `size` pieces, the same one every time.
+
+    Raises InputError for empty text, or a size too small for the text's characters.
+    """
+    texts = list(texts)
+    learner = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
+    learner.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=lower_case)
+    learner.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    initial, inner = _alphabet(texts, learner)
+    # The learner numbers the "##" characters in the order of a hash map that differs from run to
+    # run, and with them the whole vocabulary. Given as special tokens they keep our order; giving
+    # the alphabet whole leaves it no choice among equally frequent characters either.
+    fixed = [*SPECIAL_TOKENS, *(f"##{character}" for character in inner)]
+    if size < len(fixed) + len(initial):
+        raise InputError(
+            f"a vocabulary of {size} pieces is too small: this text's characters and the special "
+            f"tokens alone take {len(fixed) + len(initial)}"
+        )
+    trainer = tokenizers.trainers.WordPieceTrainer(
+        vocab_size=size,
+        special_tokens=fixed,
+        initial_alphabet=initial,
+        limit_alphabet=len(initial),
+        show_progress=False,
+    )
+    learner.train_from_iterator(texts, trainer)
+    ids = learner.get_vocab()
+    return sorted(ids, key=ids.get)
+
+
+def _alphabet(texts: list[str], learner: tokenizers.Tokenizer) -> tuple[list[str], list[str]]:
+    """The most frequent characters, and those of them that continue a word; sorted."""
+    words = collections.Counter()
+    for text in texts:
+        normal = learner.normalizer.normalize_str(text)
+        words.update(word for word, _ in learner.pre_tokenizer.pre_tokenize_str(normal))
+    if not words:
+        raise InputError("no vocabulary can be learnt from empty text")
+    counts = collections.Counter()
+    for word, count in words.items():
+        for character in word:
+            counts[character] += count
+    by_frequency = sorted(counts, key=lambda character: (-counts[character], character))
+    initial = set(by_frequency[:_ALPHABET_SIZE])
+    inner = initial.intersection(*[set().union(*(word[1:] for word in words))])
+    return sorted(initial), sorted(inner)
+
+
+def _check_vocabulary(vocabulary: list[str]) -> None:
+    if not vocabulary:
+        raise InputError("the vocabulary is empty")
+    if "" in vocabulary:
+        raise InputError(f"line {vocabulary.index('') + 1} is empty: each line must hold one piece")
+    repeated = [token for token, n in collections.Counter(vocabulary).items() if n > 1]
+    if repeated:
+        raise InputError(
+            f"the vocabulary holds {len(repeated)} pieces more than once: {repeated[:5]}"
+        )
+    missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
+    if missing:
+        raise InputError(f"the vocabulary lacks the special tokens {', '.join(missing)}")
+
+
+def _reachable(vocabulary: list[str]) -> list[str]:
+    """Pieces with a blank or a control character match no cleaned text, but FastBertTokenizer would
+    take "a b" for a word, so something that no text holds stands in for them."""
+    return [
+        piece if piece.isprintable() and " " not in piece else f"{_UNREACHABLE}{i}"
+        for i, piece in enumerate(vocabulary)
+    ]
+
+
+def _cut_long_words(texts: tf.Tensor) -> tf.Tensor:
+    """Turns each word of more than 100 characters into one that FastBertTokenizer calls [UNK].
+
+    FastBertTokenizer counts bytes, BERT characters; so its limit is set to the longest 100
+    characters there can be, and words between the two limits are lengthened past it. [N] -> [N]
+    """
+    run = rf"[^ ]{{{_LONGEST_WORD + 1}}}"
+
+    def lengthened():
+        apart = tf.strings.regex_replace(texts, _SEPARATORS, r" \1 ")
+        return tf.strings.regex_replace(apart, f"{run}[^ ]*", "x" * (_LONGEST_WORD_BYTES + 1))
+
+    rare = tf.reduce_any(tf.strings.regex_full_match(texts, f"(?s).*{run}.*"))
+    return tf.cond(rare, lengthened, lambda: texts)
+
+
+def _column(token_id: int, like: np.ndarray) -> tf.RaggedTensor:
+    return tf.RaggedTensor.from_tensor(np.full((len(like), 1), token_id, np.int32))  # [N, 1]
+
+
+def _prefix(ids: tf.RaggedTensor, lengths: np.ndarray) -> tf.RaggedTensor:
+    """The first lengths[i] tokens of row i: int32 [N, (tokens)]."""
+    place = tf.ragged.range(ids.row_lengths())
+    kept = place.with_values(place.values < np.repeat(lengths, ids.row_lengths()))
+    return tf.ragged.boolean_mask(ids, kept)
