@@ -65,7 +65,7 @@ class WordPiece:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike, lower_case: bool = True) -> "WordPiece":
-        """Reads a vocab.txt, one piece a line. Raises InputError if it is missing or no vocabulary."""
+        """Reads a vocab.txt, one piece a line. Raises InputError if it is none."""
         try:
             with open(path, encoding="utf-8", newline="\n") as file:
                 lines = file.read().split("\n")

@@ -163,9 +163,12 @@ def test_pieces_that_no_word_equals_change_nothing(piece):
 
 # Mostly what the vocabulary knows, so that words survive; then any character of any plane.
 FAMILIAR = st.sampled_from(
-    [*"abcdeABE .,!\n\tΣσςİßﬁ…éÉñ한中文☃\u0300\u0301\u200b\u00ad\x00\x85\u2028\u3000ⅷ🙂", *SPECIAL_TOKENS,
-     *(token.removeprefix("##") for token in VOCABULARY)]
-)  # fmt: skip
+    [
+        *"abcdeABE .,!\n\tΣσςİßﬁ…éÉñ한中文☃\u0300\u0301\u200b\u00ad\x00\x85\u2028\u3000ⅷ🙂",
+        *SPECIAL_TOKENS,
+        *(token.removeprefix("##") for token in VOCABULARY),
+    ]
+)
 ANY = st.characters(exclude_categories=["Cs"]).filter(lambda character: ord(character) in SAME)
 TEXTS = st.lists(
     st.lists(st.one_of(FAMILIAR, FAMILIAR, ANY), max_size=30).map("".join), min_size=1, max_size=8

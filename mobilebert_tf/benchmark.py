@@ -1,0 +1,120 @@
+"""python -m mobilebert_tf.benchmark FILE: latency, size and memory of an exported file.
+
+With --vs OTHER the two files take turns in one process, and the ratio is taken run by run.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tabulate
+
+from mobilebert_tf.cli import door
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.lite import metadata, timing
+
+DEFAULT_LENGTHS = (16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What to measure.
+
+    Args:
+        file: a .tflite file with int32 inputs [1,T].
+        vs: another one to compare with; ratios are its time over the file's, so above 1 the file
+            is the faster one.
+        lengths: tokens of the texts, such as 16,32,64; by default 16,32,64,128 as far as the
+            files take them.
+        threads: thread counts, such as 1,2.
+        runs: timed runs of each combination.
+        json: also write the figures to this file.
+    """
+
+    file: str
+    vs: str | None = None
+    lengths: str | None = None
+    threads: str = "1,2"
+    runs: int = 50
+    json: str | None = None
+
+
+def benchmark(config: BenchmarkConfig) -> None:
+    """Measures the latency of a .tflite file by text length and threads, its size and memory."""
+    if config.runs < 1:
+        raise InputError(f"--runs is {config.runs}: at least 1")
+    paths = [config.file] + ([config.vs] if config.vs else [])
+    lengths = _lengths(config, {path: _limit(path) for path in paths})
+    threads = _numbers(config.threads, "--threads")
+    files = [
+        {"file": path, "bytes": os.path.getsize(path)} | timing.footprint(path, lengths[-1])
+        for path in paths
+    ]
+    rows = [
+        row
+        for count in threads
+        for tokens in lengths
+        for row in _measure(paths, tokens, count, config.runs)
+    ]
+    print(tabulate.tabulate(files, headers="keys", floatfmt=".1f"))
+    print()
+    print(tabulate.tabulate(rows, headers="keys", floatfmt=".3f"))
+    if config.json:
+        report = timing.circumstances() | {"files": files, "latency": rows}
+        Path(config.json).write_text(json.dumps(report, indent=2) + "\n")
+
+
+def _measure(paths: list[str], tokens: int, threads: int, runs: int) -> list[dict]:
+    """A row of figures per file; the second one's with its ratio to the first."""
+    measured = timing.latency(paths, tokens, threads, runs)
+    rows = [
+        {"file": Path(path).name} | timing.latency_row(seconds, tokens, threads)
+        for path, seconds in zip(paths, measured, strict=True)
+    ]
+    if len(paths) == 2:
+        ratios = np.percentile(measured[1] / measured[0], [50, 10, 90])
+        rows[1] |= dict(zip(("ratio", "ratio_p10", "ratio_p90"), ratios, strict=True))
+    return rows
+
+
+def _limit(path: str) -> int | None:
+    """The most tokens that the file takes; None if it does not say."""
+    if not os.path.isfile(path):
+        raise InputError(f"no file {path}: export a model with export/to_tflite.py")
+    try:
+        file = timing.TimedFile(path)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{path} is no .tflite file, or damaged: {error}") from None
+    try:
+        return file.fixed_length or metadata.unpack(path).max_tokens
+    except InputError:  # another project's file
+        return None
+
+
+def _lengths(config: BenchmarkConfig, limits: dict[str, int | None]) -> list[int]:
+    asked = _numbers(config.lengths, "--lengths") if config.lengths else DEFAULT_LENGTHS
+    taken = sorted(asked)
+    for path, limit in limits.items():
+        over = [tokens for tokens in taken if limit and tokens > limit]
+        if over and config.lengths:
+            raise InputError(f"--lengths has {over[0]}, but {path} takes at most {limit} tokens")
+        if over:
+            print(f"{path} takes at most {limit} tokens: {over} left out")
+        taken = [tokens for tokens in taken if tokens not in over]
+    return taken or [min(limit for limit in limits.values() if limit)]
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise InputError(f"{option} is {text}: give positive numbers with commas, such as 16,32")
+    return numbers
+
+
+if __name__ == "__main__":
+    door(benchmark, BenchmarkConfig, positionals={"file": None})

@@ -1,0 +1,339 @@
+"""Masked language model and next sentence examples from raw text.
+
+BERT's recipe (Devlin et al. 2019, section 3.1; google-research/bert, create_pretraining_data.py),
+made while training: every epoch pairs and masks anew, and any step's batch can be had directly.
+"""
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.tokenizer import WordPiece, truncated_lengths
+
+# A sentence ends at . ! or ? before a capital, unless after a single letter (initials). In the same
+# time tensorflow-text's StateBasedSentenceBreaker does a 25th, and it also breaks inside "3.50".
+_SENTENCE_END = r"([\p{L}\p{N})\]%'\"’”]{2}[.!?]+[\"'’”)\]]*)\s+([\"'‘“(\[]*\p{Lu})"
+# Streams of random numbers drawn from one seed: [seed, which, epoch or step].
+_PLAN, _MASKS = 0, 1
+
+
+@dataclass(frozen=True)
+class TokenizedCorpus:
+    """All documents' token ids in one row.
+
+    Args:
+        tokens: ids, int32 [N].
+        sentence_offsets: where in tokens each sentence starts, and N; int64 [S + 1].
+        document_offsets: the sentence with which each document starts, and S; int64 [D + 1].
+    """
+
+    tokens: np.ndarray
+    sentence_offsets: np.ndarray
+    document_offsets: np.ndarray
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes one .npz file, whole or not at all."""
+        aside = f"{path}.partial"
+        with open(aside, "wb") as file:
+            np.savez(file, **asdict(self))
+        os.replace(aside, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "TokenizedCorpus":
+        """Reads what `save` wrote. Raises InputError if it is missing or damaged."""
+        try:
+            with np.load(Path(path)) as arrays:
+                return cls(**arrays)
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+        except Exception as error:  # NumPy's own: a damaged file can raise anything
+            raise InputError(f"{path} is no tokenized corpus, or damaged: {error}") from None
+
+
+def tokenize_documents(documents: Sequence[Sequence[str]], tokenizer: WordPiece) -> TokenizedCorpus:
+    """Breaks paragraphs into sentences and those into tokens, on all cores.
+
+    Raises InputError if no token is left.
+    """
+    paragraphs = [paragraph for document in documents for paragraph in document]
+    if not paragraphs:
+        raise InputError("the corpus holds no text")
+
+    def tokenized(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        sentences = tf.strings.split(
+            tf.strings.regex_replace(batch, _SENTENCE_END, "\\1\n\\2"), "\n"
+        )  # [paragraphs, (sentences)]
+        ids = tokenizer.tokenize(sentences.flat_values)  # [sentences, (tokens)]
+        return ids.flat_values, ids.row_lengths(), sentences.row_lengths()
+
+    batches = tf.data.Dataset.from_tensor_slices(paragraphs).batch(512)
+    parts = batches.map(tokenized, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator()
+    tokens, lengths, sentences = (np.concatenate(part) for part in zip(*parts, strict=True))
+    document = np.repeat(np.arange(len(documents)), [len(d) for d in documents])  # [paragraphs]
+    document = np.repeat(document, sentences)[lengths > 0]  # [S]
+    if not len(tokens):
+        raise InputError("the corpus holds no text that gives tokens")
+    return TokenizedCorpus(
+        tokens,
+        _offsets(lengths[lengths > 0]),
+        _offsets(np.unique(document, return_counts=True)[1]),
+    )
+
+
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+class PretrainingExamples:
+    """Batches of pre-training examples, each a pure function of these arguments and its step.
+
+    Args:
+        corpus: the tokenized text.
+        tokenizer: with the vocabulary that the text was tokenized with.
+        batch_size: B, examples per batch.
+        sequence_length: T, tokens per example with [CLS] and two [SEP].
+        max_predictions_per_sequence: P, masked tokens at most.
+        masking_probability: share of the tokens that are masked (at least one).
+        short_sequence_probability: share of examples made for a random shorter length.
+        whole_word_masking: mask all pieces of a word or none.
+        seed: of pairs, order and masks.
+
+    Raises InputError for sizes that no example can have.
+    """
+
+    def __init__(
+        self,
+        corpus: TokenizedCorpus,
+        tokenizer: WordPiece,
+        *,
+        batch_size: int,
+        sequence_length: int,
+        max_predictions_per_sequence: int,
+        masking_probability: float = 0.15,
+        short_sequence_probability: float = 0.1,
+        whole_word_masking: bool = False,
+        seed: int = 0,
+    ):
+        self.corpus = corpus
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.sequence_length = sequence_length
+        self.max_predictions_per_sequence = max_predictions_per_sequence
+        self.masking_probability = masking_probability
+        self.short_sequence_probability = short_sequence_probability
+        self.whole_word_masking = whole_word_masking
+        self.seed = seed
+        self._check()
+        special = (
+            tokenizer.pad_id, tokenizer.unk_id, tokenizer.cls_id, tokenizer.sep_id,
+            tokenizer.mask_id,
+        )  # fmt: skip
+        self._ordinary_ids = np.delete(np.arange(len(tokenizer), dtype=np.int32), special)
+        self._continues_word = np.array([t.startswith("##") for t in tokenizer.vocabulary])  # [V]
+        self._cached_plan = (0, self._plan(0))
+        self.batches_per_epoch = max(1, len(self._cached_plan[1]) // batch_size)
+
+    def _check(self) -> None:
+        longest = self.sequence_length - 3
+        if longest < 2:
+            raise InputError(f"sequence_length {self.sequence_length} is too short: at least 5")
+        if self.batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, not {self.batch_size}")
+        if not 1 <= self.max_predictions_per_sequence <= longest:
+            raise InputError(
+                f"max_predictions_per_sequence must lie between 1 and sequence_length - 3 = "
+                f"{longest}, not {self.max_predictions_per_sequence}"
+            )
+        for name in ("masking_probability", "short_sequence_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
+        if self.seed < 0:
+            raise InputError(f"seed must not be negative: {self.seed}")
+        if self.corpus.tokens.max() >= len(self.tokenizer):
+            raise InputError("the text was tokenized with another, larger vocabulary")
+
+    def batch(self, step: int) -> dict[str, np.ndarray]:
+        """The examples of one step.
+
+        Returns int32 [B, T]: input_ids, input_mask (1 = token), segment_ids (1 = second segment);
+        [B, P]: masked_lm_positions, masked_lm_ids (the original tokens), masked_lm_weights
+        (float32, 1 = used), all 0 where unused; int32 [B]: next_sentence_labels (1 = random).
+        """
+        epoch, place = divmod(step, self.batches_per_epoch)
+        cached = self._cached_plan  # one look at it: two threads may be in different epochs
+        if cached[0] != epoch:
+            cached = self._cached_plan = (epoch, self._plan(epoch))
+        plan = cached[1]  # [E, 5]
+        # A later epoch may pair into fewer examples than the first: it starts over.
+        chosen = np.arange(place * self.batch_size, (place + 1) * self.batch_size) % len(plan)
+        first, first_length, second, second_length, random_next = plan[chosen].T  # [B] each
+        inputs, maskable = self._assemble(first, first_length, second, second_length)
+        rng = np.random.default_rng([self.seed, _MASKS, step])
+        masked = self._mask(inputs["input_ids"], maskable, rng)
+        return {**inputs, **masked, "next_sentence_labels": random_next.astype(np.int32)}
+
+    def dataset(self, start_step: int, num_steps: int) -> tf.data.Dataset:
+        """The batches of `num_steps` steps from `start_step` on, in order, made ahead of use."""
+        signature = {
+            name: tf.TensorSpec(array.shape, array.dtype)
+            for name, array in self.batch(start_step).items()
+        }
+        return tf.data.Dataset.from_generator(
+            lambda: map(self.batch, range(start_step, start_step + num_steps)),
+            output_signature=signature,
+        ).prefetch(tf.data.AUTOTUNE)
+
+    # -----------------------------------------------------------------------------------------
+    # Pairs: which text an epoch's examples are made of
+    # -----------------------------------------------------------------------------------------
+
+    def _plan(self, epoch: int) -> np.ndarray:
+        """An epoch's examples in their order: int64 [E, 5].
+
+        Columns: start in the tokens and length of the first segment, the same of the second, and
+        whether the second is random. Sentences follow each other in the tokens, so each segment is
+        one range of them.
+        """
+        rng = np.random.default_rng([self.seed, _PLAN, epoch])
+        pairs = np.array(list(self._pairs(rng)), np.int64)
+        offsets = self.corpus.sentence_offsets
+        (first, first_end, second, second_end), random_next = offsets[pairs[:, :4].T], pairs[:, 4]
+        lengths = first_end - first, second_end - second  # [E] each
+        kept = truncated_lengths(*lengths, self.sequence_length - 3)
+        # BERT drops each token too many from a random end of the segment.
+        first += rng.binomial(lengths[0] - kept[0], 0.5)
+        second += rng.binomial(lengths[1] - kept[1], 0.5)
+        plan = np.stack([first, kept[0], second, kept[1], random_next], axis=1)
+        return rng.permutation(plan)
+
+    def _pairs(self, rng: np.random.Generator) -> Iterator[tuple[int, int, int, int, bool]]:
+        """Two ranges of sentences and whether the second is random, through all documents."""
+        draw = _uniforms(rng).__next__
+        tokens = memoryview(
+            self.corpus.sentence_offsets
+        )  # Python's ints: bisect is fastest on them
+        documents = self.corpus.document_offsets.tolist()
+        longest = self.sequence_length - 3
+        for document, (start, end) in enumerate(zip(documents, documents[1:], strict=False)):
+            while start < end:
+                target = longest
+                if draw() < self.short_sequence_probability:
+                    target = 2 + int(draw() * (longest - 1))
+                stop = bisect_left(tokens, tokens[start] + target, start + 1, end)
+                middle = start + 1 + int(draw() * (stop - start - 1))
+                if stop - start > 1 and draw() < 0.5:
+                    yield start, middle, middle, stop, False
+                    start = stop
+                    continue
+                rest = max(1, target - (tokens[middle] - tokens[start]))
+                other = self._other_document(document, draw())
+                begin, limit = documents[other], documents[other + 1]
+                begin += int(draw() * (limit - begin))
+                yield (
+                    start,
+                    middle,
+                    begin,
+                    bisect_left(tokens, tokens[begin] + rest, begin + 1, limit),
+                    True,
+                )
+                start = middle  # the sentences that the random ones replaced come next
+
+    def _other_document(self, document: int, uniform: float) -> int:
+        others = len(self.corpus.document_offsets) - 2
+        if not others:
+            return document
+        other = int(uniform * others)
+        return other + (other >= document)
+
+    # -----------------------------------------------------------------------------------------
+    # Batches
+    # -----------------------------------------------------------------------------------------
+
+    def _assemble(
+        self, first: np.ndarray, a: np.ndarray, second: np.ndarray, b: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """[CLS] first [SEP] second [SEP] from starts and lengths, [B] each.
+
+        Returns the model's inputs and where the text's own tokens are, [B, T] each.
+        """
+        place = np.arange(self.sequence_length)[None, :]  # [1, T]
+        first, a, second, b = (x[:, None] for x in (first, a, second, b))  # [B, 1] each
+        used = place < a + b + 3
+        segments = used & (place > a + 1)
+        separators = (place == a + 1) | (place == a + b + 2)
+        source = np.where(segments, second + place - a - 2, first + place - 1)  # [B, T]
+        ids = self.corpus.tokens.take(source, mode="clip")
+        ids[separators] = self.tokenizer.sep_id
+        ids[~used] = self.tokenizer.pad_id
+        ids[:, 0] = self.tokenizer.cls_id
+        inputs = {
+            "input_ids": ids,
+            "input_mask": used.astype(np.int32),
+            "segment_ids": segments.astype(np.int32),
+        }
+        return inputs, used & ~separators & (place > 0)
+
+    def _mask(
+        self, ids: np.ndarray, maskable: np.ndarray, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Masks ids [B, T] in place; returns positions, original ids and weights, [B, P] each."""
+        rows, columns = np.nonzero(self._chosen(ids, maskable, rng))  # [M] each, row by row
+        slots = np.arange(len(rows)) - np.searchsorted(rows, rows)
+        shape = (self.batch_size, self.max_predictions_per_sequence)
+        positions, originals = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        weights = np.zeros(shape, np.float32)
+        positions[rows, slots] = columns
+        originals[rows, slots] = ids[rows, columns]
+        weights[rows, slots] = 1
+        # 80 % become [MASK], 10 % any token, 10 % stay as they are.
+        fate = rng.random(len(rows))
+        anything = self._ordinary_ids[rng.integers(len(self._ordinary_ids), size=len(rows))]
+        changed = np.where(fate < 0.8, self.tokenizer.mask_id, anything)
+        ids[rows, columns] = np.where(fate < 0.9, changed, ids[rows, columns])
+        return {
+            "masked_lm_positions": positions,
+            "masked_lm_ids": originals,
+            "masked_lm_weights": weights,
+        }
+
+    def _chosen(
+        self, ids: np.ndarray, maskable: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Which tokens are predicted, bool [B, T]: words at random while they fit the budget.
+
+        Without whole_word_masking each token counts as a word.
+        """
+        starts = maskable.copy()
+        if self.whole_word_masking:
+            starts[:, 1:] &= ~(self._continues_word[ids[:, 1:]] & maskable[:, :-1])
+        word = np.cumsum(starts, axis=1)  # [B, T]: 1, 2, ... in each row
+        row = np.arange(len(ids))
+        most = self.max_predictions_per_sequence
+        cells = (row[:, None] * ids.shape[1] + word)[maskable]
+        sizes = np.bincount(cells, minlength=ids.size).reshape(ids.shape)  # [B, words]
+        cost = np.minimum(sizes, most)  # of a word longer than P its first P pieces are predicted
+        budget = np.rint((maskable.sum(axis=1) + 3) * self.masking_probability)
+        shortest = np.where(cost, cost, most).min(axis=1)
+        budget = np.clip(budget, shortest, most)  # [B]
+        order = np.argsort(np.where(cost, rng.random(ids.shape, np.float32), 2), axis=1)
+        taken, taken_words = np.zeros(len(ids), np.int64), np.zeros(ids.shape, bool)
+        for candidate in order[:, : word.max()].T:  # [B]
+            price = cost[row, candidate]
+            fits = (price > 0) & (taken + price <= budget)
+            taken_words[row, candidate] = fits
+            taken += price * fits
+        place = np.arange(ids.shape[1])
+        rank = place - np.maximum.accumulate(np.where(starts, place, 0), axis=1)
+        return maskable & np.take_along_axis(taken_words, word, axis=1) & (rank < most)
+
+
+def _uniforms(rng: np.random.Generator) -> Iterator[float]:
+    """Numbers from [0, 1), drawn in blocks: one by one takes ten times as long."""
+    while True:
+        yield from rng.random(4096).tolist()

@@ -1,0 +1,112 @@
+"""`python -m mobilebert_tf.distill`: a MobileBERT student from raw text, taught by a teacher."""
+
+import json
+from pathlib import Path
+
+import keras
+from tabulate import tabulate
+
+from mobilebert_tf.cli import door
+from mobilebert_tf.config import load_model_config
+from mobilebert_tf.data.prepare import RunText, prepare_text
+from mobilebert_tf.distiller import Distiller, check_fit, copy_from_teacher, layer_map
+from mobilebert_tf.held_out import batches, map_distances, masked_lm_accuracy
+from mobilebert_tf.model import MobileBert, build_model, load_model, load_tokenizer, save_model
+from mobilebert_tf.report import save_maps, write_report
+from mobilebert_tf.run_config import DistillConfig
+from mobilebert_tf.run_folder import RunFolder, open_run, write_whole
+from mobilebert_tf.strategies import plan
+from mobilebert_tf.training import fitted_config, prepare_process, pretrain_alone, train
+
+
+def distill(config: DistillConfig) -> None:
+    """Makes a MobileBERT student from raw text by knowledge transfer from a teacher.
+
+    Without --teacher it pre-trains one first. Leaves OUTPUT_DIR/student (and /teacher), model
+    directories, with history and report.html beside them. The same command goes on where a killed
+    one stopped. Next: python export/to_tflite.py --model OUTPUT_DIR/student
+    """
+    prepare_process(config)
+    with open_run(config) as folder:
+        own = load_tokenizer(config.teacher) if config.teacher else None
+        text = prepare_text(config.data, folder / "data", own)
+        teacher = load_model(_teacher_directory(config, text, folder))
+        student_config = fitted_config(config.student, text)
+        check_fit(teacher.config, student_config, config.transfer)
+        if not (folder / "student").exists():
+            _train_student(config, text, teacher, folder)
+        _evaluate(config, text, teacher, folder)
+        write_report(folder.path)
+    print(f"\nreport: {folder / 'report.html'}\nstudent: {folder / 'student'}")
+
+
+def _teacher_directory(config: DistillConfig, text: RunText, folder: RunFolder) -> Path:
+    """The given teacher, or one made here, once what is asked of the two is known to fit."""
+    if config.teacher is not None:
+        return Path(config.teacher)
+    student, teacher = load_model_config(config.student), load_model_config(config.teacher_model)
+    size = len(text.tokenizer)
+    check_fit(teacher.replace(vocab_size=size), student.replace(vocab_size=size), config.transfer)
+    if not (folder / "teacher").exists():
+        print(f"no --teacher given: pre-training {config.teacher_model} first")
+    return pretrain_alone(
+        "teacher", config.teacher_model, config.teacher_training, text, folder, config
+    )
+
+
+def _train_student(
+    config: DistillConfig, text: RunText, teacher: MobileBert, folder: RunFolder
+) -> None:
+    keras.utils.set_random_seed(config.seed)
+    student = build_model(fitted_config(config.student, text), "pretraining")
+    copy_from_teacher(teacher, student)
+    layers = layer_map(teacher.config, student.config, config.transfer)
+    before = folder / "distances_before.json"
+    if not before.exists():
+        batch = text.held_out_examples().batch(0)
+        write_whole(before, json.dumps(map_distances(teacher, student, layers, batch)))
+    stages = plan(config.strategy, len(layers), config.transfer, config.distillation)
+    train(
+        "student",
+        student,
+        stages,
+        lambda stage: Distiller(student, stage, config.transfer, teacher),
+        text.training_examples(config.seed),
+        folder,
+        config,
+    )
+    save_model(student, folder / "student", text.tokenizer)
+
+
+def _evaluate(config: DistillConfig, text: RunText, teacher: MobileBert, folder: RunFolder) -> None:
+    """Writes evaluation.json and maps.npz, and prints the table."""
+    student = load_model(folder / "student")
+    examples = text.held_out_examples()
+    layers = layer_map(teacher.config, student.config, config.transfer)
+    models = {
+        name: {
+            "mlm_accuracy": masked_lm_accuracy(model, examples),
+            "parameters": model.count_params(),
+        }
+        for name, model in (("teacher", teacher), ("student", student))
+    }
+    evaluation = {
+        "models": models,
+        "examples": sum(len(batch["input_ids"]) for batch in batches(examples)),
+        "strategy": config.strategy,
+        "distances": {
+            "before": json.loads((folder / "distances_before.json").read_text()),
+            "after": map_distances(teacher, student, layers, examples.batch(0)),
+        },
+    }
+    write_whole(folder / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
+    save_maps(folder / "maps.npz", teacher, student, layers, text.tokenizer, examples.batch(0))
+    rows = [
+        (name, f"{values['parameters']:,}", f"{100 * values['mlm_accuracy']:.1f} %")
+        for name, values in models.items()
+    ]
+    print("\n" + tabulate(rows, ["model", "parameters", "held-out masked LM accuracy"]))
+
+
+if __name__ == "__main__":
+    door(distill, DistillConfig)

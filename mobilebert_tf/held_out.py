@@ -1,0 +1,65 @@
+"""What a run is judged by: masked LM accuracy and distances of maps on held-out text."""
+
+import numpy as np
+import tensorflow as tf
+
+from mobilebert_tf import losses
+from mobilebert_tf.data.pretraining import PretrainingExamples
+from mobilebert_tf.model import MobileBert
+
+MAX_EXAMPLES = 1024  # about 10,000 predictions: a standard error of half a point
+
+
+def batches(examples: PretrainingExamples) -> list[dict[str, np.ndarray]]:
+    """The first epoch of held-out examples, MAX_EXAMPLES at most."""
+    size = len(examples.batch(0)["input_ids"])
+    count = max(1, min(examples.batches_per_epoch, MAX_EXAMPLES // size))
+    return [examples.batch(step) for step in range(count)]
+
+
+def masked_lm_accuracy(model: MobileBert, examples: PretrainingExamples) -> float:
+    """Share of held-out masked tokens that the model's best guess restores."""
+
+    @tf.function
+    def logits(batch):
+        return model({name: batch[name] for name in model.input}, training=False)["mlm_logits"]
+
+    return accuracy_of(lambda batch: np.asarray(logits(batch)), examples)
+
+
+def accuracy_of(mlm_logits, examples: PretrainingExamples) -> float:
+    """As masked_lm_accuracy, of any function from a batch to logits [B,P,V]."""
+    right = total = 0.0
+    for batch in batches(examples):
+        hit = mlm_logits(batch).argmax(axis=-1) == batch["masked_lm_ids"]
+        right += float((hit * batch["masked_lm_weights"]).sum())
+        total += float(batch["masked_lm_weights"].sum())
+    return right / total
+
+
+def map_distances(
+    teacher: MobileBert, student: MobileBert, layer_map: list[int], batch: dict
+) -> dict[str, list[float]]:
+    """{"feature_map", "attention_map"}: the transfer losses of each student layer on a batch."""
+    inputs = {name: batch[name] for name in student.input}
+    theirs, ours = teacher(inputs, training=False), student(inputs, training=False)
+    mask = batch["input_mask"]
+    pairs = list(enumerate(layer_map))
+    return {
+        "feature_map": [
+            float(
+                losses.feature_map_loss(
+                    theirs["hidden_states"][t + 1], ours["hidden_states"][s + 1], mask
+                )
+            )
+            for s, t in pairs
+        ],
+        "attention_map": [
+            float(
+                losses.attention_map_loss(
+                    theirs["attention_scores"][t], ours["attention_scores"][s], mask
+                )
+            )
+            for s, t in pairs
+        ],
+    }

@@ -1,0 +1,1 @@
+"""The device side: a model directory becomes one .tflite file, checked, described and measured."""

@@ -1,0 +1,243 @@
+"""A model directory becomes FILE.tflite and FILE.json, checked on real text: both or neither."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tabulate
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.lite import metadata, quantize, timing
+from mobilebert_tf.lite.graph import INPUTS
+from mobilebert_tf.lite.runtime import KerasModel, LiteModel
+from mobilebert_tf.lite.samples import padded, samples
+from mobilebert_tf.lite.verify import agreement, complaints
+from mobilebert_tf.model import load_model, load_tokenizer
+
+DEFAULT_MODEL = "runs/demo/student"
+
+_SAMPLES = 96  # paragraphs; every third one checks the file, the others calibrate it
+_LATENCY_TOKENS = (16, 32, 64, 128)
+_LATENCY_RUNS = 20
+_MODEL_FILES = ("config.json", "task.json", "tokenizer_config.json", "vocab.txt")
+_WEIGHTS_FILE = "model.weights.h5"
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to export, and how.
+
+    Args:
+        model: a model directory.
+        output: the .tflite file; by default beside the model directory, named after it and the
+            quantization.
+        quantize: none (float32), float16, dynamic (int8 weights) or int8 (calibrated).
+        sequence_length: take exactly this many tokens, for clients that cannot resize; by default
+            any number.
+        head: encoder exports the bare encoder whatever the model's head is.
+        calibration_data: text to calibrate and check on: files, folders, or docs (embedded).
+        num_threads: of the latency measurement.
+        overwrite: replace an existing file.
+    """
+
+    model: str = DEFAULT_MODEL
+    output: str | None = None
+    quantize: Literal["none", "float16", "dynamic", "int8"] = "int8"
+    sequence_length: int | None = None
+    head: Literal["encoder"] | None = None
+    calibration_data: str = "docs"
+    num_threads: int = 1
+    overwrite: bool = False
+
+    def content_options(self) -> dict:
+        """The options that the file's bytes depend on."""
+        names = ("quantize", "sequence_length", "head", "calibration_data")
+        return {name: getattr(self, name) for name in names}
+
+
+def export(config: ExportConfig) -> None:
+    """Exports a model directory to a .tflite file for phones, with a report in FILE.json.
+
+    The file takes any number of tokens, carries its vocabulary and labels, and is checked against
+    the model on text: one that does not agree is not left behind.
+    """
+    directory = _model_directory(config)
+    output = Path(config.output or directory.parent / f"{directory.name}-{config.quantize}.tflite")
+    if output.suffix != ".tflite":
+        raise InputError(f"--output is {output}: the name must end in .tflite")
+    if config.num_threads < 1:
+        raise InputError(f"--num-threads is {config.num_threads}: at least 1")
+    report_path = output.with_suffix(".json")
+    model_sha256 = _sha256_of_model(directory)
+    if _is_done(config, output, report_path, model_sha256):
+        print(f"{output} was made from this model with these options: nothing to do")
+        return
+    aside = [path.with_name(path.name + ".partial") for path in (output, report_path)]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        report = {"file": output.name} | _export(config, directory, aside[0])
+        report |= {"model_sha256": model_sha256, "options": config.content_options()}
+        aside[1].write_text(json.dumps(report, indent=2) + "\n")
+        os.replace(aside[0], output)
+        os.replace(aside[1], report_path)
+    finally:
+        for path in aside:
+            path.unlink(missing_ok=True)
+    _print_summary(output, report)
+
+
+def _model_directory(config: ExportConfig) -> Path:
+    directory = Path(config.model)
+    if not directory.is_dir() and config.model == DEFAULT_MODEL:
+        raise InputError(
+            f"no model at {directory}: make one with `python -m mobilebert_tf.distill`, or name "
+            "one with --model"
+        )
+    if not (directory / "config.json").is_file():
+        raise InputError(f"{directory} is not a model directory: it has no config.json")
+    return directory.resolve()
+
+
+def _is_done(config: ExportConfig, output: Path, report_path: Path, model_sha256: str) -> bool:
+    """Whether the same export is there already; InputError if another one is in the way."""
+    existing = [path for path in (output, report_path) if path.exists()]
+    if not existing or config.overwrite:
+        return False
+    try:
+        report = json.loads(report_path.read_text())
+        made_from = (report["model_sha256"], report["options"], report["sha256"])
+        wanted = (model_sha256, config.content_options(), _sha256(output.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError):
+        made_from, wanted = None, model_sha256
+    if made_from == wanted:
+        return True
+    raise InputError(
+        f"{existing[0]} exists, made from another model or with other options: "
+        "--overwrite replaces it, --output names another file"
+    )
+
+
+def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
+    """Writes the checked file to `path` and returns the report on it."""
+    model, tokenizer = load_model(directory), load_tokenizer(directory)
+    reference = KerasModel(model, tokenizer, config.head)
+    max_tokens = _max_tokens(config, reference)
+    texts = samples(
+        config.calibration_data, tokenizer, max_tokens, _SAMPLES, reference.kind == "pretraining"
+    )
+    if config.sequence_length:
+        texts = [padded(sample, max_tokens) for sample in texts]
+    checks, calibration = texts[::3], [text for i, text in enumerate(texts) if i % 3]
+    checks[::2] = [padded(s, min(s["input_ids"].shape[1] + 5, max_tokens)) for s in checks[::2]]
+
+    print(f"converting {directory.name} ({config.quantize})", flush=True)
+    arguments = dict(head=config.head, sequence_length=config.sequence_length)
+    calibration = [dict(zip(INPUTS, sample.values(), strict=True)) for sample in calibration]
+    content = quantize.convert(model, config.quantize, calibration, **arguments)
+    float_bytes = len(content)
+    if config.quantize != "none":
+        float_bytes = len(quantize.convert(model, "none", **arguments))
+    content = metadata.pack(content, _packed(reference))
+    path.write_bytes(content)
+
+    print(f"checking it on {len(checks)} texts", flush=True)
+    lite = LiteModel(path)
+    measured = agreement(lite, reference, checks)
+    if problems := complaints(measured, config.quantize):
+        raise InputError(
+            f"the {config.quantize} file does not agree with the model and is not kept: "
+            + "; ".join(problems)
+            + "; another --quantize mode or other --calibration-data may do"
+        )
+    return {
+        "mode": config.quantize,
+        "bytes": len(content),
+        "float_bytes": float_bytes,
+        "sha256": _sha256(content),
+        "tensors": _tensors(lite),
+        "ops": _operations(content),
+        "agreement": measured,
+        "latency": _latency(path, max_tokens, config.num_threads),
+    } | timing.circumstances()
+
+
+def _max_tokens(config: ExportConfig, model: KerasModel) -> int:
+    length = config.sequence_length
+    if length is None:
+        return model.max_tokens
+    if not 3 <= length <= model.max_tokens:
+        raise InputError(f"--sequence-length is {length}: the model takes 3 to {model.max_tokens}")
+    return length
+
+
+def _packed(model: KerasModel) -> metadata.Packed:
+    return metadata.Packed(
+        kind=model.kind,
+        vocabulary=model.tokenizer.vocabulary,
+        labels=model.labels if model.kind == "classifier" else [],
+        do_lower_case=model.tokenizer.lower_case,
+        max_tokens=model.max_tokens,
+    )
+
+
+def _operations(content: bytes) -> dict[str, int]:
+    """How often each operation occurs; InputError for one that stock runtimes lack."""
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
+    codes = [names[code.builtinCode] for code in model.operatorCodes]
+    if "CUSTOM" in codes:
+        custom = sorted(code.customCode.decode() for code in model.operatorCodes if code.customCode)
+        raise InputError(f"the graph needs operations that phones lack: {', '.join(custom)}")
+    operators = [operator for graph in model.subgraphs for operator in graph.operators]
+    return dict(Counter(codes[operator.opcodeIndex] for operator in operators).most_common())
+
+
+def _tensors(lite: LiteModel) -> dict[str, dict]:
+    def described(details):
+        return {
+            "shape": np.asarray(details["shape_signature"]).tolist(),
+            "dtype": np.dtype(details["dtype"]).name,
+        }
+
+    tensors = {name: described(details) for name, details in lite.signature.items()}
+    return {
+        "inputs": {name: tensors[name] for name in INPUTS},
+        "outputs": {name: tensors[name] for name in tensors if name not in INPUTS},
+    }
+
+
+def _latency(path: Path, max_tokens: int, threads: int) -> list[dict]:
+    lengths = [tokens for tokens in _LATENCY_TOKENS if tokens <= max_tokens] or [max_tokens]
+    rows = []
+    for tokens in lengths:
+        (seconds,) = timing.latency([path], tokens, threads, _LATENCY_RUNS)
+        rows.append(timing.latency_row(seconds, tokens, threads))
+    return rows
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _sha256_of_model(directory: Path) -> str:
+    digest = hashlib.sha256()
+    for name in (*_MODEL_FILES, _WEIGHTS_FILE):
+        path = directory / name
+        content = path.read_bytes() if path.is_file() else b""
+        digest.update(f"{name} {_sha256(content)}\n".encode())
+    return digest.hexdigest()
+
+
+def _print_summary(output: Path, report: dict) -> None:
+    megabytes = {key: f"{report[key] / 1e6:.2f} MB" for key in ("bytes", "float_bytes")}
+    print(f"{output}: {megabytes['bytes']} (float32: {megabytes['float_bytes']})")
+    rows = [{"output": name} | values for name, values in report["agreement"].items()]
+    print(tabulate.tabulate(rows, headers="keys", floatfmt=".5f"))
+    print(tabulate.tabulate(report["latency"], headers="keys", floatfmt=".3f"))

@@ -1,0 +1,157 @@
+"""TFLite metadata: what lets MediaPipe Tasks and the Task Library open a file as it is.
+
+A ModelMetadata flatbuffer (metadata_schema.fbs of MediaPipe, the M001 format) inside the model
+names the tensors and the tokenizer; an uncompressed ZIP behind the model holds the files it names.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import flatbuffers
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+from mobilebert_tf.errors import InputError
+
+VOCABULARY_FILE, LABELS_FILE, SETTINGS_FILE = "vocab.txt", "labels.txt", "mobilebert.json"
+
+_BUFFER_NAME = "TFLITE_METADATA"
+_FORMAT = b"M001"
+_PARSER_VERSION = "1.1.0"  # the first with BertTokenizerOptions
+# Numbers of enum and union members in metadata_schema.fbs.
+_AXIS_LABELS, _VOCABULARY, _BERT_TOKENIZER = 2, 5, 4
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What travels in the file beside the graph.
+
+    Args:
+        kind: which head: classifier, span, encoder or pretraining.
+        vocabulary: the tokenizer's pieces, in the order of their ids.
+        labels: a classifier's class names.
+        do_lower_case: whether the tokenizer lower-cases.
+        max_tokens: longest sequence that the position table allows.
+    """
+
+    kind: str
+    vocabulary: Sequence[str]
+    labels: Sequence[str]
+    do_lower_case: bool
+    max_tokens: int
+
+
+def pack(content: bytes, packed: Packed) -> bytes:
+    """The same model with metadata and files; the same bytes for the same arguments."""
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    inputs, outputs = tensor_names(model)
+    metadata = _model_metadata(packed, inputs, outputs)
+    buffer = schema.BufferT()
+    buffer.data = list(metadata)
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = _BUFFER_NAME, len(model.buffers) - 1
+    model.metadata = [*(model.metadata or []), entry]
+    file = io.BytesIO(flatbuffer_utils.convert_object_to_bytearray(model))
+    file.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
+        for name, text in _files(packed).items():
+            archive.writestr(zipfile.ZipInfo(name), text)  # ZipInfo's date is fixed: 1980
+    return file.getvalue()
+
+
+def unpack(path: str) -> Packed:
+    """The files that `pack` put in; InputError if it is not a file of ours."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            settings = json.loads(archive.read(SETTINGS_FILE))
+            vocabulary = archive.read(VOCABULARY_FILE).decode().split("\n")[:-1]
+            labels = archive.read(LABELS_FILE) if LABELS_FILE in archive.namelist() else b""
+            return Packed(
+                vocabulary=vocabulary, labels=labels.decode().split("\n")[:-1], **settings
+            )
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError):
+        raise InputError(
+            f"{path} is not a whole .tflite file made by export/to_tflite.py: it holds no "
+            "vocabulary or settings"
+        ) from None
+
+
+def tensor_names(model: schema.ModelT) -> tuple[list[str], list[str]]:
+    """Signature names of the main graph's inputs and outputs, in the order of the graph."""
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    inputs = {tensor.tensorIndex: tensor.name.decode() for tensor in signature.inputs}
+    outputs = {tensor.tensorIndex: tensor.name.decode() for tensor in signature.outputs}
+    return [inputs[i] for i in graph.inputs], [outputs[i] for i in graph.outputs]
+
+
+def _files(packed: Packed) -> dict[str, str]:
+    settings = asdict(packed)
+    files = {VOCABULARY_FILE: "".join(f"{token}\n" for token in settings.pop("vocabulary"))}
+    labels = settings.pop("labels")
+    if labels:
+        files[LABELS_FILE] = "".join(f"{label}\n" for label in labels)
+    return files | {SETTINGS_FILE: json.dumps(settings) + "\n"}
+
+
+def _model_metadata(packed: Packed, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """ModelMetadata with one SubGraphMetadata; field numbers are those of metadata_schema.fbs."""
+    builder = flatbuffers.Builder()
+    vocabulary = _associated_file(builder, VOCABULARY_FILE, _VOCABULARY)
+    options = _table(builder, {0: _vector(builder, [vocabulary])})  # BertTokenizerOptions
+    tokenizer = _process_unit(builder, options)
+    input_metadata = [_tensor(builder, name) for name in inputs]
+    output_metadata = [_tensor(builder, name, bool(packed.labels)) for name in outputs]
+    subgraph = _table(
+        builder,
+        {
+            2: _vector(builder, input_metadata),
+            3: _vector(builder, output_metadata),
+            5: _vector(builder, [tokenizer]),
+        },
+    )
+    subgraphs = _vector(builder, [subgraph])
+    name = builder.CreateString(f"mobilebert_tf {packed.kind}")
+    version = builder.CreateString(_PARSER_VERSION)
+    builder.Finish(_table(builder, {0: name, 3: subgraphs, 7: version}), _FORMAT)
+    return bytes(builder.Output())
+
+
+def _tensor(builder: flatbuffers.Builder, name: str, labelled: bool = False) -> int:
+    fields = {0: builder.CreateString(name)}
+    if labelled:
+        fields[6] = _vector(builder, [_associated_file(builder, LABELS_FILE, _AXIS_LABELS)])
+    return _table(builder, fields)
+
+
+def _associated_file(builder: flatbuffers.Builder, name: str, kind: int) -> int:
+    name = builder.CreateString(name)
+    builder.StartObject(5)
+    builder.PrependUOffsetTRelativeSlot(0, name, 0)
+    builder.PrependInt8Slot(2, kind, 0)
+    return builder.EndObject()
+
+
+def _process_unit(builder: flatbuffers.Builder, options: int) -> int:
+    builder.StartObject(2)
+    builder.PrependUint8Slot(0, _BERT_TOKENIZER, 0)
+    builder.PrependUOffsetTRelativeSlot(1, options, 0)
+    return builder.EndObject()
+
+
+def _table(builder: flatbuffers.Builder, fields: dict[int, int]) -> int:
+    """A table of offsets: field number -> what it points to."""
+    builder.StartObject(max(fields) + 1)
+    for number, offset in fields.items():
+        builder.PrependUOffsetTRelativeSlot(number, offset, 0)
+    return builder.EndObject()
+
+
+def _vector(builder: flatbuffers.Builder, offsets: Sequence[int]) -> int:
+    builder.StartVector(4, len(offsets), 4)
+    for offset in reversed(offsets):
+        builder.PrependUOffsetTRelative(offset)
+    return builder.EndVector()

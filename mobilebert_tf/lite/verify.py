@@ -1,0 +1,85 @@
+"""Does the exported file compute what the Keras model computes? Measured on real text."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mobilebert_tf.lite.runtime import Runnable
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The worst agreement at which a file may still be kept.
+
+    Args:
+        error: largest difference over the largest value of the output.
+        cosine: lowest mean cosine of an output's rows.
+        choice: lowest share of rows (tokens, or texts) with the same highest entry.
+    """
+
+    error: float
+    cosine: float
+    choice: float
+
+
+# Float modes differ by rounding alone. The int8 limits tell a broken export (0.5 and below) from
+# rounding noise: choices flip where the two best are close, often so for a model hardly trained.
+LIMITS = {
+    "none": Limit(error=1e-3, cosine=0.99999, choice=0.99),
+    "float16": Limit(error=0.05, cosine=0.999, choice=0.97),
+    "dynamic": Limit(error=0.5, cosine=0.97, choice=0.8),
+    "int8": Limit(error=0.5, cosine=0.97, choice=0.8),
+}
+
+
+def agreement(
+    lite: Runnable, reference: Runnable, samples: Sequence[dict[str, np.ndarray]]
+) -> dict[str, dict[str, float]]:
+    """By output name: `error`, `cosine` and, but for embeddings, `choice`, as in Limit.
+
+    Args:
+        lite, reference: called with each sample.
+        samples: input_ids, input_mask, segment_ids, int32 [1,T] each; padding is not compared.
+    """
+    measured = defaultdict(lambda: defaultdict(list))
+    for sample in samples:
+        outputs, expected = lite(**sample), reference(**sample)
+        for name, values in expected.items():
+            for key, value in _compared(name, outputs[name], values, sample["input_mask"]).items():
+                measured[name][key].append(value)
+    summary = {"error": max, "cosine": np.mean, "choice": np.mean}
+    return {
+        name: {key: float(summary[key](values)) for key, values in by_key.items()}
+        for name, by_key in measured.items()
+    }
+
+
+def _compared(name: str, values: np.ndarray, expected: np.ndarray, mask: np.ndarray) -> dict:
+    """Compares rows [rows,width]: a row is a token's logits over words, or a text's output."""
+    real = mask[0] == 1  # [T]
+    if name.endswith("_logits"):
+        values, expected = values[:, real], expected[:, real]
+    values = values.reshape(-1, values.shape[-1])
+    expected = expected.reshape(-1, expected.shape[-1])
+    norms = np.linalg.norm(values, axis=1) * np.linalg.norm(expected, axis=1)
+    result = {
+        "error": np.abs(values - expected).max() / np.abs(expected).max(),
+        "cosine": np.mean((values * expected).sum(axis=1) / norms),
+    }
+    if name != "embedding":
+        result["choice"] = np.mean(values.argmax(axis=1) == expected.argmax(axis=1))
+    return result
+
+
+def complaints(measured: dict[str, dict[str, float]], mode: str) -> list[str]:
+    """What is worse than the mode's limit, in words; empty if the file is good."""
+    found = []
+    for name, values in measured.items():
+        for key, value in values.items():
+            limit = getattr(LIMITS[mode], key)
+            good = value <= limit if key == "error" else value >= limit  # False for NaN
+            if not good:
+                found.append(f"{key} of {name} is {value:.4g} (limit {limit:g})")
+    return found

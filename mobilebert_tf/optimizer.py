@@ -1,0 +1,113 @@
+"""LAMB as the paper's code uses it (You et al., 2020), with a learning rate for each layer."""
+
+from collections.abc import Mapping
+
+import keras
+from keras import ops
+
+# By the last part of a variable's path: no decay and no layer adaptation for these.
+NOT_ADAPTED = ("bias", "gamma", "beta")
+
+
+@keras.saving.register_keras_serializable(package="mobilebert_tf")
+class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear from 0 to `peak` in `warmup_steps`, then linear to `end_factor * peak` at `steps`."""
+
+    def __init__(self, peak: float, steps: int, warmup_steps: int, end_factor: float):
+        self.peak, self.steps = peak, steps
+        self.warmup_steps, self.end_factor = warmup_steps, end_factor
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32") + 1.0  # the first step already moves
+        warmup = step / max(self.warmup_steps, 1)
+        left = (self.steps - step) / max(self.steps - self.warmup_steps, 1)
+        decay = self.end_factor + (1.0 - self.end_factor) * ops.clip(left, 0.0, 1.0)
+        return self.peak * ops.minimum(warmup, decay)
+
+    def get_config(self):
+        return {
+            "peak": self.peak,
+            "steps": self.steps,
+            "warmup_steps": self.warmup_steps,
+            "end_factor": self.end_factor,
+        }
+
+
+@keras.saving.register_keras_serializable(package="mobilebert_tf")
+class Lamb(keras.optimizers.Optimizer):
+    """LAMB without bias correction, weight decay inside the trust ratio.
+
+    Differs from keras.optimizers.Lamb, which corrects the bias, decays apart from the trust ratio
+    and adapts biases and norms too.
+
+    Args:
+        learning_rate: number or schedule.
+        weight_decay_rate: of everything but biases and norms.
+        rates: relative learning rate by variable path, 1 where absent. It multiplies the update;
+            a factor on the gradient would cancel out.
+        clip_norm: largest global norm of the gradients.
+    """
+
+    def __init__(
+        self,
+        learning_rate=1.5e-3,
+        weight_decay_rate: float = 0.01,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-6,
+        rates: Mapping[str, float] | None = None,
+        clip_norm: float | None = 1.0,
+        name: str = "lamb",
+    ):
+        super().__init__(learning_rate, global_clipnorm=clip_norm, name=name)
+        self.weight_decay_rate = weight_decay_rate
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.rates = dict(rates or {})
+
+    def build(self, variables):
+        if not self.built:
+            super().build(variables)
+            self.first_moments, self.second_moments = self.add_optimizer_variables(
+                variables, ["first_moment", "second_moment"]
+            )
+            # By index: the TensorFlow backend hands update_step variables without a path.
+            self.relative_rates = [self.rates.get(variable.path, 1.0) for variable in variables]
+            self.adapted = [not variable.name.endswith(NOT_ADAPTED) for variable in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        first, second = self.first_moments[index], self.second_moments[index]
+        gradient = ops.cast(gradient, variable.dtype)
+        self.assign(first, self.beta_1 * first + (1 - self.beta_1) * gradient)
+        self.assign(second, self.beta_2 * second + (1 - self.beta_2) * ops.square(gradient))
+        update = first / (ops.sqrt(second) + self.epsilon)
+        rate = ops.cast(learning_rate, variable.dtype) * self.relative_rates[index]
+        if self.adapted[index]:
+            update = update + self.weight_decay_rate * variable
+            rate = rate * _trust_ratio(variable, update)
+        self.assign_sub(variable, rate * update)
+
+    def get_config(self):
+        return super().get_config() | {
+            "weight_decay_rate": self.weight_decay_rate,
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "rates": self.rates,
+            "clip_norm": self.global_clipnorm,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        own = ("weight_decay_rate", "beta_1", "beta_2", "epsilon", "rates", "clip_norm", "name")
+        schedule = config["learning_rate"]
+        if isinstance(schedule, dict):
+            schedule = keras.saving.deserialize_keras_object(schedule)
+        return cls(schedule, **{key: config[key] for key in own})
+
+
+def _trust_ratio(variable, update):
+    """||variable|| / ||update||, 1 if either is 0."""
+    weight_norm, update_norm = ops.norm(variable), ops.norm(update)
+    both = ops.logical_and(weight_norm > 0, update_norm > 0)
+    return ops.where(both, weight_norm / ops.where(both, update_norm, 1.0), 1.0)

@@ -1,0 +1,182 @@
+"""The report's pictures, as `data:` addresses for <img>: an image can neither run nor load."""
+
+import base64
+import io
+from typing import NamedTuple
+
+import matplotlib
+import matplotlib.image
+import numpy as np
+from matplotlib.figure import Figure
+
+CURVE_POINTS = 300  # a long run's curves are drawn from this many means
+LOG_FROM = 20  # largest over smallest value
+PANELS = {
+    "total loss": ("loss",),
+    "transfer terms, before weighting": (
+        "feature_map", "feature_mean", "feature_variance", "attention_map",
+    ),
+    "pre-training terms, before weighting": ("masked_lm", "distillation", "next_sentence"),
+    "masked LM accuracy on training batches": ("mlm_accuracy",),
+}  # fmt: skip
+TEACHER_STUDENT = ("teacher", "student")
+
+# Text stays text, in the reader's fonts; a token such as "$" starts no formula.
+_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "report", "text.parse_math": False}
+_STYLE |= {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+_styled = matplotlib.rc_context(_STYLE)
+
+
+class Plot(NamedTuple):
+    """A picture.
+
+    Args:
+        title: in words.
+        address: "data:image/...", with the whole content.
+    """
+
+    title: str
+    address: str
+
+
+def _axes(width: float = 5, height: float = 3):
+    return Figure(figsize=(width, height)).add_subplot()
+
+
+def _plot(title: str, axes) -> Plot:
+    file = io.BytesIO()
+    axes.figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return Plot(title, _address("image/svg+xml", file))
+
+
+def _address(kind: str, file: io.BytesIO) -> str:
+    return f"data:{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+@_styled
+def curves(stages: list[dict]) -> list[Plot]:
+    """What was logged in the stages (of report._stages) over the steps, a plot per PANELS."""
+    plots = []
+    for model in dict.fromkeys(stage["model"] for stage in stages):
+        own = [stage for stage in stages if stage["model"] == model]
+        for title, names in PANELS.items():
+            if any(name in stage["records"][0] for stage in own for name in names):
+                plots.append(_curve_plot(f"{model}: {title}", own, names))
+    return plots
+
+
+def _curve_plot(title: str, stages: list[dict], names: tuple[str, ...]) -> Plot:
+    axes = _axes()
+    _shade_stages(axes, stages)
+    colors = matplotlib.color_sequences["tab10"]
+    for color, name in zip(colors, names, strict=False):
+        for number, (steps, values) in enumerate(_pieces(stages, name)):
+            label = "_" * (number > 0) + name  # one entry in the legend
+            axes.plot(
+                steps, values, color=color, label=label, marker="." if len(steps) == 1 else ""
+            )
+    if "mlm_accuracy" in names:
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+    else:
+        _choose_scale(axes)
+    axes.set_xlabel("step")
+    if len(names) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    return _plot(title, axes)
+
+
+def _pieces(stages: list[dict], name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(steps, values) of each stage that logged `name`, thinned to CURVE_POINTS in all."""
+    total = max(CURVE_POINTS, sum(len(stage["records"]) for stage in stages))
+    pieces = []
+    for stage in stages:
+        points = [(r["total_step"], r[name]) for r in stage["records"] if name in r]
+        if points:
+            parts = np.array_split(points, max(1, len(points) * CURVE_POINTS // total))
+            pieces.append(np.array([part.mean(axis=0) for part in parts]).T)
+    return pieces
+
+
+def _choose_scale(axes) -> None:
+    values = np.concatenate([line.get_ydata() for line in axes.lines])
+    if values.min() > 0 and values.max() > LOG_FROM * values.min():
+        axes.set_yscale("log")
+
+
+def _shade_stages(axes, stages: list[dict]) -> None:
+    place = {"transform": axes.get_xaxis_transform(), "fontsize": 7, "color": "#555"}
+    place |= {"rotation": 40 if len(stages) > 2 else 0, "rotation_mode": "anchor"}
+    for number, stage in enumerate(stages):
+        last = stage["records"][-1]["total_step"]
+        first = last - stage["steps"]
+        axes.axvspan(first, last, color="#e9eef5" if number % 2 else "#ffffff", linewidth=0)
+        axes.text(first, 1.02, stage["name"], **place)
+
+
+@_styled
+def distances(before_and_after: dict[str, dict[str, list[float]]]) -> list[Plot]:
+    """Bars by student layer, from {"before", "after"} of held_out.map_distances."""
+    titles = {
+        "feature_map": "feature maps: mean square error after normalisation",
+        "attention_map": "attention maps: KL(teacher || student)",
+    }
+    plots = []
+    for name, title in titles.items():
+        axes = _axes()
+        for offset, when, color in ((-0.2, "before", "#b8c2cc"), (0.2, "after", "#1f77b4")):
+            values = before_and_after[when][name]
+            axes.bar(np.arange(1, len(values) + 1) + offset, values, 0.4, color=color, label=when)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlabel("student layer")
+        axes.legend(frameon=False)
+        plots.append(_plot(title, axes))
+    return plots
+
+
+@_styled
+def labelled_maps(pair: list[np.ndarray], tokens: list[str]) -> list[Plot]:
+    """A teacher's and a student's attention map [T,T] with tokens at both sides."""
+    plots = []
+    for name, values in zip(TEACHER_STUDENT, pair, strict=True):
+        axes = _axes(5.5, 5.5)
+        axes.imshow(np.sqrt(values), **_colors(pair))
+        axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(tokens)), tokens, fontsize=7)
+        plots.append(_plot(name, axes))
+    return plots
+
+
+def small_maps(pair: list[np.ndarray]) -> list[Plot]:
+    """A teacher's and a student's attention map [T,T], one pixel for each entry."""
+    plots = []
+    for name, values in zip(TEACHER_STUDENT, pair, strict=True):
+        file = io.BytesIO()
+        matplotlib.image.imsave(file, np.sqrt(values), format="png", **_colors(pair))
+        plots.append(Plot(name, _address("image/png", file)))
+    return plots
+
+
+def _colors(pair: list[np.ndarray]) -> dict:
+    """One scale for both, of square roots: most probabilities are small."""
+    return {"cmap": "Blues", "vmin": 0, "vmax": np.sqrt(max(values.max() for values in pair))}
+
+
+@_styled
+def latency(files: list[dict]) -> Plot | None:
+    """Milliseconds by tokens, from the exporter's reports; None if nothing was measured."""
+    axes = _axes()
+    for file in files:
+        for threads in sorted({row["threads"] for row in file["latency"]}):
+            rows = [row for row in file["latency"] if row["threads"] == threads]
+            tokens, p50, p90 = ([row[k] for row in rows] for k in ("tokens", "p50_ms", "p90_ms"))
+            label = f"{file['file']}, {threads} thread{'s' * (threads > 1)}"
+            (line,) = axes.plot(tokens, p50, marker=".", label=label)
+            axes.fill_between(tokens, p50, p90, color=line.get_color(), alpha=0.2, linewidth=0)
+    if not axes.lines:
+        return None
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("tokens")
+    axes.set_ylabel("ms")
+    axes.legend(frameon=False, fontsize=8)
+    return _plot("median line, band up to the 90th percentile", axes)

@@ -1,0 +1,27 @@
+"""`python -m mobilebert_tf.pretrain`: a teacher, or a bare student, from raw text."""
+
+from mobilebert_tf.cli import door
+from mobilebert_tf.data.prepare import prepare_text
+from mobilebert_tf.held_out import masked_lm_accuracy
+from mobilebert_tf.model import load_model
+from mobilebert_tf.run_config import PretrainConfig
+from mobilebert_tf.run_folder import open_run
+from mobilebert_tf.training import prepare_process, pretrain_alone
+
+
+def pretrain(config: PretrainConfig) -> None:
+    """Pre-trains a model on raw text with masked LM and next sentence prediction.
+
+    Leaves a model directory, OUTPUT_DIR/teacher (or /student by --role), with the history of the
+    run beside it. The same command goes on where a killed one stopped.
+    """
+    prepare_process(config)
+    with open_run(config) as folder:
+        text = prepare_text(config.data, folder / "data")
+        directory = pretrain_alone(config.role, config.model, config.training, text, folder, config)
+        accuracy = masked_lm_accuracy(load_model(directory), text.held_out_examples())
+    print(f"{directory}: held-out masked LM accuracy {100 * accuracy:.1f} %")
+
+
+if __name__ == "__main__":
+    door(pretrain, PretrainConfig)

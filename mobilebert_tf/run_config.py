@@ -1,0 +1,194 @@
+"""The settings of a training run: what configs/*.yaml hold and any door takes by name."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mobilebert_tf.errors import InputError
+
+
+def _require(condition: bool, key: str, value, requirement: str) -> None:
+    if not condition:
+        raise InputError(f"{key} is {value}: it must be {requirement}")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Training steps and their optimizer: LAMB, warm-up, linear decay.
+
+    Args:
+        steps: number of updates.
+        learning_rate: peak.
+        warmup_steps: steps from 0 to the peak.
+        end_factor: last rate over the peak.
+        weight_decay: of everything but biases and norms.
+        clip_norm: largest global norm of the gradients.
+    """
+
+    steps: int = 1000
+    learning_rate: float = 1.5e-3
+    warmup_steps: int = 0
+    end_factor: float = 1e-4
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+
+    def __post_init__(self):
+        _require(self.steps >= 0, "steps", self.steps, "at least 0")
+        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "at least 0")
+        _require(0 <= self.end_factor <= 1, "end_factor", self.end_factor, "from 0 to 1")
+        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
+        _require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
+
+    def replace(self, **changes) -> "Phase":
+        return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """Knowledge transfer (paper, sections 3.4 and 3.5; weights from Google's code).
+
+    Args:
+        phase: steps of all layers together; progressive transfer shares them out.
+        feature_map_weight: of the square error of normalised feature maps.
+        feature_mean_weight: of the square error of their means.
+        feature_variance_weight: of the absolute error of their variances.
+        attention_map_weight: of the divergence of attention maps.
+        raw_feature_maps: the plain square error (equation 4) instead of normalised maps and
+            statistics.
+        lower_layer_rate: progressive: relative learning rate of the layers below; 0 freezes them,
+            Google's code has 0.1.
+        alpha: share of the hard labels in the masked LM loss, the rest is the teacher's.
+        layer_map: the teacher layer (from 0) for each student layer; null if depths are equal.
+    """
+
+    phase: Phase = field(default_factory=Phase)
+    feature_map_weight: float = 100.0
+    feature_mean_weight: float = 5000.0
+    feature_variance_weight: float = 5.0
+    attention_map_weight: float = 1.0
+    raw_feature_maps: bool = False
+    lower_layer_rate: float = 0.0
+    alpha: float = 0.5
+    layer_map: list[int] | None = None
+
+    def __post_init__(self):
+        for item in dataclasses.fields(self):
+            if item.name.endswith("_weight"):
+                value = getattr(self, item.name)
+                _require(value >= 0, item.name, value, "at least 0")
+        _require(
+            0 <= self.lower_layer_rate <= 1, "lower_layer_rate", self.lower_layer_rate, "0 to 1"
+        )
+        _require(0 <= self.alpha <= 1, "alpha", self.alpha, "from 0 to 1")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Text and how examples are made of it (Devlin et al., 2019).
+
+    Args:
+        corpus: "docs" (docstrings of installed packages), or text files, folders, globs, .gz.
+        held_out_fraction: share of the documents that is measured on, never trained on.
+        vocabulary: a vocab.txt; null: the teacher's, or else trained from the corpus.
+        vocabulary_size: tokens of a trained vocabulary.
+        lower_case: fold case and strip accents.
+        sequence_length: tokens in an example.
+        batch_size: examples in a step.
+        max_predictions_per_sequence: most masked tokens in an example.
+        masking_probability: share of the tokens that are predicted.
+        short_sequence_probability: share of the examples that are made shorter.
+        whole_word_masking: mask all pieces of a word together.
+    """
+
+    corpus: list[str] = field(default_factory=lambda: ["docs"])
+    held_out_fraction: float = 0.05
+    vocabulary: str | None = None
+    vocabulary_size: int = 8000
+    lower_case: bool = True
+    sequence_length: int = 64
+    batch_size: int = 32
+    max_predictions_per_sequence: int = 10
+    masking_probability: float = 0.15
+    short_sequence_probability: float = 0.1
+    whole_word_masking: bool = False
+
+    def __post_init__(self):
+        fraction = self.held_out_fraction
+        _require(0 < fraction < 1, "held_out_fraction", fraction, "above 0 and below 1")
+        probability = self.masking_probability
+        _require(0 < probability <= 1, "masking_probability", probability, "above 0, at most 1")
+        short = self.short_sequence_probability
+        _require(0 <= short <= 1, "short_sequence_probability", short, "from 0 to 1")
+        for key in ("sequence_length", "batch_size", "max_predictions_per_sequence"):
+            _require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What every training run has.
+
+    Args:
+        output_dir: where everything goes; the same command goes on where a killed one stopped.
+        seed: of weights, vocabulary, data order, masks and dropout.
+        overwrite: delete what output_dir holds first.
+        data: the text.
+        precision: Keras dtype policy.
+        checkpoint_steps: steps between checkpoints.
+        log_steps: steps between lines of the history.
+    """
+
+    output_dir: str = "runs/demo"
+    seed: int = 0
+    overwrite: bool = False
+    data: DataConfig = field(default_factory=DataConfig)
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    checkpoint_steps: int = 200
+    log_steps: int = 20
+
+    def __post_init__(self):
+        for key in ("checkpoint_steps", "log_steps"):
+            _require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+        if self.checkpoint_steps % self.log_steps:
+            raise InputError(
+                f"checkpoint_steps is {self.checkpoint_steps}: it must be a multiple of "
+                f"log_steps ({self.log_steps})"
+            )
+
+
+@dataclass(frozen=True)
+class PretrainConfig(RunConfig):
+    """Pre-training of a model alone.
+
+    Args:
+        model: a named size or a bert_config.json.
+        role: name of the model directory in output_dir.
+        training: steps and optimizer.
+    """
+
+    model: str = "demo-teacher"
+    role: Literal["teacher", "student"] = "teacher"
+    training: Phase = field(default_factory=Phase)
+
+
+@dataclass(frozen=True)
+class DistillConfig(RunConfig):
+    """Knowledge transfer from a teacher to a student.
+
+    Args:
+        teacher: a model directory; null: pre-train `teacher_model` first.
+        teacher_model: a named size or a bert_config.json, for a teacher made here.
+        teacher_training: steps and optimizer of that teacher.
+        student: a named size or a bert_config.json.
+        strategy: how knowledge is transferred (paper, figure 2); none: distillation alone.
+        transfer: the layer-wise objectives.
+        distillation: steps and optimizer of pre-training distillation.
+    """
+
+    teacher: str | None = None
+    teacher_model: str = "demo-teacher"
+    teacher_training: Phase = field(default_factory=Phase)
+    student: str = "demo-student"
+    strategy: Literal["auxiliary", "joint", "progressive", "none"] = "progressive"
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+    distillation: Phase = field(default_factory=Phase)

@@ -1,0 +1,79 @@
+"""Training state on disk: one file, whole or not at all, checked when read, the last two kept."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from mobilebert_tf.errors import InputError
+
+KEPT = 2  # the newest, and the one before in case the newest is damaged
+
+
+def save_state(directory: Path, number: int, position: Mapping[str, int], tensors: dict) -> None:
+    """Writes `state-<number>.safetensors` and drops all but the last KEPT states.
+
+    Args:
+        number: grows from save to save.
+        position: where training stands; comes back from load_state.
+        tensors: arrays by name.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    path = directory / f"state-{number:09d}.safetensors"
+    aside = path.with_suffix(".partial")
+    metadata = {"position": json.dumps(dict(position)), "sha256": _digest(tensors)}
+    try:
+        save_file(tensors, aside, metadata)
+        with open(aside, "rb+") as file:
+            os.fsync(file.fileno())
+    except (SafetensorError, OSError) as error:
+        aside.unlink(missing_ok=True)
+        raise OSError(f"cannot write {path}: {error}") from None
+    os.replace(aside, path)
+    for old in _states(directory)[:-KEPT]:
+        old.unlink()
+
+
+def load_state(directory: Path) -> tuple[dict[str, int], dict[str, np.ndarray]] | None:
+    """(position, tensors) of the newest state that is whole; None if there is no state.
+
+    A damaged state is named on stderr and deleted. Raises InputError if all are damaged.
+    """
+    states = _states(directory)
+    for path in reversed(states):
+        try:
+            return _read(path)
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            print(f"warning: {path} is damaged ({error}); using the one before", file=sys.stderr)
+            path.unlink()
+    if states:
+        raise InputError(f"every state in {directory} is damaged: start again with --overwrite")
+    return None
+
+
+def _read(path: Path) -> tuple[dict[str, int], dict[str, np.ndarray]]:
+    with safe_open(path, framework="numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        metadata = file.metadata()
+    if _digest(tensors) != metadata["sha256"]:
+        raise ValueError("its checksum is wrong")
+    return json.loads(metadata["position"]), tensors
+
+
+def _states(directory: Path) -> list[Path]:
+    return sorted(directory.glob("state-*.safetensors"))
+
+
+def _digest(tensors: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].tobytes())
+    return digest.hexdigest()
