@@ -29,7 +29,7 @@ def distill(config: DistillConfig) -> None:
     prepare_process(config)
     with open_run(config) as folder:
         own = load_tokenizer(config.teacher) if config.teacher else None
-        text = prepare_text(config.data, folder / "data", own)
+        text = prepare_text(config, folder / "data", own)
         teacher = load_model(_teacher_directory(config, text, folder))
         student_config = fitted_config(config.student, text)
         check_fit(teacher.config, student_config, config.transfer)

@@ -17,7 +17,7 @@ def pretrain(config: PretrainConfig) -> None:
     """
     prepare_process(config)
     with open_run(config) as folder:
-        text = prepare_text(config.data, folder / "data")
+        text = prepare_text(config, folder / "data")
         directory = pretrain_alone(config.role, config.model, config.training, text, folder, config)
         accuracy = masked_lm_accuracy(load_model(directory), text.held_out_examples())
     print(f"{directory}: held-out masked LM accuracy {100 * accuracy:.1f} %")

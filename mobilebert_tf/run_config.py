@@ -101,7 +101,7 @@ class DataConfig:
         whole_word_masking: mask all pieces of a word together.
     """
 
-    corpus: list[str] = field(default_factory=lambda: ["docs"])
+    corpus: str | list[str] = "docs"
     held_out_fraction: float = 0.05
     vocabulary: str | None = None
     vocabulary_size: int = 8000
@@ -125,14 +125,13 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """What every training run has.
+class RunConfig(DataConfig):
+    """What every training run has, beside its text.
 
     Args:
         output_dir: where everything goes; the same command goes on where a killed one stopped.
         seed: of weights, vocabulary, data order, masks and dropout.
         overwrite: delete what output_dir holds first.
-        data: the text.
         precision: Keras dtype policy.
         checkpoint_steps: steps between checkpoints.
         log_steps: steps between lines of the history.
@@ -141,12 +140,12 @@ class RunConfig:
     output_dir: str = "runs/demo"
     seed: int = 0
     overwrite: bool = False
-    data: DataConfig = field(default_factory=DataConfig)
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     checkpoint_steps: int = 200
     log_steps: int = 20
 
     def __post_init__(self):
+        super().__post_init__()
         for key in ("checkpoint_steps", "log_steps"):
             _require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
         if self.checkpoint_steps % self.log_steps:

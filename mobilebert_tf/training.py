@@ -147,7 +147,7 @@ def fitted_config(source: str, text: RunText) -> ModelConfig:
     config = load_model_config(source).replace(vocab_size=len(text.tokenizer))
     if text.config.sequence_length > config.max_position_embeddings:
         raise InputError(
-            f"data.sequence_length is {text.config.sequence_length}: longer than "
+            f"sequence_length is {text.config.sequence_length}: longer than "
             f"max_position_embeddings of {source} ({config.max_position_embeddings})"
         )
     return config

@@ -1,4 +1,4 @@
-"""What every test shares: TensorFlow as the Keras backend, and the same random numbers each time."""
+"""What every test shares: TensorFlow as the Keras backend, and equal random numbers each time."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Model configs and command lines: strict, and their errors name the value, the key and the file."""
+"""Model configs and command lines: strict; errors name the value, the key and the file."""
 
 import errno
 import json

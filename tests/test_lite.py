@@ -91,8 +91,7 @@ def test_any_length_file_equals_fixed_length_files(mode):
 
 @pytest.mark.parametrize(
     ("variant", "mode"),
-    [(variant, "none") for variant in VARIANTS]
-    + [("student", mode) for mode in QUANTIZED],
+    [(variant, "none") for variant in VARIANTS] + [("student", mode) for mode in QUANTIZED],
 )
 def test_what_stands_at_padding_changes_nothing(variant, mode):
     for tokens, padding in ((7, 1), (13, 6), (37, 24)):
@@ -191,7 +190,7 @@ def test_quantized_outputs_are_near(mode):
     expected = [keras_model(head="span")(**inputs(tokens, seed=3)) for tokens in (7, 13, 37)]
     for tokens, values in zip((7, 13, 37), expected, strict=True):
         outputs = run(content("student", "span", mode), inputs(tokens, seed=3))
-        limit = {"float16": 3e-3, "dynamic": 0.1, "int8": 0.15}[mode]
+        limit = {"float16": 0.01, "dynamic": 0.05, "int8": 0.3}[mode]
         for name in values:
             assert 0 < relative_error(outputs[name], values[name]) < limit
 

@@ -138,7 +138,7 @@ def mean_at(values, weights):
 
 
 def random_maps(batch=13, length=7, width=37, heads=3, seed=0):
-    """Teacher and student feature maps and masked scores, and a mask with at least one real token."""
+    """Feature maps and masked scores, teacher's and student's; every row has a real token."""
     random = np.random.default_rng(seed)
     real = random.integers(1, length + 1, batch)
     mask = (np.arange(length) < real[:, None]).astype("int32")

@@ -47,7 +47,7 @@ def lamb(values, steps_of_gradients, rate, decay, clip=None, beta_1=0.9, beta_2=
 
 
 def numbers(variables):
-    return [keras.ops.convert_to_numpy(v).copy() for v in variables]
+    return [variable.numpy().copy() for variable in variables]
 
 
 def train(optimizer, steps_of_gradients, in_graph=False):
@@ -141,9 +141,10 @@ def test_rate_zero_freezes_bit_for_bit():
 
 
 def test_gradient_scale_cancels_out_and_so_cannot_be_the_rate():
-    full, scaled = updates({}), updates({}, scale=1000.0)
+    # Both far above epsilon, which is all that a scale could touch.
+    full, scaled = updates({}, scale=1e3), updates({}, scale=1e6)
     for name in NAMES:
-        np.testing.assert_allclose(scaled[name], full[name], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(scaled[name], full[name], rtol=1e-4, atol=1e-5)
 
 
 def test_rates_are_by_path():
@@ -178,11 +179,10 @@ def test_schedule_by_hand(step, expected):
     assert float(schedule(step)) == pytest.approx(expected, rel=1e-6)
 
 
-def test_schedule_without_warmup_and_with_nothing_else():
+def test_schedule_without_warmup_or_decay():
     assert float(WarmupLinearDecay(2.0, 4, 0, 0.0)(0)) == pytest.approx(1.5)
     assert float(WarmupLinearDecay(2.0, 4, 0, 0.0)(3)) == 0.0
     assert float(WarmupLinearDecay(2.0, 1, 0, 1.0)(0)) == 2.0
-    assert float(WarmupLinearDecay(2.0, 4, 4, 0.0)(3)) == 2.0
 
 
 # --- serialization -------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def save_corpus(path):
         for words in itertools.product(
             ("the dog", "an old cat", "this boat", "that red house"),
             ("runs", "sleeps", "never sees a river", "always likes the 3 stones"),
-            ("under the tree", "near a small road", "behind it", "over 12 big rivers, too"),
+            ("under the tree", "near a small road", "behind it", "over 9 big rivers, too"),
         )
     ]
     step = len(sentences)

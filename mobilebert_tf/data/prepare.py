@@ -74,7 +74,7 @@ def _tokenizer(config: DataConfig, documents: list, tokenizer: WordPiece | None)
     if config.vocabulary is not None:
         given = WordPiece.from_file(config.vocabulary, config.lower_case)
         if tokenizer is not None and given.vocabulary != tokenizer.vocabulary:
-            raise InputError(f"data.vocabulary {config.vocabulary} is not the teacher's vocabulary")
+            raise InputError(f"vocabulary {config.vocabulary} is not the teacher's vocabulary")
         return given
     if tokenizer is not None:
         return tokenizer

@@ -1,0 +1,51 @@
+# make demo    text -> teacher -> student -> int8 .tflite -> latency and report, in runs/demo
+# make test    every test but the slow proofs (make test-slow)
+# make lint    ruff: rules and formatting (make format mends)
+# make setup   .venv with the locked packages; all of the above call it
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+UV := $(BIN)/uv
+
+.PHONY: setup demo test test-slow lint format lock clean
+.DELETE_ON_ERROR:
+
+setup: .venv/ready
+
+.venv/ready: requirements.lock setup.py
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet uv==0.13.9
+	$(UV) pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+# The two commands that users know, then the benchmark and one prediction.
+demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
+demo: setup
+	python -m mobilebert_tf.distill
+	python export/to_tflite.py --quantize int8
+	python -m mobilebert_tf.benchmark runs/demo/student-int8.tflite
+	python -m mobilebert_tf.predict runs/demo/student-int8.tflite "Returns the [MASK] of the array."
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# After a change of setup.py's requirements.
+lock: setup
+	$(UV) pip compile --quiet --universal --python-version 3.11 --extra dev --no-annotate --constraint constraints.txt \
+		--custom-compile-command "make lock" setup.py --output-file requirements.lock
+
+clean:
+	rm -rf .venv runs build *.egg-info
