@@ -127,7 +127,7 @@ _TEACHER = _STUDENT.replace(
     classifier_activation=True,
 )
 _WITHOUT_OPT = {"hidden_act": "gelu", "normalization_type": "layer_norm"}
-_DEMO = {"vocab_size": 8000, "num_hidden_layers": 4, "hidden_size": 128, "embedding_size": 128}
+_DEMO = {"vocab_size": 6000, "num_hidden_layers": 4, "hidden_size": 128, "embedding_size": 64}
 _DEMO |= {"max_position_embeddings": 128, "initializer_range": 0.05}
 _TEST = {"vocab_size": 300, "num_hidden_layers": 2, "hidden_size": 24, "embedding_size": 12}
 _TEST |= {"max_position_embeddings": 37, "num_attention_heads": 2, "initializer_range": 0.1}
@@ -143,8 +143,8 @@ SIZES: dict[str, ModelConfig] = {
     ),
     "mobilebert-without-opt": _STUDENT.replace(**_WITHOUT_OPT),
     "bert-base": ModelConfig(vocab_size=30522, type_vocab_size=2),
-    "demo-teacher": _TEACHER.replace(**_DEMO, intra_bottleneck_size=256, intermediate_size=512),
-    "demo-student": _STUDENT.replace(**_DEMO, intra_bottleneck_size=64, intermediate_size=128),
+    "demo-teacher": _TEACHER.replace(**_DEMO, intra_bottleneck_size=128, intermediate_size=256),
+    "demo-student": _STUDENT.replace(**_DEMO, intra_bottleneck_size=48, intermediate_size=96),
     "test-teacher": _TEACHER.replace(**_TEST, intra_bottleneck_size=28, intermediate_size=37),
     "test-student": _STUDENT.replace(
         **_TEST, intra_bottleneck_size=14, intermediate_size=13, num_feedforward_networks=2

@@ -1,12 +1,19 @@
 """What a run is judged by: masked LM accuracy and distances of maps on held-out text."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
 
 from mobilebert_tf import losses
+from mobilebert_tf.data.prepare import prepare_text
 from mobilebert_tf.data.pretraining import PretrainingExamples
+from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.model import MobileBert
+from mobilebert_tf.run_folder import data_settings, write_whole
 
+INPUT_NAMES = ("input_ids", "input_mask", "segment_ids")
 MAX_EXAMPLES = 1024  # about 10,000 predictions: a standard error of half a point
 
 
@@ -63,3 +70,29 @@ def map_distances(
             for s, t in pairs
         ],
     }
+
+
+def score_file(path: Path) -> float | None:
+    """Adds the held-out masked LM accuracy to the FILE.json of a file exported into a run's folder.
+
+    The examples are those that teacher and student were scored on. None, and nothing done, if the
+    folder holds no finished run or the file no masked LM.
+    """
+    directory, lite = path.parent, LiteModel(path)
+    if lite.kind != "pretraining" or not (directory / "evaluation.json").exists():
+        return None
+    text = prepare_text(data_settings(directory), directory / "data")
+    accuracy = accuracy_of(lambda batch: _file_logits(lite, batch), text.held_out_examples())
+    report = path.with_suffix(".json")
+    values = json.loads(report.read_text()) | {"mlm_accuracy": accuracy}
+    write_whole(report, json.dumps(values, indent=2) + "\n")
+    return accuracy
+
+
+def _file_logits(lite: LiteModel, batch: dict) -> np.ndarray:
+    """The file's logits at the masked positions, [B,P,V]; it runs one unpadded row at a time."""
+    rows = []
+    for row, length in enumerate(batch["input_mask"].sum(axis=1)):
+        inputs = {name: batch[name][row : row + 1, :length] for name in INPUT_NAMES}
+        rows.append(lite(**inputs)["mlm_logits"][0, batch["masked_lm_positions"][row]])
+    return np.stack(rows)

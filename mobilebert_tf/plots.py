@@ -11,12 +11,14 @@ from matplotlib.figure import Figure
 
 CURVE_POINTS = 300  # a long run's curves are drawn from this many means
 LOG_FROM = 20  # largest over smallest value
+DARKEST = 8  # times an even spread at least: a map without structure stays light
 PANELS = {
     "total loss": ("loss",),
     "transfer terms, before weighting": (
         "feature_map", "feature_mean", "feature_variance", "attention_map",
     ),
-    "pre-training terms, before weighting": ("masked_lm", "distillation", "next_sentence"),
+    "masked LM terms, before weighting": ("masked_lm", "distillation"),
+    "next sentence loss": ("next_sentence",),
     "masked LM accuracy on training batches": ("mlm_accuracy",),
 }  # fmt: skip
 TEACHER_STUDENT = ("teacher", "student")
@@ -39,14 +41,20 @@ class Plot(NamedTuple):
     address: str
 
 
-def _axes(width: float = 5, height: float = 3):
-    return Figure(figsize=(width, height)).add_subplot()
+def _axes(bottom: float = 0.16, top: float = 0.92):
+    """Axes with the given room, since matplotlib's layouts find it by drawing everything twice."""
+    return Figure(figsize=(5, 3)).add_axes((0.13, bottom, 0.85, top - bottom))
 
 
 def _plot(title: str, axes) -> Plot:
     file = io.BytesIO()
-    axes.figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
+    axes.figure.savefig(file, format="svg", metadata={"Date": None})
     return Plot(title, _address("image/svg+xml", file))
+
+
+def _legend_below(axes) -> None:
+    compact = {"ncols": 4, "columnspacing": 1, "handlelength": 1.2, "fontsize": 8}
+    axes.figure.legend(loc="lower center", frameon=False, **compact)
 
 
 def _address(kind: str, file: io.BytesIO) -> str:
@@ -60,13 +68,15 @@ def curves(stages: list[dict]) -> list[Plot]:
     for model in dict.fromkeys(stage["model"] for stage in stages):
         own = [stage for stage in stages if stage["model"] == model]
         for title, names in PANELS.items():
-            if any(name in stage["records"][0] for stage in own for name in names):
-                plots.append(_curve_plot(f"{model}: {title}", own, names))
+            having = [stage for stage in own if set(names) & set(stage["records"][0])]
+            if having:
+                plots.append(_curve_plot(f"{model}: {title}", having, names))
     return plots
 
 
 def _curve_plot(title: str, stages: list[dict], names: tuple[str, ...]) -> Plot:
-    axes = _axes()
+    many = len(names) > 1
+    axes = _axes(bottom=0.25 if many else 0.16, top=0.74 if len(stages) > 2 else 0.92)
     _shade_stages(axes, stages)
     colors = matplotlib.color_sequences["tab10"]
     for color, name in zip(colors, names, strict=False):
@@ -80,8 +90,8 @@ def _curve_plot(title: str, stages: list[dict], names: tuple[str, ...]) -> Plot:
     else:
         _choose_scale(axes)
     axes.set_xlabel("step")
-    if len(names) > 1:
-        axes.legend(frameon=False, fontsize=8)
+    if many:
+        _legend_below(axes)
     return _plot(title, axes)
 
 
@@ -101,6 +111,8 @@ def _choose_scale(axes) -> None:
     values = np.concatenate([line.get_ydata() for line in axes.lines])
     if values.min() > 0 and values.max() > LOG_FROM * values.min():
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")  # the default one writes formulas
+        axes.yaxis.set_minor_formatter("")
 
 
 def _shade_stages(axes, stages: list[dict]) -> None:
@@ -122,13 +134,13 @@ def distances(before_and_after: dict[str, dict[str, list[float]]]) -> list[Plot]
     }
     plots = []
     for name, title in titles.items():
-        axes = _axes()
+        axes = _axes(bottom=0.25, top=0.97)
         for offset, when, color in ((-0.2, "before", "#b8c2cc"), (0.2, "after", "#1f77b4")):
             values = before_and_after[when][name]
             axes.bar(np.arange(1, len(values) + 1) + offset, values, 0.4, color=color, label=when)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("student layer")
-        axes.legend(frameon=False)
+        _legend_below(axes)
         plots.append(_plot(title, axes))
     return plots
 
@@ -138,7 +150,7 @@ def labelled_maps(pair: list[np.ndarray], tokens: list[str]) -> list[Plot]:
     """A teacher's and a student's attention map [T,T] with tokens at both sides."""
     plots = []
     for name, values in zip(TEACHER_STUDENT, pair, strict=True):
-        axes = _axes(5.5, 5.5)
+        axes = Figure(figsize=(5.5, 5.5)).add_axes((0.2, 0.2, 0.79, 0.79))
         axes.imshow(np.sqrt(values), **_colors(pair))
         axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=7)
         axes.set_yticks(range(len(tokens)), tokens, fontsize=7)
@@ -156,9 +168,14 @@ def small_maps(pair: list[np.ndarray]) -> list[Plot]:
     return plots
 
 
+def darkest(pair: list[np.ndarray]) -> float:
+    """The probability that is drawn darkest in a pair of maps [T,T]: one scale for both."""
+    return max(DARKEST / len(pair[0]), *(float(values.max()) for values in pair))
+
+
 def _colors(pair: list[np.ndarray]) -> dict:
-    """One scale for both, of square roots: most probabilities are small."""
-    return {"cmap": "Blues", "vmin": 0, "vmax": np.sqrt(max(values.max() for values in pair))}
+    """For square roots, as most probabilities are small."""
+    return {"cmap": "Blues", "vmin": 0, "vmax": np.sqrt(darkest(pair))}
 
 
 @_styled
@@ -178,5 +195,5 @@ def latency(files: list[dict]) -> Plot | None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("tokens")
     axes.set_ylabel("ms")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(loc="upper left", frameon=False, fontsize=8)
     return _plot("median line, band up to the 90th percentile", axes)

@@ -1,7 +1,7 @@
 """The settings of a training run: what configs/*.yaml hold and any door takes by name."""
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from mobilebert_tf.errors import InputError
@@ -62,7 +62,7 @@ class TransferConfig:
         layer_map: the teacher layer (from 0) for each student layer; null if depths are equal.
     """
 
-    phase: Phase = field(default_factory=Phase)
+    phase: Phase = Phase(600, learning_rate=5e-3, warmup_steps=20, end_factor=0.1)
     feature_map_weight: float = 100.0
     feature_mean_weight: float = 5000.0
     feature_variance_weight: float = 5.0
@@ -104,7 +104,7 @@ class DataConfig:
     corpus: str | list[str] = "docs"
     held_out_fraction: float = 0.05
     vocabulary: str | None = None
-    vocabulary_size: int = 8000
+    vocabulary_size: int = 6000
     lower_case: bool = True
     sequence_length: int = 64
     batch_size: int = 32
@@ -167,7 +167,7 @@ class PretrainConfig(RunConfig):
 
     model: str = "demo-teacher"
     role: Literal["teacher", "student"] = "teacher"
-    training: Phase = field(default_factory=Phase)
+    training: Phase = Phase(1000, learning_rate=5e-3, warmup_steps=100)
 
 
 @dataclass(frozen=True)
@@ -186,8 +186,8 @@ class DistillConfig(RunConfig):
 
     teacher: str | None = None
     teacher_model: str = "demo-teacher"
-    teacher_training: Phase = field(default_factory=Phase)
+    teacher_training: Phase = Phase(1000, learning_rate=5e-3, warmup_steps=100)
     student: str = "demo-student"
     strategy: Literal["auxiliary", "joint", "progressive", "none"] = "progressive"
-    transfer: TransferConfig = field(default_factory=TransferConfig)
-    distillation: Phase = field(default_factory=Phase)
+    transfer: TransferConfig = TransferConfig()
+    distillation: Phase = Phase(700, learning_rate=3e-3, warmup_steps=50)

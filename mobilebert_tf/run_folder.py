@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.run_config import RunConfig
+from mobilebert_tf.run_config import DataConfig, RunConfig
 
 # May differ between the killed run and the one that goes on.
 NOT_PART_OF_A_RUN = ("output_dir", "overwrite")
@@ -117,6 +117,13 @@ def _check_settings(path: Path, config: RunConfig) -> None:
         versions = {package: version(package) for package in PACKAGES}
         about = {"settings": settings, "versions": versions, "machine": machine()}
         write_whole(run, json.dumps(about, indent=2) + "\n")
+
+
+def data_settings(path: Path) -> DataConfig:
+    """The text settings of the run in a folder."""
+    settings = json.loads((path / "run.json").read_text())["settings"]
+    names = [field.name for field in dataclasses.fields(DataConfig)]
+    return DataConfig(**{name: settings[name] for name in names})
 
 
 def _flatten(settings: dict, prefix: str = "") -> dict[str, Any]:

@@ -221,7 +221,14 @@ def test_no_checkpoint_or_no_config(tmp_path, tensors):
 
 @pytest.fixture
 def bert(tmp_path):
-    return Path(shutil.copytree(FIXTURES / "plain_bert" / "hf", tmp_path / "bert"))
+    """Its first block only: fast."""
+    folder = Path(shutil.copytree(FIXTURES / "plain_bert" / "hf", tmp_path / "bert"))
+    edit(folder, num_hidden_layers=1)
+    weights = load_file(folder / "model.safetensors")
+    above = ("bert.encoder.layer.1.", "bert.encoder.layer.2.")
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(above)}
+    save_file(kept, folder / "model.safetensors")
+    return folder
 
 
 def edit(folder, **changes):

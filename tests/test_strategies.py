@@ -90,7 +90,7 @@ def test_unknown_strategy():
         stages("progresive")
 
 
-@pytest.mark.xfail(strict=True, reason="warm-up steps are not shared out: here it outlasts a stage")
+@pytest.mark.xfail(strict=True, reason="no check: here the warm-up outlasts each stage")
 def test_progressive_stage_reaches_its_peak():
     phase = Phase(steps=30, warmup_steps=15)
     for stage in stages("progressive", phase=phase):

@@ -57,7 +57,9 @@ def model(variant="student", head="classifier", seed=0):
         if variable.path.endswith("gamma"):
             variable.assign(random.uniform(0.7, 1.3, shape))
         elif "seed_generator" not in variable.path:
-            variable.assign(random.normal(0, 0.3, shape))
+            # A classifier must not be so sure that all its probabilities are 0 or 1.
+            scale = 0.03 if variable.path == "classifier/kernel" else 0.3
+            variable.assign(random.normal(0, scale, shape))
     return built
 
 
@@ -73,6 +75,7 @@ def content(variant="student", head="classifier", mode="none", length=None):
     )
 
 
+@functools.cache
 def keras_model(variant="student", head="classifier"):
     return KerasModel(model(variant, head), TOKENIZER, head)
 
