@@ -4,7 +4,7 @@ import os
 
 # Layers and losses run on any Keras backend; data, training and export are TensorFlow's.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a missing GPU is no error
 
 from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.errors import InputError

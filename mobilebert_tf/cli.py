@@ -1,8 +1,9 @@
 """What every door shares: a command line from a dataclass, and one-line errors with exit code 2."""
 
 import argparse
+import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -46,7 +47,7 @@ def parse(
 ) -> Any:
     """The `config_class` that a command line describes; raises InputError for a bad one."""
     parser = _parser(config_class, description, positionals or {})
-    arguments = [_underscored(argument) for argument in arguments]
+    arguments = _normalized(arguments, {f"--{name}" for name in _switches(config_class)})
     for path in _config_files(arguments):  # alone first, so that an error can name the file
         optional = _parser(config_class, None, {name: "*" for name in positionals or {}})
         _parse(optional, ["--config", path], prefix=f"{path}: ")
@@ -62,12 +63,26 @@ def _parser(config_class: type, description: str | None, positionals: dict) -> A
     return parser
 
 
-def _underscored(argument: str) -> str:
-    """--output-dir=x -> --output_dir=x: users write dashes, fields have underscores."""
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument.partition("=")
-    return "--" + name[2:].replace("-", "_") + equals + value
+def _normalized(arguments: Sequence[str], switches: set[str]) -> list[str]:
+    """What users write, as jsonargparse takes it: dashes in names, switches without a value."""
+    normalized = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name.startswith("--"):
+            name = "--" + name[2:].replace("-", "_")
+            if name in switches and not equals and following.lower() not in ("true", "false"):
+                equals, value = "=", "true"
+        normalized.append(name + equals + value)
+    return normalized
+
+
+def _switches(config_class: type, prefix: str = "") -> Iterator[str]:
+    """The names of all boolean options, nested ones with dots."""
+    for field in dataclasses.fields(config_class):
+        if field.type is bool:
+            yield prefix + field.name
+        elif dataclasses.is_dataclass(field.type):
+            yield from _switches(field.type, f"{prefix}{field.name}.")
 
 
 def _config_files(arguments: Sequence[str]) -> list[str]:

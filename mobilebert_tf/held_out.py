@@ -27,7 +27,7 @@ def batches(examples: PretrainingExamples) -> list[dict[str, np.ndarray]]:
 def masked_lm_accuracy(model: MobileBert, examples: PretrainingExamples) -> float:
     """Share of held-out masked tokens that the model's best guess restores."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def logits(batch):
         return model({name: batch[name] for name in model.input}, training=False)["mlm_logits"]
 

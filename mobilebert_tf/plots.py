@@ -43,7 +43,7 @@ class Plot(NamedTuple):
 
 def _axes(bottom: float = 0.16, top: float = 0.92):
     """Axes with the given room, since matplotlib's layouts find it by drawing everything twice."""
-    return Figure(figsize=(5, 3)).add_axes((0.13, bottom, 0.85, top - bottom))
+    return Figure(figsize=(5, 3)).add_axes((0.13, bottom, 0.83, top - bottom))
 
 
 def _plot(title: str, axes) -> Plot:
@@ -118,11 +118,13 @@ def _choose_scale(axes) -> None:
 def _shade_stages(axes, stages: list[dict]) -> None:
     place = {"transform": axes.get_xaxis_transform(), "fontsize": 7, "color": "#555"}
     place |= {"rotation": 40 if len(stages) > 2 else 0, "rotation_mode": "anchor"}
+    labelled = 1 + len(stages) // 8  # every which: a name needs room
     for number, stage in enumerate(stages):
         last = stage["records"][-1]["total_step"]
         first = last - stage["steps"]
         axes.axvspan(first, last, color="#e9eef5" if number % 2 else "#ffffff", linewidth=0)
-        axes.text(first, 1.02, stage["name"], **place)
+        if number % labelled == 0:
+            axes.text(first, 1.02, stage["name"], **place)
 
 
 @_styled
@@ -138,6 +140,7 @@ def distances(before_and_after: dict[str, dict[str, list[float]]]) -> list[Plot]
         for offset, when, color in ((-0.2, "before", "#b8c2cc"), (0.2, "after", "#1f77b4")):
             values = before_and_after[when][name]
             axes.bar(np.arange(1, len(values) + 1) + offset, values, 0.4, color=color, label=when)
+        axes.set_xlim(0.4, len(values) + 0.6)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("student layer")
         _legend_below(axes)

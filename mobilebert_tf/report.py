@@ -21,6 +21,7 @@ from mobilebert_tf.maps import guesses_of_file
 from mobilebert_tf.maps import save_maps as save_maps
 from mobilebert_tf.run_folder import RunFolder, write_whole
 
+LEARNED = 1.5  # times the accuracy of the most frequent token; below, it is only word counts
 SHOWN_TOKENS = 40  # of an attention map: more labels than that cannot be read
 
 
@@ -36,6 +37,7 @@ def write_report(run_directory: Path) -> Path:
     evaluation = _read_json(folder / "evaluation.json")
     maps, files = _read_arrays(folder / "maps.npz"), _files(folder.path)
     stages = _stages(folder.history())
+    chance = _chance(_read_arrays(folder / "data" / "held_out.npz"))
     rows = _rows(evaluation, files, run["settings"]["sequence_length"])
     page = _template().render(
         folder=folder.path,
@@ -43,7 +45,7 @@ def write_report(run_directory: Path) -> Path:
         all_settings=json.dumps(run["settings"], indent=2),
         started=datetime.date.fromtimestamp((folder / "run.json").stat().st_mtime),
         headline=_headline(stages, rows),
-        checks=_checks(stages, evaluation, maps),
+        checks=_checks(stages, evaluation, chance),
         rows=rows,
         evaluation=evaluation,
         stages=stages,
@@ -188,8 +190,13 @@ def _headline(stages: list[dict], rows: list[Row]) -> str:
     return text
 
 
+def _chance(held_out: dict[str, np.ndarray] | None) -> float | None:
+    """The masked LM accuracy of always guessing the most frequent token."""
+    return held_out and float(np.bincount(held_out["tokens"]).max() / len(held_out["tokens"]))
+
+
 def _checks(
-    stages: list[dict], evaluation: dict | None, maps: dict | None
+    stages: list[dict], evaluation: dict | None, chance: float | None
 ) -> list[tuple[bool, str]]:
     """What shows at a glance whether the run worked: (good, a sentence)."""
     checks = []
@@ -197,23 +204,28 @@ def _checks(
     compared = [stage for stage in stages if len(stage["records"]) > 1]
     if compared:
         stuck = [stage["name"] for stage in compared if stage["last"] >= stage["first"]]
+        stuck_text = f"The loss did not fall in: {', '.join(stuck)}"
+        checks.append((not stuck, stuck_text if stuck else "The loss fell in every stage"))
+    for name, model in (evaluation["models"] if evaluation and chance else {}).items():
+        learned = model["mlm_accuracy"] > LEARNED * chance
         text = (
-            f"The loss did not fall in {', '.join(stuck)}"
-            if stuck
-            else "The loss fell in every stage"
+            f"The {name} {'learned' if learned else 'hardly learned'}: always guessing the most "
+            f"frequent token would restore {_percent(chance)}, "
+            f"it restores {_percent(model['mlm_accuracy'])}"
         )
-        checks.append((not stuck, text))
+        checks.append((learned, text))
     if evaluation and evaluation["strategy"] != "none":
-        before, after = evaluation["distances"]["before"], evaluation["distances"]["after"]
-        for name, title in (("feature_map", "feature maps"), ("attention_map", "attention maps")):
-            old, new = np.mean(before[name]), np.mean(after[name])
-            verb = "fell" if new < old else "did not fall"
-            text = f"The distance of the {title} {verb}: {old:.3g} before, {new:.3g} after"
-            checks.append((bool(new < old), text))
-    if maps and len(maps["true"]) > 1:
-        varied = len(set(maps["student_tokens"][:, 0].tolist())) > 1
-        same = "The student has one guess for every mask: it knows only which token is frequent"
-        checks.append((varied, "The student's guesses depend on the text" if varied else same))
+        checks += _distance_checks(evaluation["distances"])
+    return checks
+
+
+def _distance_checks(distances: dict[str, dict[str, list[float]]]) -> list[tuple[bool, str]]:
+    checks = []
+    for name, title in (("feature_map", "feature maps"), ("attention_map", "attention maps")):
+        before, after = (float(np.mean(distances[when][name])) for when in ("before", "after"))
+        verb = "fell" if after < before else "did not fall"
+        text = f"The distance of the {title} {verb}: {before:.3g} before, {after:.3g} after"
+        checks.append((after < before, text))
     return checks
 
 

@@ -78,10 +78,12 @@ class _StageLoop:
 
     def run(self, distiller, model, examples: PretrainingExamples, first: int, states) -> None:
         steps, every = self.stage.phase.steps, self.config.checkpoint_steps
-        step_function = tf.function(distiller.train_step)
+        step_function = tf.function(distiller.train_step, autograph=False)
         batches = examples.dataset(self.steps_before + first, steps - first)
         description = f"{self.name}: {self.stage.name}"
-        with tqdm(total=steps, initial=first, desc=description, unit="step") as progress:
+        with tqdm(
+            total=steps, initial=first, desc=description, unit="step", mininterval=1
+        ) as progress:
             started = time.perf_counter()
             for step, batch in enumerate(batches, start=first + 1):
                 values = step_function(batch)

@@ -145,7 +145,7 @@ def test_output_is_a_file(refused, tmp_path, corpus):
     assert (tmp_path / "run").read_text() == "precious"
 
 
-@pytest.mark.parametrize("options", [[], ["--overwrite", "true"]])
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
 def test_output_holds_something_else(refused, tmp_path, corpus, options):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("precious")

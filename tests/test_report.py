@@ -85,14 +85,16 @@ def records():
 @pytest.fixture
 def run(tmp_path, maps):
     """A finished run; no interpreter opens its exported file, so there are no guesses of it."""
-    data = {"corpus": [HOSTILE], "sequence_length": 37, "batch_size": 7}
-    settings = {"kind": "DistillConfig", "seed": 13, "data": data, "strategy": "progressive",
-                "teacher": None, "teacher_model": "test-teacher", "student": HOSTILE}  # fmt: skip
+    settings = {
+        "kind": "DistillConfig", "seed": 13, "corpus": [HOSTILE], "sequence_length": 37,
+        "batch_size": 7, "strategy": "progressive", "teacher": None,
+        "teacher_model": "test-teacher", "student": HOSTILE,
+    }  # fmt: skip
     machine = {"processor": "a processor", "cores": 2, "system": "Linux", "python": "3.12.0"}
     distances = {"feature_map": [2.0, 4.0], "attention_map": [0.5, 0.7]}
     halved = {name: [value / 2 for value in values] for name, values in distances.items()}
     models = {"teacher": {"mlm_accuracy": 0.4, "parameters": 4_000_000},
-              "student": {"mlm_accuracy": 0.3, "parameters": 1_000_000}}  # fmt: skip
+              "student": {"mlm_accuracy": 0.31, "parameters": 1_000_000}}  # fmt: skip
     evaluation = {"models": models, "examples": 1024, "strategy": "progressive",
                   "distances": {"before": distances, "after": halved}}  # fmt: skip
     latency = [{"tokens": t, "threads": 1, "p50_ms": t / 10, "p90_ms": t / 8, "p99_ms": t / 5}
@@ -105,6 +107,9 @@ def run(tmp_path, maps):
         (tmp_path / name).write_text(json.dumps(values))
     (tmp_path / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records()))
     (tmp_path / "maps.npz").write_bytes(maps.read_bytes())
+    (tmp_path / "data").mkdir()
+    tokens = np.array([7] * 3 + [*range(17)])  # 4 of 20 are 7s
+    np.savez(tmp_path / "data" / "held_out.npz", tokens=tokens)
     (tmp_path / "student-int8.tflite").write_bytes(b"\0" * 1_500_000)
     return tmp_path
 
@@ -194,12 +199,15 @@ def test_a_batch_without_masks_gives_maps_alone(run, models, batch, tokenizer):
 def test_finished_run_shows_everything(run):
     page = page_of(run)
     top = page.text()
-    assert "restores 30.0 % of the masked tokens in held-out text, its teacher 40.0 %" in top
+    assert "restores 31.0 % of the masked tokens in held-out text, its teacher 40.0 %" in top
     assert "it has 25% of the teacher's parameters" in top
     assert "student-int8.tflite: 1.50 MB, 3.2 ms for 32 tokens" in top  # 32 is nearest to 37
     assert "The loss fell in every stage" in top
+    assert (
+        "The student learned: always guessing the most frequent token would restore 20.0 %" in top
+    )
     assert "feature maps fell: 3 before, 1.5 after" in top
-    assert "student 30.0 % 4.00 – – 1,000,000" in top
+    assert "student 31.0 % 4.00 – – 1,000,000" in top
     assert "student-int8.tflite – 1.50 3.2 ms at 32 tokens, 1 thread 95.4 % –" in top
     assert "teacher 30, student 90" in top
     stages = page.text("Training")
@@ -219,12 +227,12 @@ def test_failed_run_says_so(run):
     evaluation = json.loads((run / "evaluation.json").read_text())
     evaluation["distances"]["after"]["attention_map"] = [0.5, 0.9]
     (run / "evaluation.json").write_text(json.dumps(evaluation))
-    arrays = dict(np.load(run / "maps.npz"))
-    arrays["student_tokens"][:] = "the"
-    np.savez(run / "maps.npz", **arrays)
+    np.savez(run / "data" / "held_out.npz", tokens=np.array([7, 7, 8, 9]))
     top = page_of(run).text()
-    assert "one guess for every mask" in top
-    assert f"The loss did not fall in {HOSTILE}" in top
+    assert (
+        "student hardly learned: always guessing the most frequent token would restore 50.0" in top
+    )
+    assert f"The loss did not fall in: {HOSTILE}" in top
     assert "attention maps did not fall: 0.6 before, 0.7 after" in top
 
 
@@ -257,7 +265,7 @@ def test_pretraining_run(run):
     (run / "student-int8.tflite").unlink()
     about = json.loads((run / "run.json").read_text())
     kind = {"kind": "PretrainConfig", "model": "bert-base", "role": "teacher"}
-    about["settings"] = kind | {key: about["settings"][key] for key in ("seed", "data")}
+    about["settings"] |= kind
     (run / "run.json").write_text(json.dumps(about))
     page = page_of(run)
     assert "Pre-training of bert-base teacher: loss 30 after 30 steps" in page.text()

@@ -3,7 +3,9 @@
 import random
 from pathlib import Path
 
-SUBJECTS = "the cat|a small dog|my old friend|the quick fox|every teacher|a young student".split("|")
+SUBJECTS = "the cat|a small dog|my old friend|the quick fox|every teacher|a young student".split(
+    "|"
+)
 VERBS = "reads|writes|finds|carries|forgets|returns".split("|")
 OBJECTS = "a book|the long letter|an array of numbers|the key|some bread|the answer".split("|")
 PLACES = "in the garden|at home|near the river|before noon|after the rain|on the table".split("|")

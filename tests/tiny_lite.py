@@ -58,7 +58,7 @@ def model(variant="student", head="classifier", seed=0):
             variable.assign(random.uniform(0.7, 1.3, shape))
         elif "seed_generator" not in variable.path:
             # A classifier must not be so sure that all its probabilities are 0 or 1.
-            scale = 0.03 if variable.path == "classifier/kernel" else 0.3
+            scale = 0.01 if variable.path == "classifier/kernel" else 0.3
             variable.assign(random.normal(0, scale, shape))
     return built
 

@@ -57,8 +57,14 @@ def prepare_text(
     """
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "train.npz").exists():  # written last
+        print(f"reading {config.corpus}", flush=True)
         train, held_out = split_held_out(load_documents(config.corpus), config.held_out_fraction)
         tokenizer = _tokenizer(config, train, tokenizer)
+        print(
+            f"{len(train):,} documents to train on, {len(held_out):,} held out, "
+            f"{len(tokenizer):,} tokens in the vocabulary",
+            flush=True,
+        )
         tokenizer.save(directory / "vocab.txt")
         text = "\n\n".join("\n".join(paragraphs) for paragraphs in held_out)
         write_whole(directory / "held_out.txt", text + "\n")

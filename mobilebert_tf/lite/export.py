@@ -62,7 +62,7 @@ class ExportConfig:
         return {name: getattr(self, name) for name in names}
 
 
-def export(config: ExportConfig) -> None:
+def export(config: ExportConfig) -> Path:
     """Exports a model directory to a .tflite file for phones, with a report in FILE.json.
 
     The file takes any number of tokens, carries its vocabulary and labels, and is checked against
@@ -78,7 +78,7 @@ def export(config: ExportConfig) -> None:
     model_sha256 = _sha256_of_model(directory)
     if _is_done(config, output, report_path, model_sha256):
         print(f"{output} was made from this model with these options: nothing to do")
-        return
+        return output
     aside = [path.with_name(path.name + ".partial") for path in (output, report_path)]
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -91,6 +91,7 @@ def export(config: ExportConfig) -> None:
         for path in aside:
             path.unlink(missing_ok=True)
     _print_summary(output, report)
+    return output
 
 
 def _model_directory(config: ExportConfig) -> Path:

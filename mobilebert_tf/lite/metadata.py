@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
@@ -50,8 +51,11 @@ def pack(content: bytes, packed: Packed) -> bytes:
     inputs, outputs = tensor_names(model)
     metadata = _model_metadata(packed, inputs, outputs)
     buffer = schema.BufferT()
-    buffer.data = list(metadata)
+    buffer.data = metadata
     model.buffers.append(buffer)
+    for each in model.buffers:
+        if isinstance(each.data, bytes):  # an array is written at once, bytes one by one
+            each.data = np.frombuffer(each.data, np.uint8)
     entry = schema.MetadataT()
     entry.name, entry.buffer = _BUFFER_NAME, len(model.buffers) - 1
     model.metadata = [*(model.metadata or []), entry]

@@ -24,8 +24,8 @@ class Limit:
     choice: float
 
 
-# Float modes differ by rounding alone. The int8 limits tell a broken export (0.5 and below) from
-# rounding noise: choices flip where the two best are close, often so for a model hardly trained.
+# Float modes differ by rounding alone. The int8 limits tell a broken export from rounding noise:
+# choices flip where the two best are close, often so for a model hardly trained.
 LIMITS = {
     "none": Limit(error=1e-3, cosine=0.99999, choice=0.99),
     "float16": Limit(error=0.05, cosine=0.999, choice=0.97),
