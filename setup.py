@@ -20,11 +20,13 @@ setup(
         "tensorflow-text>=2.20,<2.22",  # tokenizer, in the graph
         "tensorflow-datasets",
         "numpy",
+        "h5py",  # the format of Keras's weights
         "ai-edge-litert>=2.3",  # runs .tflite files
         "litert-quantizer>=0.11",  # calibrated int8
         "tokenizers>=0.20",  # trains WordPiece vocabularies
         "safetensors",  # Hugging Face weights, training state
         "jsonargparse>=4.40",  # strict YAML configs and command lines from dataclasses
+        "pyyaml",
         "filelock",  # one run per output folder
         "tqdm",  # progress
         "tabulate",  # tables

@@ -4,8 +4,11 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser
 
 from mobilebert_tf.errors import InputError
@@ -46,12 +49,52 @@ def parse(
     positionals: dict[str, str | None] | None = None,
 ) -> Any:
     """The `config_class` that a command line describes; raises InputError for a bad one."""
-    parser = _parser(config_class, description, positionals or {})
+    positionals = positionals or {}
     arguments = _normalized(arguments, {f"--{name}" for name in _switches(config_class)})
-    for path in _config_files(arguments):  # alone first, so that an error can name the file
-        optional = _parser(config_class, None, {name: "*" for name in positionals or {}})
-        _parse(optional, ["--config", path], prefix=f"{path}: ")
-    return config_class(**vars(_parse(parser, arguments)))
+    files = _config_files(arguments)
+    for path in files:
+        _check_groups(config_class, path)
+    try:
+        return _parse(config_class, description, positionals, arguments)
+    except InputError as error:
+        raise InputError(
+            _source(config_class, positionals, files, str(error)) + str(error)
+        ) from None
+
+
+def _parse(config_class: type, description, positionals: dict, arguments: Sequence[str]) -> Any:
+    parser = _parser(config_class, description, positionals)
+    try:
+        values = parser.parse_args(arguments)
+        values.pop("config")
+        return config_class(**vars(parser.instantiate(values)))
+    except (InputError, argparse.ArgumentError, ValueError, TypeError) as error:
+        raise InputError(" ".join(str(error).split())) from None
+
+
+def _source(config_class: type, positionals: dict, files: Sequence[str], message: str) -> str:
+    """Which config file makes that error by itself, "FILE: "; nothing if none does."""
+    for path in files:
+        try:
+            _parse(config_class, None, dict.fromkeys(positionals, "*"), ["--config", path])
+        except InputError as error:
+            if str(error) == message:
+                return f"{path}: "
+    return ""
+
+
+def _check_groups(config_class: type, path: str) -> None:
+    """jsonargparse passes over a number or text where a group of settings belongs."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return  # the parser says it better
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold settings, each as `name: value`")
+    for field in dataclasses.fields(config_class):
+        value = values.get(field.name, {})
+        if dataclasses.is_dataclass(field.type) and not isinstance(value, dict):
+            raise InputError(f"{path}: {field.name} is {value}: it must be a group of settings")
 
 
 def _parser(config_class: type, description: str | None, positionals: dict) -> ArgumentParser:
@@ -66,7 +109,7 @@ def _parser(config_class: type, description: str | None, positionals: dict) -> A
 def _normalized(arguments: Sequence[str], switches: set[str]) -> list[str]:
     """What users write, as jsonargparse takes it: dashes in names, switches without a value."""
     normalized = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in pairwise([*arguments, ""]):
         name, equals, value = argument.partition("=")
         if name.startswith("--"):
             name = "--" + name[2:].replace("-", "_")
@@ -86,14 +129,5 @@ def _switches(config_class: type, prefix: str = "") -> Iterator[str]:
 
 
 def _config_files(arguments: Sequence[str]) -> list[str]:
-    following = [b for a, b in zip(arguments, arguments[1:], strict=False) if a == "--config"]
+    following = [b for a, b in pairwise(arguments) if a == "--config"]
     return following + [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
-
-
-def _parse(parser: ArgumentParser, arguments: Sequence[str], prefix: str = "") -> Any:
-    try:
-        values = parser.parse_args(arguments)
-        values.pop("config")
-        return parser.instantiate(values)
-    except (InputError, argparse.ArgumentError, ValueError, TypeError) as error:
-        raise InputError(prefix + " ".join(str(error).split())) from None

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
@@ -70,6 +70,8 @@ class ModelConfig:
                 raise InputError(f"{field.name} is {value}: it must be at least 1")
             if field.name.endswith("dropout_prob") and not 0 <= value < 1:
                 raise InputError(f"{field.name} is {value}: it must be at least 0 and below 1")
+        if not self.initializer_range > 0:
+            raise InputError(f"initializer_range is {self.initializer_range}: it must be above 0")
         if self.attention_size % self.num_attention_heads:
             key = "intra_bottleneck_size" if self.use_bottleneck else "hidden_size"
             raise InputError(
@@ -129,6 +131,8 @@ _TEACHER = _STUDENT.replace(
 _WITHOUT_OPT = {"hidden_act": "gelu", "normalization_type": "layer_norm"}
 _DEMO = {"vocab_size": 6000, "num_hidden_layers": 4, "hidden_size": 128, "embedding_size": 64}
 _DEMO |= {"max_position_embeddings": 128, "initializer_range": 0.05}
+# A minute or two on a few megabytes of text is too short a training to need dropout.
+_DEMO |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 _TEST = {"vocab_size": 300, "num_hidden_layers": 2, "hidden_size": 24, "embedding_size": 12}
 _TEST |= {"max_position_embeddings": 37, "num_attention_heads": 2, "initializer_range": 0.1}
 
@@ -154,6 +158,9 @@ SIZES: dict[str, ModelConfig] = {
 
 def parse_strictly(cls: type, values: dict[str, Any], source: str) -> Any:
     """A dataclass from a mapping; an unknown key or wrong type is an InputError naming `source`."""
+    for field in dataclasses.fields(cls):  # jsonargparse would read the text "24" as 24
+        if isinstance(values.get(field.name), str) and not _takes_text(field.type):
+            raise InputError(f"{source}: {field.name} is the text {values[field.name]!r}")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls)
     try:
@@ -162,6 +169,10 @@ def parse_strictly(cls: type, values: dict[str, Any], source: str) -> Any:
         raise InputError(f"{source}: {error}") from None
     except Exception as error:  # jsonargparse wraps every cause in its own kinds of error
         raise InputError(f"{source}: {' '.join(str(error).split())}") from None
+
+
+def _takes_text(annotation: Any) -> bool:
+    return annotation is str or str in get_args(annotation) or get_origin(annotation) is Literal
 
 
 def load_model_config(source: str | Path) -> ModelConfig:

@@ -11,11 +11,12 @@ from mobilebert_tf.config import load_model_config
 from mobilebert_tf.data.prepare import RunText, prepare_text
 from mobilebert_tf.distiller import Distiller, check_fit, copy_from_teacher, layer_map
 from mobilebert_tf.held_out import batches, map_distances, masked_lm_accuracy
+from mobilebert_tf.maps import save_maps
 from mobilebert_tf.model import MobileBert, build_model, load_model, load_tokenizer, save_model
-from mobilebert_tf.report import save_maps, write_report
+from mobilebert_tf.report import write_report
 from mobilebert_tf.run_config import DistillConfig
 from mobilebert_tf.run_folder import RunFolder, open_run, write_whole
-from mobilebert_tf.strategies import plan
+from mobilebert_tf.strategies import Stage, plan
 from mobilebert_tf.training import fitted_config, prepare_process, pretrain_alone, train
 
 
@@ -27,6 +28,8 @@ def distill(config: DistillConfig) -> None:
     one stopped. Next: python export/to_tflite.py --model OUTPUT_DIR/student
     """
     prepare_process(config)
+    depth = load_model_config(config.student).num_hidden_layers
+    stages = plan(config.strategy, depth, config.transfer, config.distillation)
     with open_run(config) as folder:
         own = load_tokenizer(config.teacher) if config.teacher else None
         text = prepare_text(config, folder / "data", own)
@@ -34,7 +37,7 @@ def distill(config: DistillConfig) -> None:
         student_config = fitted_config(config.student, text)
         check_fit(teacher.config, student_config, config.transfer)
         if not (folder / "student").exists():
-            _train_student(config, text, teacher, folder)
+            _train_student(config, stages, text, teacher, folder)
         _evaluate(config, text, teacher, folder)
         write_report(folder.path)
     print(f"\nreport: {folder / 'report.html'}\nstudent: {folder / 'student'}")
@@ -55,26 +58,33 @@ def _teacher_directory(config: DistillConfig, text: RunText, folder: RunFolder) 
 
 
 def _train_student(
-    config: DistillConfig, text: RunText, teacher: MobileBert, folder: RunFolder
+    config: DistillConfig,
+    stages: list[Stage],
+    text: RunText,
+    teacher: MobileBert,
+    folder: RunFolder,
 ) -> None:
     keras.utils.set_random_seed(config.seed)
     student = build_model(fitted_config(config.student, text), "pretraining")
     copy_from_teacher(teacher, student)
     layers = layer_map(teacher.config, student.config, config.transfer)
-    before = folder / "distances_before.json"
-    if not before.exists():
-        batch = text.held_out_examples().batch(0)
-        write_whole(before, json.dumps(map_distances(teacher, student, layers, batch)))
-    stages = plan(config.strategy, len(layers), config.transfer, config.distillation)
-    train(
-        "student",
-        student,
-        stages,
-        lambda stage: Distiller(student, stage, config.transfer, teacher),
-        text.training_examples(config.seed),
-        folder,
-        config,
-    )
+    batch = text.held_out_examples().batch(0)
+
+    def record_distances(when: str) -> None:
+        path = folder / f"distances_{when}.json"
+        if not path.exists():  # a resumed run has them from before it was killed
+            write_whole(path, json.dumps(map_distances(teacher, student, layers, batch)))
+
+    def make_distiller(stage: Stage) -> Distiller:
+        if not stage.layers:
+            record_distances("after")
+        return Distiller(student, stage, config.transfer, teacher)
+
+    record_distances("before")
+    examples = text.training_examples(config.seed)
+    train("student", student, stages, make_distiller, examples, folder, config)
+    record_distances("after")
+    record_distances("end")
     save_model(student, folder / "student", text.tokenizer)
 
 
@@ -94,9 +104,10 @@ def _evaluate(config: DistillConfig, text: RunText, teacher: MobileBert, folder:
         "models": models,
         "examples": sum(len(batch["input_ids"]) for batch in batches(examples)),
         "strategy": config.strategy,
+        # before and after the transfer of layers, and at the end of the run
         "distances": {
-            "before": json.loads((folder / "distances_before.json").read_text()),
-            "after": map_distances(teacher, student, layers, examples.batch(0)),
+            when: json.loads((folder / f"distances_{when}.json").read_text())
+            for when in ("before", "after", "end")
         },
     }
     write_whole(folder / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")

@@ -65,7 +65,7 @@ class Distiller(keras.Model):
             for variable in self.student.get_layer(name).variables
         }
         schedule = WarmupLinearDecay(
-            phase.learning_rate, phase.steps, phase.warmup_steps, phase.end_factor
+            phase.learning_rate, phase.steps, round(phase.warmup * phase.steps), phase.end_factor
         )
         return Lamb(schedule, phase.weight_decay, rates=rates, clip_norm=phase.clip_norm)
 
@@ -169,7 +169,9 @@ class Distiller(keras.Model):
 
 def layer_map(teacher: ModelConfig, student: ModelConfig, transfer: TransferConfig) -> list[int]:
     """The teacher layer, from 0, that each student layer learns from."""
-    return transfer.layer_map or list(range(student.num_hidden_layers))
+    if transfer.layer_map is None:
+        return list(range(student.num_hidden_layers))
+    return transfer.layer_map
 
 
 def check_fit(teacher: ModelConfig, student: ModelConfig, transfer: TransferConfig) -> None:

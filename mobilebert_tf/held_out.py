@@ -90,9 +90,12 @@ def score_file(path: Path) -> float | None:
 
 
 def _file_logits(lite: LiteModel, batch: dict) -> np.ndarray:
-    """The file's logits at the masked positions, [B,P,V]; it runs one unpadded row at a time."""
+    """The file's logits at the masked positions, [B,P,V]; it runs one row at a time.
+
+    A padded row keeps one [PAD]: the last real token's trigram sees it, more of them nobody does.
+    """
     rows = []
     for row, length in enumerate(batch["input_mask"].sum(axis=1)):
-        inputs = {name: batch[name][row : row + 1, :length] for name in INPUT_NAMES}
+        inputs = {name: batch[name][row : row + 1, : length + 1] for name in INPUT_NAMES}
         rows.append(lite(**inputs)["mlm_logits"][0, batch["masked_lm_positions"][row]])
     return np.stack(rows)

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from mobilebert_tf.config import ModelConfig
+from mobilebert_tf.errors import InputError
 
 # Added to the score of a padded key. Finite, so that a row of padding alone stays a number, and
 # the value of all float references (Google's 2020 code, Hugging Face's TensorFlow code); e^-10000
@@ -88,6 +89,9 @@ class Embeddings(keras.layers.Layer):
         self.norm.build((None, None, config.hidden_size))
 
     def call(self, input_ids, input_mask, segment_ids, training=None):
+        length, longest = input_ids.shape[1], self.config.max_position_embeddings
+        if length is not None and length > longest:
+            raise InputError(f"{length} tokens: max_position_embeddings is {longest}")
         words = ops.take(self.word_embeddings, input_ids * input_mask, axis=0)  # [B,T,E]
         if self.config.trigram_input:
             after = ops.pad(words[:, 1:], ((0, 0), (0, 1), (0, 0)))
@@ -174,7 +178,9 @@ class Attention(keras.layers.Layer):
         key = self._split_heads(self.key(query_key))  # [B,N,T,D]
         value = self._split_heads(self.value(value))  # [B,N,T,D]
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [B,N,T,T]
-        scores = ops.cast(scores, "float32") * self.head_size**-0.5 + attention_bias
+        # Scores and their softmax stay float32; Keras hands over the bias in the compute dtype.
+        scores = ops.cast(scores, "float32") * self.head_size**-0.5
+        scores += ops.cast(attention_bias, "float32")  # [B,N,T,T]
         probabilities = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
         probabilities = self.dropout(probabilities, training=training)
         context = ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))  # [B,T,N,D]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import h5py
 import keras
 from keras import ops
 
@@ -24,6 +26,7 @@ from mobilebert_tf.layers import (
 )
 from mobilebert_tf.tokenizer import WordPiece
 
+MODEL_FILES = {"config.json", "task.json", "model.weights.h5", "vocab.txt", "tokenizer_config.json"}
 HEAD_DROPOUT = 0.1  # before the classifier, in Google's run_classifier.py as in BERT's
 
 
@@ -42,6 +45,10 @@ class Task:
     labels: Sequence[str] = ()
     sequence_length: int | None = None
     metric: str | None = None
+
+    def __post_init__(self):
+        if self.kind == "classifier" and len(self.labels) < 2:
+            raise InputError(f"a classifier needs at least two labels, not {len(self.labels)}")
 
 
 @keras.saving.register_keras_serializable(package="mobilebert_tf")
@@ -129,8 +136,6 @@ def build_model(
     kinds = ("encoder", "pretraining", "classifier", "span")
     if (head or "encoder") not in kinds:
         raise InputError(f"no head named '{head}'; heads: {', '.join(kinds)}")
-    if head == "classifier" and len(labels) < 2:
-        raise InputError(f"a classifier needs at least two labels, not {len(labels)}")
     return MobileBert(config, Task(kind=head or "encoder", labels=tuple(labels)))
 
 
@@ -139,10 +144,13 @@ def save_model(
 ) -> None:
     """Writes a model directory: config.json, task.json, model.weights.h5 and vocab.txt.
 
-    The directory appears whole or not at all; one that exists is replaced. Without a tokenizer
-    there is no vocab.txt: enough for numbers, not for text.
+    The directory appears whole or not at all; a model directory that exists is replaced. Without a
+    tokenizer there is no vocab.txt: enough for numbers, not for text. Raises InputError for a
+    directory that holds something else.
     """
-    directory = Path(directory)
+    directory = Path(directory).resolve()
+    if directory.exists() and not set(os.listdir(directory)) <= MODEL_FILES:
+        raise InputError(f"{directory} holds more than a model: choose another directory")
     aside = directory.with_name(directory.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -153,9 +161,12 @@ def save_model(
         tokenizer.save(aside / "vocab.txt")
         settings = {"do_lower_case": tokenizer.lower_case}
         (aside / "tokenizer_config.json").write_text(json.dumps(settings) + "\n")
+    old = directory.with_name(directory.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
     if directory.exists():
-        shutil.rmtree(directory)
+        os.replace(directory, old)
     os.replace(aside, directory)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def load_model(directory: str | Path) -> MobileBert:
@@ -169,17 +180,29 @@ def load_model(directory: str | Path) -> MobileBert:
     config = load_model_config(directory / "config.json")
     task = Task()
     if (directory / "task.json").is_file():
-        task = parse_strictly(Task, _read_json(directory / "task.json"), "task.json")
+        path = directory / "task.json"
+        task = parse_strictly(Task, _read_json(path), str(path))
     model = MobileBert(config, task)
     weights = directory / "model.weights.h5"
     if not weights.is_file():
         raise InputError(f"{directory} is not a whole model directory: it has no {weights.name}")
     try:
         model.load_weights(weights)
+        _check_all_used(weights, model)
     except (ValueError, OSError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{weights} is damaged or belongs to another config: {reason}") from None
     return model
+
+
+def _check_all_used(path: Path, model: MobileBert) -> None:
+    """ValueError if the file has numbers that the model has no place for; Keras ignores them."""
+    sizes = []
+    with h5py.File(path) as file:
+        file.visititems(lambda _, item: sizes.append(getattr(item, "size", 0)))
+    expected = sum(math.prod(variable.shape) for variable in model.variables)
+    if sum(sizes) != expected:
+        raise ValueError(f"it holds {sum(sizes):,} numbers, the config says {expected:,}")
 
 
 def load_tokenizer(directory: str | Path) -> WordPiece:

@@ -129,7 +129,7 @@ def _shade_stages(axes, stages: list[dict]) -> None:
 
 @_styled
 def distances(before_and_after: dict[str, dict[str, list[float]]]) -> list[Plot]:
-    """Bars by student layer, from {"before", "after"} of held_out.map_distances."""
+    """Bars by student layer, from {"before", "after", "end"} of held_out.map_distances."""
     titles = {
         "feature_map": "feature maps: mean square error after normalisation",
         "attention_map": "attention maps: KL(teacher || student)",
@@ -137,9 +137,13 @@ def distances(before_and_after: dict[str, dict[str, list[float]]]) -> list[Plot]
     plots = []
     for name, title in titles.items():
         axes = _axes(bottom=0.25, top=0.97)
-        for offset, when, color in ((-0.2, "before", "#b8c2cc"), (0.2, "after", "#1f77b4")):
+        for offset, when, label, color in (
+            (-0.27, "before", "before transfer", "#b8c2cc"),
+            (0.0, "after", "after transfer", "#1f77b4"),
+            (0.27, "end", "end of the run", "#9ecae1"),
+        ):
             values = before_and_after[when][name]
-            axes.bar(np.arange(1, len(values) + 1) + offset, values, 0.4, color=color, label=when)
+            axes.bar(np.arange(1, len(values) + 1) + offset, values, 0.27, color=color, label=label)
         axes.set_xlim(0.4, len(values) + 0.6)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("student layer")

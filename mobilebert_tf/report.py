@@ -18,7 +18,6 @@ import numpy as np
 from mobilebert_tf import plots
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.maps import guesses_of_file
-from mobilebert_tf.maps import save_maps as save_maps
 from mobilebert_tf.run_folder import RunFolder, write_whole
 
 LEARNED = 1.5  # times the accuracy of the most frequent token; below, it is only word counts

@@ -19,7 +19,7 @@ class Phase:
     Args:
         steps: number of updates.
         learning_rate: peak.
-        warmup_steps: steps from 0 to the peak.
+        warmup: share of the steps in which the rate rises from 0 to the peak.
         end_factor: last rate over the peak.
         weight_decay: of everything but biases and norms.
         clip_norm: largest global norm of the gradients.
@@ -27,7 +27,7 @@ class Phase:
 
     steps: int = 1000
     learning_rate: float = 1.5e-3
-    warmup_steps: int = 0
+    warmup: float = 0.1
     end_factor: float = 1e-4
     weight_decay: float = 0.01
     clip_norm: float = 1.0
@@ -35,7 +35,7 @@ class Phase:
     def __post_init__(self):
         _require(self.steps >= 0, "steps", self.steps, "at least 0")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "at least 0")
+        _require(0 <= self.warmup <= 1, "warmup", self.warmup, "from 0 to 1")
         _require(0 <= self.end_factor <= 1, "end_factor", self.end_factor, "from 0 to 1")
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
         _require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
@@ -49,7 +49,8 @@ class TransferConfig:
     """Knowledge transfer (paper, sections 3.4 and 3.5; weights from Google's code).
 
     Args:
-        phase: steps of all layers together; progressive transfer shares them out.
+        phase: steps of all layers together, which progressive transfer shares out; warm-up and
+            decay are those of each stage.
         feature_map_weight: of the square error of normalised feature maps.
         feature_mean_weight: of the square error of their means.
         feature_variance_weight: of the absolute error of their variances.
@@ -62,7 +63,7 @@ class TransferConfig:
         layer_map: the teacher layer (from 0) for each student layer; null if depths are equal.
     """
 
-    phase: Phase = Phase(600, learning_rate=5e-3, warmup_steps=20, end_factor=0.1)
+    phase: Phase = Phase(600, learning_rate=5e-3, end_factor=0.1)
     feature_map_weight: float = 100.0
     feature_mean_weight: float = 5000.0
     feature_variance_weight: float = 5.0
@@ -167,7 +168,7 @@ class PretrainConfig(RunConfig):
 
     model: str = "demo-teacher"
     role: Literal["teacher", "student"] = "teacher"
-    training: Phase = Phase(1000, learning_rate=5e-3, warmup_steps=100)
+    training: Phase = Phase(1000, learning_rate=5e-3)
 
 
 @dataclass(frozen=True)
@@ -186,8 +187,8 @@ class DistillConfig(RunConfig):
 
     teacher: str | None = None
     teacher_model: str = "demo-teacher"
-    teacher_training: Phase = Phase(1000, learning_rate=5e-3, warmup_steps=100)
+    teacher_training: Phase = Phase(1000, learning_rate=5e-3)
     student: str = "demo-student"
     strategy: Literal["auxiliary", "joint", "progressive", "none"] = "progressive"
     transfer: TransferConfig = TransferConfig()
-    distillation: Phase = Phase(700, learning_rate=3e-3, warmup_steps=50)
+    distillation: Phase = Phase(700, learning_rate=3e-3)

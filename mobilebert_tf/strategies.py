@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mobilebert_tf.errors import InputError
 from mobilebert_tf.run_config import Phase, TransferConfig
 
 EMBEDDINGS = "embeddings"
@@ -58,6 +59,8 @@ def plan(
 
     The embeddings are frozen while layers are transferred without pre-training losses.
     """
+    if strategy not in STRATEGIES:
+        raise InputError(f"no strategy named '{strategy}'; strategies: {', '.join(STRATEGIES)}")
     every, blocks = tuple(range(num_layers)), {block(i): 1.0 for i in range(num_layers)}
     total = distillation.replace(steps=transfer.phase.steps + distillation.steps)
     last = Stage("distillation", distillation, _all_layers(num_layers), pretraining=True)
@@ -71,7 +74,8 @@ def plan(
 
 
 def _transfer_stage(index: int, num_layers: int, transfer: TransferConfig) -> Stage:
-    share = transfer.phase.replace(steps=max(transfer.phase.steps // num_layers, 1))
+    steps, rest = divmod(transfer.phase.steps, num_layers)
+    share = transfer.phase.replace(steps=steps + (index < rest))
     rates = {block(i): transfer.lower_layer_rate for i in range(index)} | {block(index): 1.0}
     trained = {name: rate for name, rate in rates.items() if rate > 0}
     return Stage(f"transfer of layer {index + 1}", share, trained, (index,))

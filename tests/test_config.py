@@ -124,14 +124,12 @@ def test_bad_value_names_itself_its_key_and_the_file(tmp_path, changes, named):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.xfail(strict=True, reason="jsonargparse reads '24' as 24 and 'true' as true")
 @pytest.mark.parametrize("changes", [{"hidden_size": "24"}, {"trigram_input": "true"}])
 def test_text_is_not_a_number(tmp_path, changes):
     with pytest.raises(InputError):
         load_model_config(write(tmp_path / "c.json", {"vocab_size": 300} | changes))
 
 
-@pytest.mark.xfail(strict=True, reason="initializer_range is not checked")
 @pytest.mark.parametrize("value", [-1.0, float("nan")])
 def test_initializer_range_is_positive(value):
     with pytest.raises(InputError, match="initializer_range"):
@@ -208,9 +206,6 @@ def test_error_in_a_config_file_names_the_file(tmp_path, text, named):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the pass that names the file builds the nested classes only"
-)
 def test_error_of_the_outermost_settings_names_the_file(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text("batch_size: 0")
@@ -218,7 +213,6 @@ def test_error_of_the_outermost_settings_names_the_file(tmp_path):
         parse(DistillConfig, ["--config", str(path)])
 
 
-@pytest.mark.xfail(strict=True, reason="a scalar for a group of settings is ignored in silence")
 def test_group_of_settings_is_not_a_number(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text("transfer: 7")
@@ -239,7 +233,6 @@ class Required:
     count: int = 1
 
 
-@pytest.mark.xfail(strict=True, reason="each config file is checked as if it were the whole line")
 def test_required_option_beside_a_config_file(tmp_path):
     path = tmp_path / "count.yaml"
     path.write_text("count: 3")

@@ -96,7 +96,7 @@ def run(tmp_path, maps):
     models = {"teacher": {"mlm_accuracy": 0.4, "parameters": 4_000_000},
               "student": {"mlm_accuracy": 0.31, "parameters": 1_000_000}}  # fmt: skip
     evaluation = {"models": models, "examples": 1024, "strategy": "progressive",
-                  "distances": {"before": distances, "after": halved}}  # fmt: skip
+                  "distances": {"before": distances, "after": halved, "end": halved}}  # fmt: skip
     latency = [{"tokens": t, "threads": 1, "p50_ms": t / 10, "p90_ms": t / 8, "p99_ms": t / 5}
                for t in (16, 32, 64)]  # fmt: skip
     export = {"file": "student-int8.tflite", "mode": "int8", "bytes": 1, "latency": latency,

@@ -21,15 +21,22 @@ def load_google_checkpoint(directory: str | Path) -> MobileBert:
     """
     directory = Path(directory)
     indexes = sorted(directory.glob("*.ckpt*.index"))
-    if not indexes:
-        raise InputError(f"{directory} has no TensorFlow checkpoint (*.ckpt.index)")
-    prefix = str(indexes[-1]).removesuffix(".index")
+    if len(indexes) != 1:
+        found = ", ".join(index.name for index in indexes) or "none"
+        raise InputError(
+            f"{directory} must hold one TensorFlow checkpoint (*.ckpt*.index): {found}"
+        )
+    prefix = str(indexes[0]).removesuffix(".index")
     config = load_model_config(directory / "bert_config.json")
     try:
-        reader = tf.train.load_checkpoint(prefix)
-        shapes = reader.get_variable_to_shape_map()
-    except (tf.errors.OpError, ValueError) as error:
-        raise InputError(f"{prefix} is not a readable checkpoint: {error}") from None
+        return _load(prefix, config)
+    except (tf.errors.OpError, ValueError, IndexError) as error:
+        raise InputError(f"{prefix} is damaged or no checkpoint: {error}") from None
+
+
+def _load(prefix: str, config: ModelConfig) -> MobileBert:
+    reader = tf.train.load_checkpoint(prefix)
+    shapes = reader.get_variable_to_shape_map()
     has_heads = any(name.startswith("cls/predictions") for name in shapes)
     model = build_model(config, "pretraining" if has_heads else None)
     table = name_table(config)

@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 from mobilebert_tf.checkpoints.table import Entry, assign
 from mobilebert_tf.config import ModelConfig, parse_strictly
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.layers import LAYER_NORM_EPSILON
 from mobilebert_tf.model import MobileBert, build_model
 
 # The decoder is tied to the word embeddings and the bias; position_ids is a constant.
@@ -16,6 +17,8 @@ IGNORED = {
     "cls.predictions.decoder.bias",
     "bert.embeddings.position_ids",
 }
+# Settings that change what the model computes and that ours does not have.
+SUPPORTED = {"layer_norm_eps": LAYER_NORM_EPSILON, "position_embedding_type": "absolute"}
 # Their names for ours, where the same name means another function.
 ACTIVATION_NAMES = {"gelu": "gelu_erf", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu"}
 LAYER_NORM_KEYS = {"gamma": "weight", "beta": "bias"}
@@ -32,11 +35,25 @@ def load_huggingface_bert(directory: str | Path) -> MobileBert:
     model = build_model(config, "pretraining")
     try:
         with safe_open(path, framework="numpy") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-            assign(model, name_table(config), shapes, file.get_tensor, IGNORED.__contains__, path)
+            names = {_modern(name): name for name in file.keys()}
+            shapes = {new: file.get_slice(name).get_shape() for new, name in names.items()}
+            assign(
+                model,
+                name_table(config),
+                shapes,
+                lambda name: file.get_tensor(names[name]),
+                IGNORED.__contains__,
+                str(path),
+            )
     except SafetensorError as error:
         raise InputError(f"{path} is damaged or no safetensors file: {error}") from None
     return model
+
+
+def _modern(name: str) -> str:
+    """The oldest files, bert-base-uncased's among them, name layer norms as TensorFlow does."""
+    name = name.replace("LayerNorm.gamma", "LayerNorm.weight")
+    return name.replace("LayerNorm.beta", "LayerNorm.bias")
 
 
 def load_bert_config(path: Path) -> ModelConfig:
@@ -45,6 +62,11 @@ def load_bert_config(path: Path) -> ModelConfig:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not a readable JSON file: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is not a JSON object")
+    for key, supported in SUPPORTED.items():
+        if values.get(key, supported) != supported:
+            raise InputError(f"{path}: {key} is {values[key]}, only {supported} is supported")
     if values.get("model_type") != "bert":
         raise InputError(f"{path}: model_type is {values.get('model_type')!r}, expected 'bert'")
     values["hidden_act"] = ACTIVATION_NAMES.get(values.get("hidden_act"), values.get("hidden_act"))

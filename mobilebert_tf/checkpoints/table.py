@@ -55,9 +55,9 @@ def assign(
     problems += [f"{name} is left over" for name in unused]
     if problems:
         raise InputError(f"{source} does not fit the model: {'; '.join(sorted(problems))}")
+    tensors = {path: read(entries[path].theirs) for path in variables}  # all, or an error
     for path, variable in variables.items():
-        tensor = read(entries[path].theirs)
-        variable.assign(tensor.T if entries[path].transposed else tensor)
+        variable.assign(tensors[path].T if entries[path].transposed else tensors[path])
 
 
 def dense(ours: str, theirs: str) -> list[Entry]:
