@@ -21,11 +21,11 @@ def load_google_checkpoint(directory: str | Path) -> MobileBert:
     """
     directory = Path(directory)
     indexes = sorted(directory.glob("*.ckpt*.index"))
-    if len(indexes) != 1:
-        found = ", ".join(index.name for index in indexes) or "none"
-        raise InputError(
-            f"{directory} must hold one TensorFlow checkpoint (*.ckpt*.index): {found}"
-        )
+    if not indexes:
+        raise InputError(f"{directory} has no TensorFlow checkpoint (*.ckpt*.index)")
+    if len(indexes) > 1:
+        names = ", ".join(index.name for index in indexes)
+        raise InputError(f"{directory} has more than one checkpoint, which is meant? {names}")
     prefix = str(indexes[0]).removesuffix(".index")
     config = load_model_config(directory / "bert_config.json")
     try:
