@@ -129,7 +129,7 @@ _TEACHER = _STUDENT.replace(
     classifier_activation=True,
 )
 _WITHOUT_OPT = {"hidden_act": "gelu", "normalization_type": "layer_norm"}
-_DEMO = {"vocab_size": 6000, "num_hidden_layers": 4, "hidden_size": 128, "embedding_size": 64}
+_DEMO = {"vocab_size": 6000, "num_hidden_layers": 3, "hidden_size": 128, "embedding_size": 64}
 _DEMO |= {"max_position_embeddings": 128, "initializer_range": 0.05}
 # A minute or two on a few megabytes of text is too short a training to need dropout.
 _DEMO |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

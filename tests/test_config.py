@@ -194,7 +194,7 @@ def test_config_file_and_options_the_last_wins(tmp_path):
         ("transfer:\n  phase:\n    steps: -1", "steps is -1"),
         ("transfer:\n  layer_map: [0, a]", "layer_map"),
         ("a: b: c", "line 1"),
-        ("- 1", "- 1"),
+        ("- 1", "name: value"),
     ],
 )
 def test_error_in_a_config_file_names_the_file(tmp_path, text, named):
