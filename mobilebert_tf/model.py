@@ -200,9 +200,10 @@ def _check_all_used(path: Path, model: MobileBert) -> None:
     sizes = []
     with h5py.File(path) as file:
         file.visititems(lambda _, item: sizes.append(getattr(item, "size", 0)))
-    expected = sum(math.prod(variable.shape) for variable in model.variables)
-    if sum(sizes) != expected:
-        raise ValueError(f"it holds {sum(sizes):,} numbers, the config says {expected:,}")
+    held = sum(sizes)
+    expected = sum(math.prod(weight.shape) for weight in model.weights)
+    if held != expected:
+        raise ValueError(f"it holds {held:,} numbers, the config says {expected:,}")
 
 
 def load_tokenizer(directory: str | Path) -> WordPiece:

@@ -25,7 +25,7 @@ def save_state(directory: Path, number: int, position: Mapping[str, int], tensor
         tensors: arrays by name.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     path = directory / f"state-{number:09d}.safetensors"
     aside = path.with_suffix(".partial")
     metadata = {"position": json.dumps(dict(position)), "sha256": _digest(tensors)}

@@ -83,10 +83,16 @@ def corpus(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, corpus) -> dict:
+def finished(tmp_path_factory, corpus) -> Path:
+    """A run that nothing disturbed."""
     directory = tmp_path_factory.mktemp("uninterrupted") / "run"
     run(directory, corpus)
-    return outcome(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(finished) -> dict:
+    return outcome(finished)
 
 
 def test_killed_at_several_points(tmp_path, corpus, uninterrupted):
@@ -130,11 +136,8 @@ def test_damaged_newest_state_costs_only_its_steps(tmp_path, corpus, uninterrupt
     assert outcome(directory) == uninterrupted
 
 
-def test_finished_run_is_left_as_it_is(tmp_path, corpus):
-    directory = tmp_path / "run"
-    run(directory, corpus)
-    before = outcome(directory)
-    weights = (directory / "student" / "model.weights.h5").stat().st_mtime_ns
-    run(directory, corpus)
-    assert outcome(directory) == before
-    assert (directory / "student" / "model.weights.h5").stat().st_mtime_ns == weights
+def test_finished_run_is_left_as_it_is(finished, corpus, uninterrupted):
+    weights = (finished / "student" / "model.weights.h5").stat().st_mtime_ns
+    run(finished, corpus)
+    assert outcome(finished) == uninterrupted
+    assert (finished / "student" / "model.weights.h5").stat().st_mtime_ns == weights

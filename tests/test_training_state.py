@@ -20,6 +20,7 @@ def assert_equal(actual: dict, expected: dict) -> None:
     assert actual.keys() == expected.keys()
     for name in expected:
         assert actual[name].dtype == expected[name].dtype
+        assert actual[name].shape == expected[name].shape
         np.testing.assert_array_equal(actual[name], expected[name])
 
 
