@@ -63,7 +63,7 @@ class TransferConfig:
         layer_map: the teacher layer (from 0) for each student layer; null if depths are equal.
     """
 
-    phase: Phase = Phase(400, learning_rate=5e-3, end_factor=0.1)
+    phase: Phase = Phase(240, learning_rate=1e-2, end_factor=0.1)
     feature_map_weight: float = 100.0
     feature_mean_weight: float = 5000.0
     feature_variance_weight: float = 5.0
@@ -168,7 +168,7 @@ class PretrainConfig(RunConfig):
 
     model: str = "demo-teacher"
     role: Literal["teacher", "student"] = "teacher"
-    training: Phase = Phase(600, learning_rate=5e-3)
+    training: Phase = Phase(1000, learning_rate=1e-2)
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,8 @@ class DistillConfig(RunConfig):
 
     teacher: str | None = None
     teacher_model: str = "demo-teacher"
-    teacher_training: Phase = Phase(600, learning_rate=5e-3)
+    teacher_training: Phase = Phase(1000, learning_rate=1e-2)
     student: str = "demo-student"
     strategy: Literal["auxiliary", "joint", "progressive", "none"] = "progressive"
     transfer: TransferConfig = TransferConfig()
-    distillation: Phase = Phase(400, learning_rate=3e-3)
+    distillation: Phase = Phase(560, learning_rate=1e-2)
