@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 from text import write_corpus
 
 ROOT = Path(__file__).parent.parent
@@ -62,6 +63,13 @@ def exists(name: str):
     return lambda directory: (directory / name).exists()
 
 
+def tensors(path: Path) -> dict[str, bytes]:
+    """A state's position and bits; the file's own bytes differ, its header has no fixed order."""
+    with safe_open(path, framework="numpy") as file:
+        bits = {name: file.get_tensor(name).tobytes() for name in file.keys()}
+        return {"position": file.metadata()["position"]} | bits
+
+
 def outcome(directory: Path) -> dict:
     """Every bit that training decides: last states (weights, seeds, optimizer), losses, scores."""
     states = sorted(directory.glob("checkpoints/*/state-*.safetensors"))
@@ -70,7 +78,7 @@ def outcome(directory: Path) -> dict:
         for key in TIMINGS:
             record.pop(key)
     return {
-        "states": {str(path.relative_to(directory)): path.read_bytes() for path in states},
+        "states": {str(path.relative_to(directory)): tensors(path) for path in states},
         "history": history,
         "evaluation": json.loads((directory / "evaluation.json").read_text()),
         "vocabulary": (directory / "data" / "vocab.txt").read_text(),
