@@ -7,7 +7,7 @@ import numpy as np
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.held_out import INPUT_NAMES
-from mobilebert_tf.lite.runtime import LiteModel
+from mobilebert_tf.lite.runtime import LiteModel, softmax
 from mobilebert_tf.model import MobileBert
 from mobilebert_tf.tokenizer import WordPiece
 
@@ -51,7 +51,7 @@ def save_maps(
         outputs = model(inputs, training=False)
         scores = [outputs["attention_scores"][layer][0, :, :length, :length]
                   for layer in layers[name]]  # fmt: skip
-        arrays[name] = _softmax(np.array(scores)).astype(np.float16)
+        arrays[name] = softmax(np.array(scores)).astype(np.float16)
         guesses = _best(np.array(outputs["mlm_logits"])[rows, slots], tokenizer)
         arrays[f"{name}_tokens"], arrays[f"{name}_probabilities"] = guesses
     aside = f"{path}.partial"
@@ -78,15 +78,10 @@ def _around(ids: np.ndarray, position: int, tokenizer: WordPiece) -> tuple[str, 
 
 def _best(logits: np.ndarray, tokenizer: WordPiece) -> tuple[np.ndarray, np.ndarray]:
     """The likeliest tokens and their probabilities, [K,3] each, of logits [K,V]."""
-    probabilities = _softmax(logits)
+    probabilities = softmax(logits)
     ids = np.argsort(-probabilities, axis=1)[:, :GUESSES]
     tokens = np.array(tokenizer.tokens(ids.ravel()), dtype=str).reshape(ids.shape)
     return tokens, np.take_along_axis(probabilities, ids, axis=1)
-
-
-def _softmax(x: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
 def guesses_of_file(path: Path, maps: dict) -> tuple[np.ndarray, np.ndarray] | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.lite.runtime import Runnable, open_model
+from mobilebert_tf.lite.runtime import Runnable, open_model, softmax
 
 LONGEST_ANSWER = 30  # tokens, as in Google's run_squad.py
 
@@ -72,7 +72,7 @@ def fill_mask(model: Runnable, text: str, top: int = 5) -> list[list[dict[str, A
     masks = np.flatnonzero(inputs["input_ids"][0] == model.tokenizer.mask_id)
     if not len(masks):
         raise InputError(f"no [MASK] in the text to fill: {text!r}")
-    probabilities = _softmax(model(**inputs)["mlm_logits"][0, masks])  # [masks,V]
+    probabilities = softmax(model(**inputs)["mlm_logits"][0, masks])  # [masks,V]
     return [
         [
             {"token": model.tokenizer.vocabulary[i], "probability": float(row[i])}
@@ -101,7 +101,7 @@ def answer(model: Runnable, question: str, context: str) -> dict[str, Any]:
         raise InputError("--context holds no text to answer from")
     outputs = model(**inputs)
     start, end = (
-        _softmax(np.where(inside, outputs[name][0], -np.inf))  # [T]
+        softmax(np.where(inside, outputs[name][0], -np.inf))  # [T]
         for name in ("start_logits", "end_logits")
     )
     spans = np.triu(start[:, None] * end[None, :])  # [T,T]: end not before start
@@ -126,11 +126,6 @@ def _encode(model: Runnable, text: str, second: str | None = None, special_token
             f"{text[:40]!r}..."
         )
     return inputs
-
-
-def _softmax(x: np.ndarray) -> np.ndarray:
-    powers = np.exp(x - x.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def _readable(kind: str, text: str, result: dict[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.lite.timing import cpu
 from mobilebert_tf.run_config import DataConfig, RunConfig
 
 # May differ between the killed run and the one that goes on.
@@ -138,13 +139,8 @@ def _flatten(settings: dict, prefix: str = "") -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """What a measured number depends on: processor, cores, system, Python."""
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        processor = names[0].partition(":")[2].strip() if names else processor
     return {
-        "processor": processor,
+        "processor": cpu(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),

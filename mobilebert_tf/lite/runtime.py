@@ -141,3 +141,9 @@ def open_model(path: str | os.PathLike) -> Runnable:
     if Path(path).is_dir():
         return KerasModel(load_model(path), load_tokenizer(path))
     return LiteModel(path)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)

@@ -115,14 +115,15 @@ def _peak_mb() -> float | None:
 def circumstances() -> dict:
     """What a measurement depends on: machine, date and versions."""
     return {
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count()},
+        "machine": {"cpu": cpu(), "cores": os.cpu_count()},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """The processor's name."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
