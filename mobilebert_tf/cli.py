@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -23,7 +24,7 @@ def door(
 ) -> None:
     """Parses the command line into a `config_class` and calls `function` with it.
 
-    Any field is an option of its name, with - or _; `--config FILE` gives several in YAML, later
+    Any field is an option of its name, with - or _ (`from_` is `--from`); `--config FILE` gives several in YAML, later
     options winning. An unknown key, wrong type, InputError or operating system error (a full
     disk, say) is one line on stderr and exit code 2.
 
@@ -50,7 +51,10 @@ def parse(
 ) -> Any:
     """The `config_class` that a command line describes; raises InputError for a bad one."""
     positionals = positionals or {}
-    arguments = _normalized(arguments, {f"--{name}" for name in _switches(config_class)})
+    names = {f.name for f in dataclasses.fields(config_class)}
+    keywords = {f"--{name[:-1]}" for name in names if name.endswith("_")}  # Python's, as `from`
+    switches = {f"--{name}" for name in _switches(config_class)}
+    arguments = _normalized(arguments, switches, keywords)
     files = _config_files(arguments)
     for path in files:
         _check_groups(config_class, path)
@@ -98,7 +102,7 @@ def _check_groups(config_class: type, path: str) -> None:
 
 
 def _parser(config_class: type, description: str | None, positionals: dict) -> ArgumentParser:
-    parser = ArgumentParser(description=description, exit_on_error=False)
+    parser = _Parser(description=description, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these values.")
     for name, nargs in positionals.items():
         parser.add_argument(name, type=str, **({} if nargs is None else {"nargs": nargs}))
@@ -106,7 +110,14 @@ def _parser(config_class: type, description: str | None, positionals: dict) -> A
     return parser
 
 
-def _normalized(arguments: Sequence[str], switches: set[str]) -> list[str]:
+class _Parser(ArgumentParser):
+    def format_help(self) -> str:
+        """Option names as users write them."""
+        names = re.compile(r"--[\w.]+")
+        return names.sub(lambda m: m[0].rstrip("_").replace("_", "-"), super().format_help())
+
+
+def _normalized(arguments: Sequence[str], switches: set[str], keywords: set[str]) -> list[str]:
     """What users write, as jsonargparse takes it: dashes in names, switches without a value."""
     normalized = []
     for argument, following in pairwise([*arguments, ""]):
@@ -115,6 +126,7 @@ def _normalized(arguments: Sequence[str], switches: set[str]) -> list[str]:
             name = "--" + name[2:].replace("-", "_")
             if name in switches and not equals and following.lower() not in ("true", "false"):
                 equals, value = "=", "true"
+            name += "_" if name in keywords else ""
         normalized.append(name + equals + value)
     return normalized
 

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import h5py
 import keras
@@ -29,42 +29,71 @@ from mobilebert_tf.tokenizer import WordPiece
 MODEL_FILES = {"config.json", "task.json", "model.weights.h5", "vocab.txt", "tokenizer_config.json"}
 HEAD_DROPOUT = 0.1  # before the classifier, in Google's run_classifier.py as in BERT's
 
+NEXT_SENTENCE_LABELS = ("next", "random")  # in the order of BERT's next sentence logits
+
 
 @dataclass(frozen=True)
 class Task:
     """What a model's head is for: a model directory's task.json.
 
     Args:
-        kind: which head; pretraining is masked LM and next sentence.
-        labels: names of a classifier's classes, in the order of its logits.
+        kind: which head. pretraining is masked LM and next sentence; regression and
+            multiple_choice give one score a text (a choice is the likelier, the higher its score).
+        labels: names of the classes of a classifier or token_classifier, in the order of its
+            logits.
         sequence_length: tokens that the head was trained on; null if any.
         metric: name of the metric that the head is judged by.
     """
 
-    kind: Literal["encoder", "pretraining", "classifier", "span"] = "encoder"
+    kind: Literal[
+        "encoder",
+        "pretraining",
+        "masked_lm",
+        "next_sentence",
+        "classifier",
+        "regression",
+        "multiple_choice",
+        "token_classifier",
+        "span",
+    ] = "encoder"
     labels: Sequence[str] = ()
     sequence_length: int | None = None
     metric: str | None = None
 
     def __post_init__(self):
-        if self.kind == "classifier" and len(self.labels) < 2:
-            raise InputError(f"a classifier needs at least two labels, not {len(self.labels)}")
+        if self.has_labels and len(self.labels) < 2:
+            raise InputError(f"a {self.kind} needs at least two labels, not {len(self.labels)}")
+
+    @property
+    def has_labels(self) -> bool:
+        return self.kind in ("classifier", "token_classifier")
+
+    @property
+    def output_labels(self) -> Sequence[str]:
+        """What the head's classes mean."""
+        return NEXT_SENTENCE_LABELS if self.kind == "next_sentence" else self.labels
+
+    @property
+    def predicts_masks(self) -> bool:
+        return self.kind in ("pretraining", "masked_lm")
 
 
 @keras.saving.register_keras_serializable(package="mobilebert_tf")
 class MobileBert(keras.Model):
     """MobileBERT, IB-BERT or BERT with a head (paper, section 3), all tensors by name.
 
-    Inputs: input_ids, input_mask, segment_ids, int32 [B,T]; with the pretraining head also
+    Inputs: input_ids, input_mask, segment_ids, int32 [B,T]; to predict masks also
     masked_lm_positions, int32 [B,P]. Outputs:
 
         sequence_output [B,T,H], pooled_output [B,H],
         hidden_states: the embedding output, then one per block, each [B,T,H],
         attention_scores: one per block, [B,N,T,T], masked, before softmax,
-        pretraining: mlm_logits [B,P,V], nsp_logits [B,2] (0: is the next sentence),
-        classifier: logits [B,C];   span: start_logits, end_logits [B,T].
+        pretraining, masked_lm: mlm_logits [B,P,V],
+        pretraining, next_sentence: nsp_logits [B,2] (0: is the next sentence),
+        classifier: logits [B,C];   token_classifier: logits [B,T,C],
+        regression, multiple_choice: score [B];   span: start_logits, end_logits [B,T].
 
-    Layers are named embeddings, block_0 ..., pooler and by their head.
+    Layers are named embeddings, block_0 ..., pooler, masked_lm, next_sentence, classifier, span.
     """
 
     def __init__(self, config: ModelConfig, task: Task | None = None, **kwargs):
@@ -73,16 +102,16 @@ class MobileBert(keras.Model):
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
         embeddings = Embeddings(config, name="embeddings")
         outputs = _encode(config, embeddings, inputs)
-        if task.kind == "pretraining":
+        if task.predicts_masks:
             positions = keras.Input((None,), dtype="int32", name="masked_lm_positions")
             inputs["masked_lm_positions"] = positions
-            outputs |= _pretraining_head(config, embeddings, positions, outputs)
-        elif task.kind == "classifier":
-            pooled = keras.layers.Dropout(HEAD_DROPOUT)(outputs["pooled_output"])
-            outputs["logits"] = dense(config, len(task.labels), "classifier")(pooled)
-        elif task.kind == "span":
-            logits = dense(config, 2, "span")(outputs["sequence_output"])  # [B,T,2]
-            outputs |= {"start_logits": logits[..., 0], "end_logits": logits[..., 1]}
+            masked_lm = MaskedLanguageModel(config, embeddings, name="masked_lm")
+            masked = ops.take_along_axis(
+                outputs["sequence_output"], positions[..., None], axis=1
+            )  # [B,P,H]
+            outputs["mlm_logits"] = masked_lm(masked)
+        outputs |= _text_head(config, task, outputs["pooled_output"])
+        outputs |= _token_head(config, task, outputs["sequence_output"])
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self.config, self.task = config, task
 
@@ -110,15 +139,29 @@ def _encode(config: ModelConfig, embeddings: Embeddings, inputs: dict) -> dict:
     }
 
 
-def _pretraining_head(config: ModelConfig, embeddings: Embeddings, positions, outputs) -> dict:
-    masked = ops.take_along_axis(
-        outputs["sequence_output"], positions[..., None], axis=1
-    )  # [B,P,H]
-    masked_lm = MaskedLanguageModel(config, embeddings, name="masked_lm")
-    return {
-        "mlm_logits": masked_lm(masked),
-        "nsp_logits": dense(config, 2, "next_sentence")(outputs["pooled_output"]),
-    }
+def _text_head(config: ModelConfig, task: Task, pooled) -> dict:
+    """What the head says of a whole text, from pooled [B,H]."""
+    if task.kind in ("pretraining", "next_sentence"):
+        return {"nsp_logits": dense(config, 2, "next_sentence")(pooled)}
+    if task.kind == "classifier":
+        return {"logits": _classifier(config, len(task.labels), pooled)}
+    if task.kind in ("regression", "multiple_choice"):
+        return {"score": _classifier(config, 1, pooled)[:, 0]}
+    return {}
+
+
+def _token_head(config: ModelConfig, task: Task, hidden) -> dict:
+    """What the head says of each token, from hidden [B,T,H]."""
+    if task.kind == "token_classifier":
+        return {"logits": _classifier(config, len(task.labels), hidden)}
+    if task.kind == "span":
+        logits = dense(config, 2, "span")(hidden)  # [B,T,2]
+        return {"start_logits": logits[..., 0], "end_logits": logits[..., 1]}
+    return {}
+
+
+def _classifier(config: ModelConfig, units: int, x):
+    return dense(config, units, "classifier")(keras.layers.Dropout(HEAD_DROPOUT)(x))
 
 
 def build_model(
@@ -128,12 +171,12 @@ def build_model(
 
     Args:
         config: a ModelConfig, a named size (mobilebert_tf.config.SIZES), or a bert_config.json.
-        head: "pretraining", "classifier", "span", or None for the bare encoder.
-        labels: the classifier's class names.
+        head: a Task's kind, or None for the bare encoder.
+        labels: class names of a classifier or token_classifier.
     """
     if not isinstance(config, ModelConfig):
         config = load_model_config(config)
-    kinds = ("encoder", "pretraining", "classifier", "span")
+    kinds = get_args(Task.__annotations__["kind"])
     if (head or "encoder") not in kinds:
         raise InputError(f"no head named '{head}'; heads: {', '.join(kinds)}")
     return MobileBert(config, Task(kind=head or "encoder", labels=tuple(labels)))
@@ -158,9 +201,7 @@ def save_model(
     (aside / "task.json").write_text(json.dumps(dataclasses.asdict(model.task), indent=2) + "\n")
     model.save_weights(aside / "model.weights.h5")
     if tokenizer is not None:
-        tokenizer.save(aside / "vocab.txt")
-        settings = {"do_lower_case": tokenizer.lower_case}
-        (aside / "tokenizer_config.json").write_text(json.dumps(settings) + "\n")
+        tokenizer.save_files(aside)
     old = directory.with_name(directory.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if directory.exists():
@@ -183,16 +224,21 @@ def load_model(directory: str | Path) -> MobileBert:
         path = directory / "task.json"
         task = parse_strictly(Task, _read_json(path), str(path))
     model = MobileBert(config, task)
-    weights = directory / "model.weights.h5"
-    if not weights.is_file():
-        raise InputError(f"{directory} is not a whole model directory: it has no {weights.name}")
+    load_weights(model, directory)
+    return model
+
+
+def load_weights(model: MobileBert, directory: Path) -> None:
+    """Sets the weights of `model` to those of a model directory; InputError if they do not fit."""
+    path = directory / "model.weights.h5"
+    if not path.is_file():
+        raise InputError(f"{directory} is not a whole model directory: it has no {path.name}")
     try:
-        model.load_weights(weights)
-        _check_all_used(weights, model)
+        model.load_weights(path)
+        _check_all_used(path, model)
     except (ValueError, OSError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{weights} is damaged or belongs to another config: {reason}") from None
-    return model
+        raise InputError(f"{path} is damaged or belongs to another config: {reason}") from None
 
 
 def _check_all_used(path: Path, model: MobileBert) -> None:
@@ -212,7 +258,7 @@ def load_tokenizer(directory: str | Path) -> WordPiece:
     if not (directory / "vocab.txt").is_file():
         raise InputError(f"{directory} has no vocab.txt: it cannot read text")
     settings = directory / "tokenizer_config.json"
-    lower_case = _read_json(settings).get("do_lower_case", True) if settings.is_file() else True
+    lower_case = _read_json(settings).get("do_lower_case") if settings.is_file() else None
     return WordPiece.from_file(directory / "vocab.txt", lower_case=lower_case)
 
 

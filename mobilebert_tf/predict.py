@@ -48,14 +48,18 @@ def predict(config: PredictConfig) -> None:
         if config.json or model.kind == "encoder":
             print(json.dumps({"text": text} | result))
         else:
-            print("\n".join(_readable(model.kind, text, result)))
+            print("\n".join(_readable(text, result)))
 
 
 def _predict_one(model: Runnable, text: str, config: PredictConfig) -> dict[str, Any]:
-    if model.kind == "pretraining":
+    if model.kind in ("pretraining", "masked_lm"):
         return {"masks": fill_mask(model, text, config.top)}
-    if model.kind == "classifier":
+    if model.kind in ("classifier", "next_sentence"):
         return classify(model, text, config.context)
+    if model.kind in ("regression", "multiple_choice"):
+        return {"score": score(model, text, config.context)}
+    if model.kind == "token_classifier":
+        return {"tokens": label_tokens(model, text)}
     if model.kind == "span":
         if config.context is None:
             raise InputError(f"{config.model} answers from a text: give it with --context")
@@ -87,6 +91,24 @@ def classify(model: Runnable, text: str, second: str | None = None) -> dict[str,
     probabilities = model(**_encode(model, text, second))["probability"][0]  # [C]
     best = int(probabilities.argmax())
     return {"label": model.labels[best], "probability": float(probabilities[best])}
+
+
+def score(model: Runnable, text: str, second: str | None = None) -> float:
+    """The regression's value for the text, or how good a choice it is. Raises InputError for a
+    text too long."""
+    return float(model(**_encode(model, text, second))["score"][0, 0])
+
+
+def label_tokens(model: Runnable, text: str) -> list[dict[str, Any]]:
+    """Token, likeliest label and its probability, for each token of the text. Raises InputError
+    for a text too long."""
+    inputs = _encode(model, text)
+    rows = model(**inputs)["token_probability"][0]  # [T,C]
+    tokens = model.tokenizer.tokens(inputs["input_ids"][0])
+    return [
+        {"token": token, "label": model.labels[row.argmax()], "probability": float(row.max())}
+        for token, row in list(zip(tokens, rows, strict=True))[1:-1]  # without [CLS], [SEP]
+    ]
 
 
 def answer(model: Runnable, question: str, context: str) -> dict[str, Any]:
@@ -128,10 +150,14 @@ def _encode(model: Runnable, text: str, second: str | None = None, special_token
     return inputs
 
 
-def _readable(kind: str, text: str, result: dict[str, Any]) -> list[str]:
-    if kind == "classifier":
+def _readable(text: str, result: dict[str, Any]) -> list[str]:
+    if "score" in result:
+        return [f"{result['score']:.3f}  {text}"]
+    if "tokens" in result:
+        return [f"{t['token']} {t['label']} {t['probability']:.3f}" for t in result["tokens"]]
+    if "label" in result:
         return [f"{result['label']} {result['probability']:.3f}  {text}"]
-    if kind == "span":
+    if "answer" in result:
         return [f"{result['answer']} {result['probability']:.3f}  {text}"]
     lines = [text]
     for candidates in result["masks"]:

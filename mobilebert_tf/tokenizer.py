@@ -5,9 +5,11 @@ and Hugging Face's BertTokenizer, but in the graph: text goes in, int32 ids come
 """
 
 import collections
+import json
 import os
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -64,8 +66,12 @@ class WordPiece:
         self._id_of_piece = np.array([*range(len(self)), *ids.values()], np.int32)
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike, lower_case: bool = True) -> "WordPiece":
-        """Reads a vocab.txt, one piece a line. Raises InputError if it is none."""
+    def from_file(cls, path: str | os.PathLike, lower_case: bool | None = True) -> "WordPiece":
+        """Reads a vocab.txt, one piece a line. Raises InputError if it is none.
+
+        Args:
+            lower_case: as in the class; None to tell by the pieces, which have capitals or not.
+        """
         try:
             with open(path, encoding="utf-8", newline="\n") as file:
                 lines = file.read().split("\n")
@@ -78,10 +84,19 @@ class WordPiece:
         vocabulary = [line.rstrip("\r") for line in lines]
         while vocabulary and not vocabulary[-1]:
             vocabulary.pop()
+        if lower_case is None:
+            lower_case = not any(p != p.lower() for p in vocabulary if not p.startswith("["))
         try:
             return cls(vocabulary, lower_case)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
+
+    def save_files(self, directory: Path) -> None:
+        """Writes vocab.txt and tokenizer_config.json, from which load_tokenizer reads it again."""
+        self.save(directory / "vocab.txt")
+        settings = {"do_lower_case": self.lower_case}
+        text = json.dumps(settings) + "\n"
+        (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes vocab.txt, whole or not at all."""

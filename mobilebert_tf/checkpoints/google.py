@@ -4,54 +4,99 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from mobilebert_tf.checkpoints.table import Entry, assign, dense
+from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, dense, foreign_tensors
+from mobilebert_tf.checkpoints.tensorflow_file import find_prefix, reading
 from mobilebert_tf.config import ModelConfig, load_model_config
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import MobileBert, build_model
+from mobilebert_tf.model import MobileBert, Task
 
-# What a training checkpoint holds beside the model: optimizer slots, the step, a frozen teacher.
-IGNORED_SUFFIXES = ("/adam_m", "/adam_v")
-IGNORED_PREFIXES = ("teacher/", "global_step")
+PREFIX = "mobilebert_variables.ckpt"
+LABELS_FILE = "labels.txt"  # ours: Google's code has the labels in its data processors
+IGNORED = (
+    Ignored("teacher/*", "the frozen teacher of distillation"),
+    Ignored("*/adam_[mv]", "optimizer slots"),
+    Ignored("global_step", "the step of training"),
+)
+# By kind: our scope and Google's (run_pretraining.py, run_squad.py, run_classifier.py).
+OUTPUT_LAYERS = {
+    "next_sentence": ("next_sentence", "cls/seq_relationship/"),
+    "span": ("span", "cls/squad/"),
+    "classifier": ("classifier", ""),
+    "regression": ("classifier", ""),
+}
 
 
-def load_google_checkpoint(directory: str | Path) -> MobileBert:
-    """The pre-training model of a folder with Google's files; raises InputError if it is not one.
+def open_checkpoint(path: Path, config: ModelConfig | None = None) -> Checkpoint:
+    """A folder with Google's files, or the prefix of a checkpoint.
 
-    A checkpoint without the masked LM and next sentence heads gives the bare encoder.
+    Args:
+        config: in place of the bert_config.json beside it.
+
+    Raises InputError if it is none, or damaged.
     """
-    directory = Path(directory)
-    indexes = sorted(directory.glob("*.ckpt*.index"))
-    if not indexes:
-        raise InputError(f"{directory} has no TensorFlow checkpoint (*.ckpt*.index)")
-    if len(indexes) > 1:
-        names = ", ".join(index.name for index in indexes)
-        raise InputError(f"{directory} has more than one checkpoint, which is meant? {names}")
-    prefix = str(indexes[0]).removesuffix(".index")
-    config = load_model_config(directory / "bert_config.json")
-    try:
-        return _load(prefix, config)
-    except (tf.errors.OpError, ValueError, IndexError) as error:
-        raise InputError(f"{prefix} is damaged or no checkpoint: {error}") from None
+    prefix = find_prefix(path)
+    if prefix is None:
+        raise InputError(f"{path} has no TensorFlow checkpoint (*.index)")
+    directory = Path(prefix).parent
+    config = config or load_model_config(directory / "bert_config.json")
+    with reading(prefix):
+        reader = tf.train.load_checkpoint(prefix)
+        shapes = {name: tuple(s) for name, s in reader.get_variable_to_shape_map().items()}
+
+    def read(name):
+        with reading(prefix):
+            return reader.get_tensor(name)
+
+    task = _task(shapes, directory / LABELS_FILE)
+    return Checkpoint(prefix, config, task, name_table(config, task), shapes, read, IGNORED)
 
 
-def _load(prefix: str, config: ModelConfig) -> MobileBert:
-    reader = tf.train.load_checkpoint(prefix)
-    shapes = reader.get_variable_to_shape_map()
-    has_heads = any(name.startswith("cls/predictions") for name in shapes)
-    model = build_model(config, "pretraining" if has_heads else None)
-    table = name_table(config)
-    if not has_heads:
-        table = [entry for entry in table if not entry.theirs.startswith("cls/")]
-    assign(model, table, shapes, reader.get_tensor, _is_ignored, prefix)
-    return model
+def _task(shapes: dict[str, tuple[int, ...]], labels_path: Path) -> Task:
+    """What the heads in a checkpoint are for; labels are numbers unless labels.txt names them."""
+    masked_lm, next_sentence = "cls/predictions/output_bias", "cls/seq_relationship/output_bias"
+    if masked_lm in shapes:
+        return Task(kind="pretraining" if next_sentence in shapes else "masked_lm")
+    if next_sentence in shapes:
+        return Task(kind="next_sentence")
+    if "cls/squad/output_bias" in shapes:
+        return Task(kind="span")
+    if "output_bias" not in shapes:
+        return Task()
+    classes = shapes["output_bias"][0]
+    if classes == 1:
+        return Task(kind="regression")
+    if not labels_path.is_file():
+        return Task(kind="classifier", labels=tuple(map(str, range(classes))))
+    labels = tuple(labels_path.read_text(encoding="utf-8").splitlines())
+    if len(labels) != classes:
+        raise InputError(f"{labels_path} has {len(labels)} lines, the classifier {classes} classes")
+    return Task(kind="classifier", labels=labels)
 
 
-def _is_ignored(name: str) -> bool:
-    return name.startswith(IGNORED_PREFIXES) or name.endswith(IGNORED_SUFFIXES)
+def save_checkpoint(model: MobileBert, directory: Path) -> None:
+    """Writes Google's files into an existing folder: checkpoint, bert_config.json, labels.txt.
+
+    Raises InputError for a head that Google's code has not.
+    """
+    table = dict(foreign_tensors(model, name_table(model.config, model.task)))
+    tf.raw_ops.SaveV2(
+        prefix=str(directory / PREFIX),
+        tensor_names=list(table),
+        shape_and_slices=[""] * len(table),
+        tensors=list(table.values()),
+    )
+    (directory / "bert_config.json").write_text(model.config.to_json())
+    if model.task.labels:
+        labels = "".join(f"{label}\n" for label in model.task.labels)
+        (directory / LABELS_FILE).write_text(labels, encoding="utf-8")
 
 
-def name_table(config: ModelConfig) -> list[Entry]:
-    """Every weight of a pre-training model with its name in Google's checkpoints."""
+def name_table(config: ModelConfig, task: Task) -> list[Entry]:
+    """Every weight of a model with its name in Google's checkpoints."""
+    return _encoder(config) + _heads(config, task)
+
+
+def _encoder(config: ModelConfig) -> list[Entry]:
     table = [
         Entry(f"embeddings/{name}", f"bert/embeddings/{name}")
         for name in ("word_embeddings", "position_embeddings", "token_type_embeddings")
@@ -64,15 +109,34 @@ def name_table(config: ModelConfig) -> list[Entry]:
         table += _block(config, f"block_{index}", f"bert/encoder/layer_{index}")
     if config.classifier_activation:
         table += dense("pooler/dense", "bert/pooler/dense")
-    table += dense("masked_lm/transform", "cls/predictions/transform/dense")
+    return table
+
+
+def _heads(config: ModelConfig, task: Task) -> list[Entry]:
+    if task.kind == "encoder":
+        return []
+    table = _masked_lm(config) if task.predicts_masks else []
+    if task.kind == "masked_lm":
+        return table
+    kind = "next_sentence" if task.kind == "pretraining" else task.kind
+    if kind not in OUTPUT_LAYERS:
+        raise InputError(
+            f"Google's code has no {kind} head: convert the encoder alone (--head encoder)"
+        )
+    ours, theirs = OUTPUT_LAYERS[kind]
+    table.append(Entry(f"{ours}/kernel", f"{theirs}output_weights", transposed=True))
+    table.append(Entry(f"{ours}/bias", f"{theirs}output_bias"))
+    return table
+
+
+def _masked_lm(config: ModelConfig) -> list[Entry]:
+    table = dense("masked_lm/transform", "cls/predictions/transform/dense")
     for name in ("gamma", "beta"):  # a true layer norm in every variant
         table.append(Entry(f"masked_lm/norm/{name}", f"cls/predictions/transform/LayerNorm/{name}"))
     table.append(Entry("masked_lm/output_bias", "cls/predictions/output_bias"))
     if config.hidden_size > config.embedding_size:
         name = "extra_output_weights"
         table.append(Entry(f"masked_lm/{name}", f"cls/predictions/{name}"))
-    table.append(Entry("next_sentence/kernel", "cls/seq_relationship/output_weights", True))
-    table.append(Entry("next_sentence/bias", "cls/seq_relationship/output_bias"))
     return table
 
 

@@ -1,99 +1,295 @@
-"""Weights of Hugging Face's BertForPreTraining: config.json and model.safetensors."""
+"""Hugging Face's MobileBERT and BERT, with every head: config.json and model.safetensors."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from mobilebert_tf.checkpoints.table import Entry, assign
-from mobilebert_tf.config import ModelConfig, parse_strictly
+from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, foreign_tensors
+from mobilebert_tf.checkpoints.torch_files import TensorFiles
+from mobilebert_tf.config import SIZES, ModelConfig, parse_strictly
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.layers import LAYER_NORM_EPSILON
-from mobilebert_tf.model import MobileBert, build_model
+from mobilebert_tf.model import MobileBert, Task
 
-# The decoder is tied to the word embeddings and the bias; position_ids is a constant.
-IGNORED = {
-    "cls.predictions.decoder.weight",
-    "cls.predictions.decoder.bias",
-    "bert.embeddings.position_ids",
+WEIGHTS_FILE = "model.safetensors"
+# By config.json's model_type: Hugging Face's defaults for what config.json leaves out.
+DEFAULTS = {
+    "bert": SIZES["bert-base"],
+    "mobilebert": SIZES["mobilebert"].replace(classifier_activation=True),
 }
+FAMILIES = {"bert": "Bert", "mobilebert": "MobileBert"}  # how the names of its classes begin
+CLASSES = {  # and how they end, by our kind of head
+    "encoder": "Model",
+    "pretraining": "ForPreTraining",
+    "masked_lm": "ForMaskedLM",
+    "next_sentence": "ForNextSentencePrediction",
+    "classifier": "ForSequenceClassification",
+    "regression": "ForSequenceClassification",
+    "multiple_choice": "ForMultipleChoice",
+    "token_classifier": "ForTokenClassification",
+    "span": "ForQuestionAnswering",
+}
+KINDS_WITHOUT_POOLER = ("masked_lm", "token_classifier", "span")
+# Keys of config.json that a BERT has too; MobileBERT's has all of ours.
+BERT_KEYS = (
+    "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act "
+    "hidden_dropout_prob attention_probs_dropout_prob max_position_embeddings type_vocab_size "
+    "initializer_range"
+).split()
 # Settings that change what the model computes and that ours does not have.
-SUPPORTED = {"layer_norm_eps": LAYER_NORM_EPSILON, "position_embedding_type": "absolute"}
-# Their names for ours, where the same name means another function.
-ACTIVATION_NAMES = {"gelu": "gelu_erf", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu"}
+SUPPORTED = {
+    "layer_norm_eps": LAYER_NORM_EPSILON,
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "tie_word_embeddings": True,
+    "pruned_heads": {},
+}
+# Their activations' names and ours: the same name means another function.
+ACTIVATIONS = {"gelu": "gelu_erf", "gelu_new": "gelu", "relu": "relu", "relu6": "relu6"}
+ACTIVATION_SYNONYMS = {"gelu_pytorch_tanh": "gelu_new", "gelu_python": "gelu"}
+
+IGNORED = (
+    Ignored("cls.predictions.decoder.*", "tied to the word embeddings and the bias"),
+    Ignored("*embeddings.position_ids", "a constant"),
+)
+UNUSED_TRANSFORMATION = Ignored(
+    "*embeddings.embedding_transformation.*", "not used where trigram_input is false"
+)
+EMPTY_OUTPUT = Ignored("cls.predictions.dense.weight", "empty where the embeddings are full width")
 LAYER_NORM_KEYS = {"gamma": "weight", "beta": "bias"}
 DENSE_KEYS = {"kernel": "weight", "bias": "bias"}
 
 
-def load_huggingface_bert(directory: str | Path) -> MobileBert:
-    """The pre-training model of a BERT folder; raises InputError if it is not one."""
-    directory = Path(directory)
-    config = load_bert_config(directory / "config.json")
-    path = directory / "model.safetensors"
-    if not path.is_file():
-        raise InputError(f"{directory} has no model.safetensors")
-    model = build_model(config, "pretraining")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = {_modern(name): name for name in file.keys()}
-            shapes = {new: file.get_slice(name).get_shape() for new, name in names.items()}
-            assign(
-                model,
-                name_table(config),
-                shapes,
-                lambda name: file.get_tensor(names[name]),
-                IGNORED.__contains__,
-                str(path),
-            )
-    except SafetensorError as error:
-        raise InputError(f"{path} is damaged or no safetensors file: {error}") from None
-    return model
+def open_checkpoint(directory: Path) -> Checkpoint:
+    """A folder with config.json and the weights in one file or in shards.
+
+    Raises InputError if it is none, damaged, or a model that ours is not.
+    """
+    values = _read_config(directory / "config.json")
+    files = TensorFiles(directory)
+    names = _original_names(files)
+    shapes = {name: files.shapes[original] for name, original in names.items()}
+    task = _task(values, shapes)
+    config = _model_config(values, directory / "config.json")
+    if not any(name.endswith("pooler.dense.weight") for name in shapes):
+        # Without weights for it nothing reads the pooler's output.
+        config = config.replace(classifier_activation=False)
+    prefix = f"{values['model_type']}."
+    prefix = prefix if any(name.startswith(prefix) for name in shapes) else ""
+    ignored = list(IGNORED)
+    if not config.trigram_input and config.embedding_size == config.hidden_size:
+        ignored += [UNUSED_TRANSFORMATION, EMPTY_OUTPUT]
+    table = name_table(config, task, prefix)
+    return Checkpoint(
+        str(directory),
+        config,
+        task,
+        table,
+        shapes,
+        lambda name: files.read(names[name]),
+        ignored,
+    )
 
 
-def _modern(name: str) -> str:
-    """The oldest files, bert-base-uncased's among them, name layer norms as TensorFlow does."""
-    name = name.replace("LayerNorm.gamma", "LayerNorm.weight")
-    return name.replace("LayerNorm.beta", "LayerNorm.bias")
+def save_checkpoint(model: MobileBert, directory: Path) -> None:
+    """Writes config.json and model.safetensors into an existing folder.
+
+    Raises InputError for a model that Hugging Face's classes cannot hold.
+    """
+    config, task = model.config, model.task
+    family = model_type(config, task)
+    prefix = "" if task.kind == "encoder" else f"{family}."
+    tensors = dict(foreign_tensors(model, name_table(config, task, prefix)))
+    save_file(tensors, directory / WEIGHTS_FILE, metadata={"format": "pt"})
+    text = json.dumps(_config_values(config, task, family), indent=2)
+    (directory / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
-def load_bert_config(path: Path) -> ModelConfig:
-    """A ModelConfig from Hugging Face's config.json of a BERT, which has more keys than ours."""
+def _read_config(path: Path) -> dict:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not a readable JSON file: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} is not a JSON object")
+    if values.get("model_type") not in FAMILIES:
+        found, known = values.get("model_type"), " or ".join(FAMILIES)
+        raise InputError(f"{path}: model_type is {found!r}, expected {known}")
     for key, supported in SUPPORTED.items():
         if values.get(key, supported) != supported:
             raise InputError(f"{path}: {key} is {values[key]}, only {supported} is supported")
-    if values.get("model_type") != "bert":
-        raise InputError(f"{path}: model_type is {values.get('model_type')!r}, expected 'bert'")
-    values["hidden_act"] = ACTIVATION_NAMES.get(values.get("hidden_act"), values.get("hidden_act"))
-    known = ModelConfig.__dataclass_fields__.keys()
-    return parse_strictly(ModelConfig, {k: v for k, v in values.items() if k in known}, str(path))
+    if values.get("problem_type") == "multi_label_classification":
+        raise InputError(f"{path}: problem_type multi_label_classification is not supported")
+    return values
 
 
-def name_table(config: ModelConfig) -> list[Entry]:
-    """Every weight of a plain BERT pre-training model with its name in a Hugging Face file."""
+def _model_config(values: Mapping, path: Path) -> ModelConfig:
+    defaults = asdict(DEFAULTS[values["model_type"]])
+    keys = defaults if values["model_type"] == "mobilebert" else BERT_KEYS
+    own = {key: values[key] for key in keys if key in values}
+    if "hidden_act" in own:
+        act = ACTIVATION_SYNONYMS.get(own["hidden_act"], own["hidden_act"])
+        own["hidden_act"] = ACTIVATIONS.get(act, act)
+    else:
+        own["hidden_act"] = ACTIVATIONS[defaults["hidden_act"]]
+    if values["model_type"] == "bert":
+        own |= {"embedding_size": None, "intra_bottleneck_size": None}
+    return parse_strictly(ModelConfig, defaults | own, str(path))
+
+
+def _config_values(config: ModelConfig, task: Task, family: str) -> dict:
+    values = asdict(config)
+    if family == "bert":
+        values = {key: values[key] for key in BERT_KEYS}
+    theirs = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
+    values |= {
+        "architectures": [FAMILIES[family] + CLASSES[task.kind]],
+        "hidden_act": theirs[config.hidden_act],
+        "layer_norm_eps": LAYER_NORM_EPSILON,
+        "model_type": family,
+        "pad_token_id": 0,
+        "torch_dtype": "float32",
+    }
+    if task.has_labels:
+        values["id2label"] = {str(index): label for index, label in enumerate(task.labels)}
+        values["label2id"] = {label: index for index, label in enumerate(task.labels)}
+    if task.kind == "regression":
+        values |= {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
+        values["problem_type"] = "regression"
+    return values
+
+
+def model_type(config: ModelConfig, task: Task) -> str:
+    """Which of their families computes what our config says; InputError if none does."""
+    reads_pooler = task.kind not in (*KINDS_WITHOUT_POOLER, "encoder")
+    if (
+        not config.use_bottleneck
+        and not config.trigram_input
+        and config.embedding_size == config.hidden_size
+        and config.num_feedforward_networks == 1
+        and config.normalization_type == "layer_norm"
+        and (config.classifier_activation or not reads_pooler)
+    ):
+        return "bert"
+    shared = config.use_bottleneck_attention or config.key_query_shared_bottleneck
+    if config.use_bottleneck and not shared and config.attention_size != config.hidden_size:
+        raise InputError(
+            "Hugging Face's MobileBERT cannot hold an IB-BERT: its queries and keys read the "
+            f"{config.attention_size} channels inside a block, not the {config.hidden_size} between"
+        )
+    return "mobilebert"
+
+
+def _task(values: Mapping, shapes: Mapping[str, tuple[int, ...]]) -> Task:
+    kind = _kind(values, shapes)
+    classes = shapes.get("classifier.bias", (0,))[0]
+    if kind == "classifier" and classes == 1:
+        return Task(kind="regression")
+    if kind not in ("classifier", "token_classifier"):
+        return Task(kind=kind)
+    names = values.get("id2label") or {}
+    labels = tuple(str(names.get(str(i), f"LABEL_{i}")) for i in range(classes))
+    return Task(kind=kind, labels=labels)
+
+
+def _kind(values: Mapping, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """By the class that saved the model; a file that does not name it has the tensors it has."""
+    for architecture in values.get("architectures") or ():
+        for kind, ending in CLASSES.items():
+            if architecture == FAMILIES[values["model_type"]] + ending:
+                return kind
+        raise InputError(f"no head of ours does what Hugging Face's {architecture} does")
+    masked_lm, next_sentence = "cls.predictions.bias", "cls.seq_relationship.bias"
+    if masked_lm in shapes:
+        return "pretraining" if next_sentence in shapes else "masked_lm"
+    heads = {next_sentence: "next_sentence", "qa_outputs.bias": "span"}
+    heads["classifier.bias"] = "classifier"
+    return next((kind for name, kind in heads.items() if name in shapes), "encoder")
+
+
+def _original_names(files: TensorFiles) -> dict[str, str]:
+    """{today's name: name in the files}: old ones name layer norms as TensorFlow does, and a file
+    may have kept the other of two tied tensors. InputError if tied tensors differ."""
+    names = {}
+    for name in files.shapes:
+        modern = name.replace("LayerNorm.gamma", "LayerNorm.weight")
+        names[modern.replace("LayerNorm.beta", "LayerNorm.bias")] = name
+    words = [name for name in names if name.endswith("embeddings.word_embeddings.weight")]
+    tied = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
+    if words:
+        tied["cls.predictions.decoder.weight"] = words[0]
+    for copy, original in tied.items():
+        if copy in names and original not in names:
+            names[original] = names.pop(copy)
+        elif copy in names and (files.read(copy) != files.read(names[original])).any():
+            raise InputError(f"{files.source}: {copy} is not tied to {original}, ours is")
+    return names
+
+
+def name_table(config: ModelConfig, task: Task, prefix: str) -> list[Entry]:
+    """Every weight of a model with its name in a file whose encoder's names begin with `prefix`."""
+    return _encoder(config, prefix) + _heads(config, task)
+
+
+def _encoder(config: ModelConfig, prefix: str) -> list[Entry]:
+    embeddings = f"{prefix}embeddings"
     table = [
-        Entry(f"embeddings/{name}", f"bert.embeddings.{name}.weight")
+        Entry(f"embeddings/{name}", f"{embeddings}.{name}.weight")
         for name in ("word_embeddings", "position_embeddings", "token_type_embeddings")
     ]
-    table += _norm("embeddings/norm", "bert.embeddings.LayerNorm")
+    if config.trigram_input or config.embedding_size != config.hidden_size:
+        name = "embedding_transformation"
+        table += _dense(f"embeddings/{name}", f"{embeddings}.{name}")
+    table += _norm("embeddings/norm", f"{embeddings}.LayerNorm")
     for index in range(config.num_hidden_layers):
-        ours, theirs = f"block_{index}", f"bert.encoder.layer.{index}"
-        for name in ("query", "key", "value"):
-            table += _dense(f"{ours}/attention/{name}", f"{theirs}.attention.self.{name}")
-        table += _dense(f"{ours}/feed_forward_0/intermediate", f"{theirs}.intermediate.dense")
-        for inner, outer in (("attention", "attention.output"), ("feed_forward_0", "output")):
-            table += _dense(f"{ours}/{inner}/output/dense", f"{theirs}.{outer}.dense")
-            table += _norm(f"{ours}/{inner}/output/norm", f"{theirs}.{outer}.LayerNorm")
-    table += _dense("pooler/dense", "bert.pooler.dense")
-    table += _dense("masked_lm/transform", "cls.predictions.transform.dense")
-    table += _norm("masked_lm/norm", "cls.predictions.transform.LayerNorm")
-    table.append(Entry("masked_lm/output_bias", "cls.predictions.bias"))
-    table += _dense("next_sentence", "cls.seq_relationship")
+        table += _block(config, f"block_{index}", f"{prefix}encoder.layer.{index}")
+    if config.classifier_activation:
+        table += _dense("pooler/dense", f"{prefix}pooler.dense")
+    return table
+
+
+def _block(config: ModelConfig, ours: str, theirs: str) -> list[Entry]:
+    last = config.num_feedforward_networks - 1  # has BERT's own names
+    feed_forward = [(f"feed_forward_{i}", f"ffn.{i}.") for i in range(last)]
+    feed_forward.append((f"feed_forward_{last}", ""))
+    # (our scope, theirs) of every dense layer that a norm follows
+    normed = [("attention/output", "attention.output")]
+    normed += [(f"{inner}/output", f"{outer}output") for inner, outer in feed_forward]
+    if config.use_bottleneck:
+        normed.append(("input_bottleneck", "bottleneck.input"))
+        normed.append(("output_bottleneck", "output.bottleneck"))
+    if config.use_bottleneck and config.key_query_shared_bottleneck:
+        normed.append(("shared_bottleneck", "bottleneck.attention"))
+    table = []
+    for inner, outer in normed:
+        table += _dense(f"{ours}/{inner}/dense", f"{theirs}.{outer}.dense")
+        table += _norm(f"{ours}/{inner}/norm", f"{theirs}.{outer}.LayerNorm")
+    for name in ("query", "key", "value"):
+        table += _dense(f"{ours}/attention/{name}", f"{theirs}.attention.self.{name}")
+    for inner, outer in feed_forward:
+        table += _dense(f"{ours}/{inner}/intermediate", f"{theirs}.{outer}intermediate.dense")
+    return table
+
+
+def _heads(config: ModelConfig, task: Task) -> list[Entry]:
+    table = []
+    if task.predicts_masks:
+        table += _dense("masked_lm/transform", "cls.predictions.transform.dense")
+        table += _norm("masked_lm/norm", "cls.predictions.transform.LayerNorm")
+        table.append(Entry("masked_lm/output_bias", "cls.predictions.bias"))
+        if config.hidden_size > config.embedding_size:
+            extra = Entry("masked_lm/extra_output_weights", "cls.predictions.dense.weight", True)
+            table.append(extra)
+    if task.kind in ("pretraining", "next_sentence"):
+        table += _dense("next_sentence", "cls.seq_relationship")
+    if task.kind in ("classifier", "regression", "multiple_choice", "token_classifier"):
+        table += _dense("classifier", "classifier")
+    if task.kind == "span":
+        table += _dense("span", "qa_outputs")
     return table
 
 

@@ -1,63 +1,138 @@
-"""A name table between our variables and a foreign format's, checked to be total."""
+"""A name table between our weights and a foreign format's, checked to be total in both directions.
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+A table has one `Entry` for every weight of the model; every tensor of the file is in the table, or
+matches an `Ignored` with its reason, or is an error.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property
 
 import numpy as np
 
+from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import MobileBert
+from mobilebert_tf.model import MobileBert, Task
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One weight: its path in our model, its foreign name, whether the matrix is transposed."""
+    """One weight: its path in our model, its foreign name, and how the foreign tensor differs.
+
+    Args:
+        ours: the variable's path.
+        theirs: the tensor's name in the file.
+        transposed: whether the file has the matrix as [out, in].
+        shape: the file's shape of the same numbers, one entry -1, where it splits an axis.
+    """
 
     ours: str
     theirs: str
     transposed: bool = False
+    shape: tuple[int, ...] | None = None
+
+    def to_theirs(self, array: np.ndarray) -> np.ndarray:
+        array = array.T if self.transposed else array
+        return np.ascontiguousarray(array).reshape(self.shape or array.shape)
+
+    def to_ours(self, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        return array.T if self.transposed else array.reshape(shape)
+
+    def their_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The file's shape of a variable of `shape`."""
+        return self.to_theirs(np.broadcast_to(np.int8(0), shape)).shape
 
 
-def assign(
-    model: MobileBert,
-    table: Iterable[Entry],
-    shapes: Mapping[str, tuple[int, ...]],
-    read: Callable[[str], np.ndarray],
-    ignored: Callable[[str], bool],
-    source: str,
-) -> None:
-    """Sets every weight of `model` from foreign tensors, or none.
+@dataclass(frozen=True)
+class Ignored:
+    """Foreign tensors that have no place in the model: a pattern (* and ?), and why."""
+
+    pattern: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A foreign checkpoint, opened: what its model is and where each weight of it stands.
 
     Args:
-        table: entries for every weight of the model, each path and name once.
-        shapes: the shape of each foreign tensor.
-        read: gives a foreign tensor by name.
-        ignored: whether a foreign name is known to have no place in the model.
-        source: file name for error messages.
-
-    Raises InputError that lists every missing, left-over or misshapen tensor.
+        source: the file's name, for messages.
+        config, task: of the model that it holds.
+        table: every weight of that model.
+        ignored: what else the format may hold.
+        shapes: the shape of each tensor in the file.
+        read: gives a tensor by name.
     """
-    variables = {variable.path: variable for variable in model.weights}
-    entries = {entry.ours: entry for entry in table}
-    problems = [f"{path} has no entry" for path in variables.keys() - entries.keys()]
-    for path in variables.keys() & entries.keys():
-        entry = entries[path]
-        if entry.theirs not in shapes:
-            problems.append(f"{entry.theirs} is missing")
-            continue
-        shape = tuple(shapes[entry.theirs])
-        shape = shape[::-1] if entry.transposed else shape
-        if shape != tuple(variables[path].shape):
-            expected = tuple(variables[path].shape)
-            problems.append(f"{entry.theirs} has shape {shape}, the config says {expected}")
-    used = {entry.theirs for entry in entries.values()}
-    unused = [name for name in shapes if name not in used and not ignored(name)]
-    problems += [f"{name} is left over" for name in unused]
-    if problems:
-        raise InputError(f"{source} does not fit the model: {'; '.join(sorted(problems))}")
-    tensors = {path: read(entries[path].theirs) for path in variables}  # all, or an error
-    for path, variable in variables.items():
-        variable.assign(tensors[path].T if entries[path].transposed else tensors[path])
+
+    source: str
+    config: ModelConfig
+    task: Task
+    table: Sequence[Entry]
+    shapes: Mapping[str, tuple[int, ...]]
+    read: Callable[[str], np.ndarray]
+    ignored: Sequence[Ignored] = field(default_factory=list)
+
+    def assign(self, model: MobileBert) -> None:
+        """Sets every weight of `model`.
+
+        Raises InputError that lists every missing, left-over or misshapen tensor, or all those
+        with numbers that are not finite.
+        """
+        self._check(model)
+        problems = []
+        entries = {entry.ours: entry for entry in self.table}
+        for variable in model.weights:
+            entry = entries[variable.path]
+            tensor = self.read(entry.theirs)
+            if tensor.dtype != np.float32:
+                problems.append(f"{entry.theirs} is of type {tensor.dtype}")
+            elif not np.isfinite(tensor).all():
+                problems.append(f"{entry.theirs} has numbers that are not finite")
+            else:
+                variable.assign(entry.to_ours(tensor, tuple(variable.shape)))
+        if problems:
+            raise InputError(f"{self.source}: {'; '.join(sorted(problems))}")
+
+    def _check(self, model: MobileBert) -> None:
+        variables = {variable.path: tuple(variable.shape) for variable in model.weights}
+        entries = {entry.ours: entry for entry in self.table}
+        problems = [f"{path} has no entry" for path in variables.keys() ^ entries.keys()]
+        for path in variables.keys() & entries.keys():
+            entry = entries[path]
+            shape, expected = self.shapes.get(entry.theirs), entry.their_shape(variables[path])
+            if shape is None:
+                problems.append(f"{entry.theirs} is missing")
+            elif tuple(shape) != expected:
+                problems.append(
+                    f"{entry.theirs} has shape {tuple(shape)}, the config says {expected}"
+                )
+        problems += [f"{name} is left over" for name in self._unused if self._reason(name) is None]
+        if problems:
+            raise InputError(f"{self.source} does not fit the model: {'; '.join(sorted(problems))}")
+
+    @cached_property
+    def _unused(self) -> list[str]:
+        used = {entry.theirs for entry in self.table}
+        return sorted(name for name in self.shapes if name not in used)
+
+    def _reason(self, name: str) -> str | None:
+        reasons = (i.reason for i in self.ignored if fnmatchcase(name, i.pattern))
+        return next(reasons, None)
+
+    def skipped(self) -> dict[str, int]:
+        """How many tensors of the file have no place in the model, by reason."""
+        return dict(Counter(self._reason(name) for name in self._unused))
+
+
+def foreign_tensors(
+    model: MobileBert, table: Iterable[Entry]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Each foreign name of the table with the model's weight in the foreign form, one at a time."""
+    weights = {variable.path: variable for variable in model.weights}
+    for entry in table:
+        yield entry.theirs, entry.to_theirs(weights[entry.ours].numpy())
 
 
 def dense(ours: str, theirs: str) -> list[Entry]:

@@ -131,7 +131,7 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
     reference = KerasModel(model, tokenizer, config.head)
     max_tokens = _max_tokens(config, reference)
     texts = samples(
-        config.calibration_data, tokenizer, max_tokens, _SAMPLES, reference.kind == "pretraining"
+        config.calibration_data, tokenizer, max_tokens, _SAMPLES, reference.kind in ("pretraining", "masked_lm")
     )
     if config.sequence_length:
         texts = [padded(sample, max_tokens) for sample in texts]
@@ -182,7 +182,7 @@ def _packed(model: KerasModel) -> metadata.Packed:
     return metadata.Packed(
         kind=model.kind,
         vocabulary=model.tokenizer.vocabulary,
-        labels=model.labels if model.kind == "classifier" else [],
+        labels=model.labels,
         do_lower_case=model.tokenizer.lower_case,
         max_tokens=model.max_tokens,
     )

@@ -12,6 +12,8 @@ from mobilebert_tf.layers import ACTIVATIONS, ATTENTION_MASK, LAYER_NORM_EPSILON
 from mobilebert_tf.model import MobileBert
 
 INPUTS = ("ids", "mask", "segment_ids")
+# Outputs with an entry for each token, in their second dimension.
+BY_TOKEN = ("mlm_logits", "token_probability", "start_logits", "end_logits")
 
 
 class InferenceGraph(tf.Module):
@@ -22,8 +24,10 @@ class InferenceGraph(tf.Module):
         head: "encoder" for the bare encoder, or None for the model's own head.
         int8_tables: embedding tables in int8 with a scale per row, for quantized files.
 
-    Outputs by head: classifier probability [1,C]; span start_logits, end_logits [1,T]; encoder
-    embedding [1,H], the pooled output; pretraining mlm_logits [1,T,V].
+    Outputs by head: classifier probability [1,C]; token_classifier token_probability [1,T,C];
+    regression and multiple_choice score [1,1]; span start_logits, end_logits [1,T]; encoder
+    embedding [1,H], the pooled output; pretraining and masked_lm mlm_logits [1,T,V];
+    next_sentence probability [1,2].
     """
 
     def __init__(self, model: MobileBert, head: str | None = None, int8_tables: bool = False):
@@ -139,11 +143,22 @@ class InferenceGraph(tf.Module):
     def _classifier(self, hidden):
         return {"probability": tf.nn.softmax(self._dense("classifier", self._pooled(hidden)))}
 
+    def _token_classifier(self, hidden):
+        return {"token_probability": tf.nn.softmax(self._dense("classifier", hidden))[None]}
+
+    def _regression(self, hidden):
+        return {"score": self._dense("classifier", self._pooled(hidden))}
+
+    _multiple_choice = _regression
+
+    def _next_sentence(self, hidden):
+        return {"probability": tf.nn.softmax(self._dense("next_sentence", self._pooled(hidden)))}
+
     def _span(self, hidden):
         start, end = tf.split(self._dense("span", hidden), 2, axis=1)  # [T,1] each
         return {"start_logits": tf.reshape(start, [1, -1]), "end_logits": tf.reshape(end, [1, -1])}
 
-    def _pretraining(self, hidden):
+    def _masked_lm(self, hidden):
         x = self._activation(self._dense("masked_lm/transform", hidden))
         x = self._layer_norm("masked_lm/norm", x)  # [T,H]
         table = self.weights["embeddings/word_embeddings"]
@@ -152,6 +167,8 @@ class InferenceGraph(tf.Module):
         with tf.name_scope("masked_lm/logits"):
             logits = tf.matmul(x, table.T) + self.weights["masked_lm/output_bias"]  # [T,V]
         return {"mlm_logits": tf.reshape(logits, [1, -1, self.config.vocab_size])}
+
+    _pretraining = _masked_lm  # the next sentence head only serves training
 
 
 def quantized_rows(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

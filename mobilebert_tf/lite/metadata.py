@@ -31,7 +31,7 @@ class Packed:
     """What travels in the file beside the graph.
 
     Args:
-        kind: which head: classifier, span, encoder or pretraining.
+        kind: of its head, as in mobilebert_tf.model.Task.
         vocabulary: the tokenizer's pieces, in the order of their ids.
         labels: a classifier's class names.
         do_lower_case: whether the tokenizer lower-cases.

@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import metadata
-from mobilebert_tf.lite.graph import INPUTS
+from mobilebert_tf.lite.graph import BY_TOKEN, INPUTS
 from mobilebert_tf.model import MobileBert, load_model, load_tokenizer
 from mobilebert_tf.tokenizer import WordPiece
 
@@ -18,7 +18,7 @@ from mobilebert_tf.tokenizer import WordPiece
 class Runnable(Protocol):
     """What a LiteModel and a KerasModel have in common."""
 
-    kind: str  # classifier, span, encoder or pretraining
+    kind: str  # of its head: mobilebert_tf.model.Task
     tokenizer: WordPiece
     labels: list[str]
     max_tokens: int
@@ -94,7 +94,7 @@ class LiteModel:
         if value.dtype != np.float32:
             scale, zero_point = details["quantization"]
             value = (value.astype(np.float32) - zero_point) * np.float32(scale)
-        return value[:, :tokens] if name.endswith("_logits") else value
+        return value[:, :tokens] if name in BY_TOKEN else value
 
 
 class KerasModel:
@@ -106,7 +106,8 @@ class KerasModel:
     """
 
     def __init__(self, model: MobileBert, tokenizer: WordPiece, head: str | None = None):
-        self.kind, self.labels = head or model.task.kind, list(model.task.labels)
+        self.kind = head or model.task.kind
+        self.labels = [] if self.kind == "encoder" else list(model.task.output_labels)
         self.tokenizer, self.max_tokens = tokenizer, model.config.max_position_embeddings
         self._model = model
         # One graph for all lengths: called layer by layer, a text takes 20 times as long.
@@ -124,16 +125,20 @@ class KerasModel:
 
     def _outputs(self, input_ids, input_mask, segment_ids):
         inputs = dict(input_ids=input_ids, input_mask=input_mask, segment_ids=segment_ids)
-        if self._model.task.kind == "pretraining":
+        if self._model.task.predicts_masks:
             inputs["masked_lm_positions"] = tf.range(tf.shape(input_ids)[1])[None]  # all: [1,T]
         outputs = self._model(inputs, training=False)
+        if self.kind == "encoder":
+            return {"embedding": outputs["pooled_output"]}
         if self.kind == "classifier":
             return {"probability": tf.nn.softmax(outputs["logits"])}
-        if self.kind == "span":
-            return {name: outputs[name] for name in ("start_logits", "end_logits")}
-        if self.kind == "pretraining":
-            return {"mlm_logits": outputs["mlm_logits"]}
-        return {"embedding": outputs["pooled_output"]}
+        if self.kind == "next_sentence":
+            return {"probability": tf.nn.softmax(outputs["nsp_logits"])}
+        if self.kind == "token_classifier":
+            return {"token_probability": tf.nn.softmax(outputs["logits"])}
+        if self.kind in ("regression", "multiple_choice"):
+            return {"score": outputs["score"][:, None]}
+        return {name: outputs[name] for name in BY_TOKEN if name in outputs}
 
 
 def open_model(path: str | os.PathLike) -> Runnable:

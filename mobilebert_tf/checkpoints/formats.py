@@ -1,0 +1,148 @@
+"""Every format that a model can come from and go to, behind one `load` and one `save`."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
+
+from mobilebert_tf.checkpoints import google, huggingface, model_garden
+from mobilebert_tf.checkpoints.huggingface_tokenizer import (
+    load_tokenizer_files,
+    save_tokenizer_files,
+)
+from mobilebert_tf.checkpoints.table import Checkpoint
+from mobilebert_tf.checkpoints.tensorflow_file import find_prefix, is_object_based
+from mobilebert_tf.config import ModelConfig
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.model import (
+    MobileBert,
+    Task,
+    load_model,
+    load_tokenizer,
+    load_weights,
+    save_model,
+)
+from mobilebert_tf.tokenizer import WordPiece
+
+FORMATS = ("mobilebert", "google", "huggingface", "model-garden")
+_FOREIGN = {"google": google, "huggingface": huggingface, "model-garden": model_garden}
+_HUB_FILES = ["*.json", "*.txt", "*.safetensors"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model from any format.
+
+    Args:
+        model: the model.
+        tokenizer: None if there is no vocabulary beside it.
+        format: one of FORMATS.
+        skipped: tensors of the file that have no place in the model, how many for which reason.
+    """
+
+    model: MobileBert
+    tokenizer: WordPiece | None
+    format: str
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
+def detect(path: Path) -> str:
+    """Which of FORMATS a file or folder has; InputError if none."""
+    if (path / "config.json").is_file():
+        return "mobilebert" if (path / "model.weights.h5").is_file() else "huggingface"
+    prefix = find_prefix(path)
+    if prefix is not None:
+        return "model-garden" if is_object_based(prefix) else "google"
+    if not path.exists():
+        raise InputError(f"{path} does not exist; a model of the hub needs --from huggingface")
+    raise InputError(
+        f"{path} is no model: no config.json (ours, Hugging Face's) and no checkpoint (*.index)"
+    )
+
+
+def load(path: str | Path, name: str = "auto", config: ModelConfig | None = None) -> Loaded:
+    """The model of a model directory, checkpoint, Hugging Face folder or hub id.
+
+    Args:
+        path: a folder, the prefix of a TensorFlow checkpoint, or with name "huggingface" a hub id.
+        name: one of FORMATS, or "auto" to tell by the files.
+        config: of a TensorFlow checkpoint, in place of the bert_config.json beside it.
+
+    Raises InputError if it is none of that format, damaged, or does not fit its config.
+    """
+    name = detect(Path(path)) if name == "auto" else name
+    if name == "huggingface" and not Path(path).exists():
+        path = _from_hub(str(path))
+    path = Path(path)
+    if config is not None and name not in ("google", "model-garden"):
+        raise InputError(f"a {name} folder has its own config.json: leave out --model-config")
+    if name == "mobilebert":
+        tokenizer = load_tokenizer(path) if (path / "vocab.txt").is_file() else None
+        return Loaded(load_model(path), tokenizer, name)
+    checkpoint = _open(path, name, config)
+    model = MobileBert(checkpoint.config, checkpoint.task)
+    checkpoint.assign(model)
+    folder = path if path.is_dir() else path.parent
+    return Loaded(model, load_tokenizer_files(folder), name, checkpoint.skipped())
+
+
+def load_into(model: MobileBert, directory: Path, name: str) -> None:
+    """Sets the weights of `model` to those that `save` wrote for it."""
+    if name == "mobilebert":
+        load_weights(model, directory)
+    else:
+        _open(directory, name, None).assign(model)
+
+
+def held(config: ModelConfig, task: Task, name: str) -> tuple[ModelConfig, Task]:
+    """What of a model a format has a place for, at least its encoder."""
+    if name == "model-garden" and task.kind == "pretraining":  # its next sentence head is another
+        task = dataclasses.replace(task, kind="masked_lm")
+    if name == "huggingface" and task.kind in huggingface.KINDS_WITHOUT_POOLER:
+        config = config.replace(classifier_activation=False)
+    return config, task
+
+
+def save(model: MobileBert, tokenizer: WordPiece | None, directory: Path, name: str) -> None:
+    """Writes a model that `held` leaves as it is into an existing folder, all its files.
+
+    Raises InputError if the format cannot hold it.
+    """
+    if name == "mobilebert":
+        save_model(model, directory, tokenizer)
+        return
+    _FOREIGN[name].save_checkpoint(model, directory)
+    if tokenizer is None:
+        return
+    if name == "huggingface":
+        family = huggingface.FAMILIES[huggingface.model_type(model.config, model.task)]
+        longest = model.config.max_position_embeddings
+        save_tokenizer_files(tokenizer, directory, family, longest)
+    else:
+        tokenizer.save_files(directory)
+
+
+def _open(path: Path, name: str, config: ModelConfig | None) -> Checkpoint:
+    if name == "huggingface":
+        return huggingface.open_checkpoint(path)
+    return _FOREIGN[name].open_checkpoint(path, config)
+
+
+def _from_hub(name: str) -> str:
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise InputError(f"{name} does not exist")
+    try:
+        folder = snapshot_download(name, allow_patterns=_HUB_FILES)
+        if not list(Path(folder).glob("*.safetensors")):
+            folder = snapshot_download(name, allow_patterns=["pytorch_model*"])
+        return folder
+    except (OSError, HFValidationError) as error:
+        raise InputError(
+            f"{name} is no folder here, and the hub did not give it ({str(error).splitlines()[0]}):"
+            f" where there is a network run `hf download {name} --local-dir FOLDER`, then pass "
+            "FOLDER"
+        ) from None

@@ -1,0 +1,97 @@
+"""Hugging Face's tokenizer files: vocab.txt, tokenizer_config.json, tokenizer.json."""
+
+import json
+from pathlib import Path
+
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.model import load_tokenizer
+from mobilebert_tf.tokenizer import SPECIAL_TOKENS, WordPiece
+
+# Settings under which the same text gives other pieces than ours.
+SUPPORTED = {"tokenize_chinese_chars": True, "do_basic_tokenize": True, "never_split": None}
+
+
+def load_tokenizer_files(directory: Path) -> WordPiece | None:
+    """The tokenizer of a folder, from vocab.txt or else tokenizer.json; None if it has neither.
+
+    Raises InputError for files that are damaged, no BERT's, or with settings that ours lacks.
+    """
+    if (directory / "vocab.txt").is_file():
+        tokenizer = load_tokenizer(directory)
+        settings = directory / "tokenizer_config.json"
+        if settings.is_file():
+            _check_settings(json.loads(settings.read_text(encoding="utf-8")), settings, tokenizer)
+        return tokenizer
+    path = directory / "tokenizer.json"
+    return _from_json(path) if path.is_file() else None
+
+
+def _check_settings(values: dict, path: Path, tokenizer: WordPiece) -> None:
+    supported = SUPPORTED | {"strip_accents": tokenizer.lower_case}
+    for key, value in supported.items():
+        if values.get(key) not in (None, value):
+            raise InputError(f"{path}: {key} is {values[key]}, only {value} is supported")
+
+
+def _from_json(path: Path) -> WordPiece:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        ids, normalizer = values["model"]["vocab"], values["normalizer"]
+        kinds = (values["model"]["type"], normalizer["type"], values["pre_tokenizer"]["type"])
+        lower_case = normalizer["lowercase"]
+        accents = normalizer.get("strip_accents")
+        pieces = sorted(ids, key=ids.get)
+        contiguous = [ids[piece] for piece in pieces] == list(range(len(pieces)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no tokenizer file of a BERT: {error!r}") from None
+    if kinds != ("WordPiece", "BertNormalizer", "BertPreTokenizer") or not contiguous:
+        raise InputError(f"{path} is no WordPiece tokenizer of a BERT, but {'/'.join(kinds)}")
+    if accents not in (None, lower_case):
+        raise InputError(f"{path}: strip_accents is {accents}, only {lower_case} is supported")
+    return WordPiece(pieces, lower_case)
+
+
+def save_tokenizer_files(tokenizer: WordPiece, directory: Path, family: str, longest: int) -> None:
+    """Writes all that transformers and tokenizers read.
+
+    Args:
+        family: how the names of its classes begin, MobileBert or Bert.
+        longest: tokens that the model takes.
+    """
+    tokenizer.save(directory / "vocab.txt")
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    special = dict(zip(names, SPECIAL_TOKENS, strict=True))
+    settings = {
+        "tokenizer_class": f"{family}Tokenizer",
+        "do_lower_case": tokenizer.lower_case,
+        "strip_accents": None,
+        "tokenize_chinese_chars": True,
+        "model_max_length": longest,
+    }
+    for name, values in (
+        ("tokenizer_config.json", settings | special),
+        ("special_tokens_map.json", special),
+    ):
+        text = json.dumps(values, indent=2)
+        (directory / name).write_text(text + "\n", encoding="utf-8")
+    _to_json(tokenizer).save(str(directory / "tokenizer.json"))
+
+
+def _to_json(tokenizer: WordPiece) -> tokenizers.Tokenizer:
+    ids = {piece: i for i, piece in enumerate(tokenizer.vocabulary)}
+    theirs = tokenizers.Tokenizer(
+        models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100)
+    )
+    theirs.normalizer = normalizers.BertNormalizer(lowercase=tokenizer.lower_case)
+    theirs.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    theirs.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[(token, ids[token]) for token in ("[CLS]", "[SEP]")],
+    )
+    theirs.decoder = decoders.WordPiece()
+    theirs.add_special_tokens(list(SPECIAL_TOKENS))
+    return theirs

@@ -1,0 +1,80 @@
+"""Runs a checkpoint in the code that it was made for, where that is installed: the check of a
+conversion that shares nothing with ours."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from mobilebert_tf.checkpoints.tensorflow_file import find_prefix
+from mobilebert_tf.config import ModelConfig
+
+
+def run_original(
+    name: str, directory: Path, config: ModelConfig, batch: dict[str, np.ndarray]
+) -> tuple[str, np.ndarray] | None:
+    """The library's name and the sequence output [B,T,H] that it computes.
+
+    Args:
+        name: the checkpoint's format. Google's needs TensorFlow 1.15 and is never run.
+        directory, config: the checkpoint and what it holds.
+        batch: input_ids, input_mask, segment_ids, int32 [B,T].
+
+    Returns None if the format's library is not installed.
+    """
+    if name == "huggingface" and find_spec("transformers") and find_spec("torch"):
+        return "transformers", _transformers(directory, batch)
+    if name == "model-garden" and find_spec("official"):
+        return "tf-models-official", _model_garden(directory, config, batch)
+    return None
+
+
+def _transformers(directory: Path, batch: dict[str, np.ndarray]) -> np.ndarray:
+    import torch
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(directory, local_files_only=True).eval()
+    names = {"input_ids": "input_ids", "attention_mask": "input_mask"}
+    names["token_type_ids"] = "segment_ids"
+    inputs = {theirs: torch.from_numpy(batch[ours]).long() for theirs, ours in names.items()}
+    with torch.no_grad():
+        return model(**inputs).last_hidden_state.numpy()
+
+
+def _model_garden(
+    directory: Path, config: ModelConfig, batch: dict[str, np.ndarray]
+) -> np.ndarray:
+    encoder = model_garden_encoder(config)
+    status = tf.train.Checkpoint(encoder=encoder).read(find_prefix(directory))
+    status.expect_partial()  # the masked LM
+    status.assert_existing_objects_matched()
+    inputs = [batch[name] for name in ("input_ids", "input_mask", "segment_ids")]
+    return encoder(inputs)["sequence_output"].numpy()
+
+
+def model_garden_encoder(config: ModelConfig):
+    """Model Garden's MobileBERTEncoder of our config, with fresh weights."""
+    from official.modeling import tf_utils
+    from official.nlp.modeling.networks import MobileBERTEncoder
+
+    return MobileBERTEncoder(
+        word_vocab_size=config.vocab_size,
+        word_embed_size=config.embedding_size,
+        type_vocab_size=config.type_vocab_size,
+        max_sequence_length=config.max_position_embeddings,
+        num_blocks=config.num_hidden_layers,
+        hidden_size=config.hidden_size,
+        num_attention_heads=config.num_attention_heads,
+        intermediate_size=config.intermediate_size,
+        intermediate_act_fn=tf_utils.get_activation(config.hidden_act),
+        hidden_dropout_prob=config.hidden_dropout_prob,
+        attention_probs_dropout_prob=config.attention_probs_dropout_prob,
+        intra_bottleneck_size=config.intra_bottleneck_size,
+        initializer_range=config.initializer_range,
+        use_bottleneck_attention=config.use_bottleneck_attention,
+        key_query_shared_bottleneck=config.key_query_shared_bottleneck,
+        num_feedforward_networks=config.num_feedforward_networks,
+        normalization_type=config.normalization_type,
+        classifier_activation=config.classifier_activation,
+    )

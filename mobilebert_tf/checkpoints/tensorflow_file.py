@@ -1,0 +1,39 @@
+"""TensorFlow's checkpoint files (.index and .data): found, opened, with errors of ours."""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import tensorflow as tf
+
+from mobilebert_tf.errors import InputError
+
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # in TF2 checkpoints only, which go by object paths
+
+
+def find_prefix(path: str | Path) -> str | None:
+    """The prefix of the one checkpoint in a folder, or `path` itself; None if there is none.
+
+    Raises InputError if a folder has several.
+    """
+    if Path(f"{path}.index").is_file():
+        return str(path)
+    indexes = sorted(Path(path).glob("*.index"))
+    if len(indexes) > 1:
+        names = ", ".join(index.name.removesuffix(".index") for index in indexes)
+        raise InputError(f"{path} has more than one checkpoint; name the one: {names}")
+    return str(indexes[0]).removesuffix(".index") if indexes else None
+
+
+@contextmanager
+def reading(prefix: str):
+    """Turns what TensorFlow raises for a damaged file into an InputError."""
+    try:
+        yield
+    except (tf.errors.OpError, ValueError, IndexError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{prefix} is damaged or no checkpoint: {reason}") from None
+
+
+def is_object_based(prefix: str) -> bool:
+    with reading(prefix):
+        return tf.train.load_checkpoint(prefix).has_tensor(OBJECT_GRAPH)

@@ -1,0 +1,111 @@
+"""Tensors of a Hugging Face folder, from safetensors or PyTorch files, one or in shards.
+
+Nothing in a file is executed: a PyTorch file is a pickle, and is read by torch's weights-only
+reader, or not at all.
+"""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from mobilebert_tf.errors import InputError
+
+SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
+
+
+class TensorFiles:
+    """All tensors of a folder by name.
+
+    `shapes` has the shape of each; `read(name)` gives it in float32. Raises InputError for a
+    folder without weights, and for damaged or refused files.
+    """
+
+    def __init__(self, directory: Path):
+        self.source = str(directory)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._files = {}
+        for path in _weight_files(directory):
+            file = _Safetensors(path) if path.suffix == ".safetensors" else _Pickle(path)
+            for name, shape in file.shapes.items():
+                if name in self._files:
+                    raise InputError(f"{path} repeats {name} of another shard")
+                self.shapes[name], self._files[name] = shape, file
+
+    def read(self, name: str) -> np.ndarray:
+        return self._files[name].read(name)
+
+
+class _Safetensors:
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self._file = safe_open(path, framework="numpy")
+            names = self._file.keys()
+            self.shapes = {n: tuple(self._file.get_slice(n).get_shape()) for n in names}
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path} is damaged or no safetensors file: {error}") from None
+
+    def read(self, name: str) -> np.ndarray:
+        tensor = self._file.get_tensor(name)
+        # float16, bfloat16: every value of theirs is one of float32's
+        return tensor.astype(np.float32) if tensor.dtype.itemsize == 2 else tensor
+
+
+class _Pickle:
+    def __init__(self, path: Path):
+        _refuse_compressed(path)
+        try:
+            import torch
+        except ImportError:
+            raise InputError(
+                f"{path} is a pickle, which can run code when it is read: install torch, whose "
+                "weights-only reader is used then, or where transformers is installed turn it "
+                "into safetensors: AutoModel.from_pretrained(A).save_pretrained(B)"
+            ) from None
+        try:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # refused pickles, damaged archives: many kinds of error
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"{path} is damaged or not only weights: {reason}") from None
+        if not isinstance(tensors, dict) or not all(map(torch.is_tensor, tensors.values())):
+            raise InputError(f"{path} is not a dictionary of tensors")
+        self._tensors = tensors
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+    def read(self, name: str) -> np.ndarray:
+        tensor = self._tensors[name]
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+
+def _refuse_compressed(path: Path) -> None:
+    """torch stores its archives uncompressed; a compressed one can be far larger inside."""
+    if not zipfile.is_zipfile(path):  # the format before torch 1.6
+        return
+    with zipfile.ZipFile(path) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise InputError(f"{path} is a compressed archive: torch does not write such files")
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    for name in (SAFETENSORS, PICKLE):
+        if (directory / name).is_file():
+            return [directory / name]
+        index = directory / f"{name}.index.json"
+        if index.is_file():
+            return _shards(index)
+    raise InputError(f"{directory} has no {SAFETENSORS} (nor its shards, nor {PICKLE})")
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        paths = [index.parent / name for name in names]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{index} is no index of shards: {error}") from None
+    for name, path in zip(names, paths, strict=True):
+        if Path(name).name != name or not path.is_file():
+            raise InputError(f"{index} names {name}, which is no file beside it")
+    return paths

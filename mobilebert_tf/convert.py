@@ -1,0 +1,174 @@
+"""python -m mobilebert_tf.convert SOURCE DEST: MobileBERT, IB-BERT and BERT weights in and out.
+
+What is written is read again from the disk and compared, bit for bit, with what it was made from.
+"""
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mobilebert_tf.checkpoints.formats import Loaded, held, load, load_into, save
+from mobilebert_tf.checkpoints.originals import run_original
+from mobilebert_tf.cli import door
+from mobilebert_tf.config import ModelConfig, load_model_config
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.model import MobileBert, Task
+from mobilebert_tf.tokenizer import WordPiece
+from mobilebert_tf.vocabulary import replace_vocabulary
+
+# Of the largest value. Hugging Face builds some layer norms with another epsilon: up to 5e-3.
+DISAGREEMENT = 1e-2
+_BATCH = (2, 16)  # of the comparison: texts and tokens
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """What to convert.
+
+    Args:
+        source: a model directory, Google's or Model Garden's checkpoint, a Hugging Face folder.
+        dest: the folder to write.
+        from_: format of the source; auto tells by its files. huggingface takes a hub id too.
+        to: format of the destination.
+        head: encoder leaves the head out.
+        vocab: a vocab.txt to change to; tokens of both keep their rows, new ones get the mean.
+        model_config: a bert_config.json or named size, where none is beside a checkpoint.
+        overwrite: replace dest, if it holds a model.
+    """
+
+    source: str
+    dest: str
+    from_: Literal["auto", "mobilebert", "google", "huggingface", "model-garden"] = "auto"
+    to: Literal["mobilebert", "google", "huggingface", "model-garden"] = "mobilebert"
+    head: Literal["encoder"] | None = None
+    vocab: str | None = None
+    model_config: str | None = None
+    overwrite: bool = False
+
+
+def convert(config: ConvertConfig) -> None:
+    """Converts a model between our directories, Google's TF1 checkpoints, Hugging Face's folders
+    and Model Garden's TF2 checkpoints, and checks the result."""
+    dest = Path(config.dest).resolve()
+    _check_free(dest, config)
+    model_config = load_model_config(config.model_config) if config.model_config else None
+    source = load(config.source, config.from_, model_config)
+    for reason, count in source.skipped.items():
+        print(f"skipped {count} tensors: {reason}")
+    model, tokenizer = _changed(source, config)
+    aside = dest.with_name(dest.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        save(model, tokenizer, aside, config.to)
+        verified = _verify(model, aside, config, source.format)
+        if dest.exists():
+            shutil.rmtree(dest)
+        os.replace(aside, dest)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    print(f"{source.format} -> {config.to}: {dest}")
+    print(f"verified: {verified}")
+
+
+def _check_free(dest: Path, config: ConvertConfig) -> None:
+    if not dest.exists() or (dest.is_dir() and not any(dest.iterdir())):
+        return
+    if not config.overwrite:
+        raise InputError(f"{config.dest} exists: choose another folder, or --overwrite")
+    marks = ("config.json", "bert_config.json")
+    if not dest.is_dir() or not any((dest / mark).is_file() for mark in marks):
+        raise InputError(f"{config.dest} holds no model: --overwrite will not delete it")
+    if dest in (Path(config.source).resolve(), *Path(config.source).resolve().parents):
+        raise InputError(f"{config.dest} is the source itself")
+
+
+def _changed(source: Loaded, config: ConvertConfig) -> tuple[MobileBert, WordPiece | None]:
+    """The model that is to be written: without what was not asked for, or has no place there."""
+    model, tokenizer = source.model, source.tokenizer
+    task = Task() if config.head == "encoder" else model.task
+    model = _reduced(model, *held(model.config, task, config.to))
+    if config.vocab is None:
+        return model, tokenizer
+    if tokenizer is None:
+        raise InputError(f"{config.source} has no vocabulary to change from (vocab.txt)")
+    new = WordPiece.from_file(config.vocab, tokenizer.lower_case)
+    kept = len(set(tokenizer.vocabulary) & set(new.vocabulary))
+    print(f"vocabulary: {len(tokenizer)} -> {len(new)} tokens, {kept} of both")
+    return replace_vocabulary(model, tokenizer.vocabulary, new.vocabulary), new
+
+
+def _reduced(model: MobileBert, config: ModelConfig, task: Task) -> MobileBert:
+    """The same weights in a model with less of them."""
+    if (config, task) == (model.config, model.task):
+        return model
+    reduced = MobileBert(config, task)
+    weights = {weight.path: weight for weight in model.weights}
+    for weight in reduced.weights:
+        weight.assign(weights.pop(weight.path))
+    left = sorted({path.partition("/")[0] for path in weights})
+    if left:
+        print(f"left out, without a place in the destination: {', '.join(left)}")
+    return reduced
+
+
+def _verify(model: MobileBert, directory: Path, config: ConvertConfig, source: str) -> str:
+    """Reads the destination into the model and compares weights and outputs; what it found.
+
+    Raises InputError if anything differs.
+    """
+    before, outputs = _checksum(model), _run(model)
+    load_into(model, directory, config.to)
+    if _checksum(model) != before or (_run(model) != outputs).any():
+        raise InputError(f"the {config.to} files do not give back what was written: not kept")
+    found = [f"{len(model.weights)} tensors (sha256 {before[:12]}) and outputs equal bit for bit"]
+    folder = Path(config.source)
+    originals = [("destination", config.to, directory)]
+    if config.vocab is None and folder.is_dir():
+        originals.append(("source", source, folder))
+    for side, name, path in originals:
+        original = run_original(name, path, model.config, _batch(model.config))
+        if original is not None:
+            library, theirs = original
+            error = float(np.abs(theirs - outputs).max() / np.abs(outputs).max())
+            if not error <= DISAGREEMENT:  # NaN is none
+                raise InputError(f"{library} computes something else from the {side}: {error:.1e}")
+            found.append(f"{library} agrees on the {side} to {error:.1e}")
+    return "; ".join(found)
+
+
+def _checksum(model: MobileBert) -> str:
+    digest = hashlib.sha256()
+    for weight in sorted(model.weights, key=lambda weight: weight.path):
+        digest.update(f"{weight.path} {tuple(weight.shape)}\n".encode())
+        digest.update(np.ascontiguousarray(weight.numpy()))
+    return digest.hexdigest()
+
+
+def _batch(config: ModelConfig) -> dict[str, np.ndarray]:
+    """Two texts of arbitrary tokens, the second one padded; int32 [B,T] each."""
+    length = min(_BATCH[1], config.max_position_embeddings)
+    ids = np.arange(_BATCH[0] * length).reshape(_BATCH[0], length) * 7919 % config.vocab_size
+    mask = np.ones_like(ids)
+    mask[1, length - length // 3 :] = 0
+    segments = np.zeros_like(ids)
+    segments[:, length // 2 :] = config.type_vocab_size > 1
+    arrays = {"input_ids": ids * mask, "input_mask": mask, "segment_ids": segments * mask}
+    return {name: array.astype(np.int32) for name, array in arrays.items()}
+
+
+def _run(model: MobileBert) -> np.ndarray:
+    """The sequence output [B,T,H] for the batch."""
+    batch = _batch(model.config)
+    if model.task.predicts_masks:
+        batch["masked_lm_positions"] = np.zeros((_BATCH[0], 1), np.int32)
+    return model(batch, training=False)["sequence_output"].numpy()
+
+
+if __name__ == "__main__":
+    door(convert, ConvertConfig, positionals={"source": None, "dest": None})
