@@ -1,5 +1,6 @@
 # make demo    text -> teacher -> student -> int8 .tflite -> latency and report, in runs/demo
-# make test    every test but the slow proofs (make test-slow)
+# make test    every test but the slow proofs (make test-slow) and make test-peers
+# make test-peers  against Hugging Face's and Model Garden's own code, in an environment of its own
 # make lint    ruff: rules and formatting (make format mends)
 # make setup   .venv with the locked packages; all of the above call it
 
@@ -7,7 +8,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: setup demo test test-slow lint format lock clean
+.PHONY: setup demo test test-slow test-peers lint format lock clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -16,7 +17,7 @@ setup: .venv/ready
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet uv==0.13.9
-	$(UV) pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
@@ -34,6 +35,16 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
+# transformers and tf-models-official need older packages than requirements.lock has.
+.venv-peers/ready: .venv/ready tests/peers/requirements.txt setup.py
+	test -d .venv-peers || $(PYTHON) -m venv .venv-peers
+	$(UV) pip install --quiet --compile-bytecode --python .venv-peers/bin/python \
+		--constraint constraints.txt -r tests/peers/requirements.txt --editable ".[dev]"
+	touch $@
+
+test-peers: .venv-peers/ready
+	.venv-peers/bin/python -m pytest tests/peers
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,4 +59,4 @@ lock: setup
 		--custom-compile-command "make lock" setup.py --output-file requirements.lock
 
 clean:
-	rm -rf .venv runs build *.egg-info
+	rm -rf .venv .venv-peers runs build *.egg-info

@@ -25,6 +25,7 @@ setup(
         "litert-quantizer>=0.11",  # calibrated int8
         "tokenizers>=0.20",  # trains WordPiece vocabularies
         "safetensors",  # Hugging Face weights, training state
+        "huggingface-hub",  # `convert --from huggingface NAME`
         "jsonargparse>=4.40",  # strict YAML configs and command lines from dataclasses
         "pyyaml",
         "filelock",  # one run per output folder
@@ -34,7 +35,8 @@ setup(
         "jinja2",  # the report's page
     ],
     extras_require={
-        "official": ["tf-models-official>=2.20,<2.21"],  # Model Garden weights
+        "official": ["tf-models-official>=2.20,<2.21"],  # convert checks Model Garden's with it
+        "torch": ["torch>=2.6"],  # reads pytorch_model.bin
         "dev": ["pytest", "hypothesis", "ruff"],
     },
 )

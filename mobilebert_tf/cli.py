@@ -24,9 +24,9 @@ def door(
 ) -> None:
     """Parses the command line into a `config_class` and calls `function` with it.
 
-    Any field is an option of its name, with - or _ (`from_` is `--from`); `--config FILE` gives several in YAML, later
-    options winning. An unknown key, wrong type, InputError or operating system error (a full
-    disk, say) is one line on stderr and exit code 2.
+    Any field is an option of its name, with - or _ (and `from_` is `--from`); `--config FILE` gives
+    several in YAML, later options winning. An unknown key, wrong type, InputError or operating
+    system error (a full disk, say) is one line on stderr and exit code 2.
 
     Args:
         function: what the door does; its docstring is the text of --help.

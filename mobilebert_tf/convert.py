@@ -21,8 +21,9 @@ from mobilebert_tf.model import MobileBert, Task
 from mobilebert_tf.tokenizer import WordPiece
 from mobilebert_tf.vocabulary import replace_vocabulary
 
-# Of the largest value. Hugging Face builds some layer norms with another epsilon: up to 5e-3.
-DISAGREEMENT = 1e-2
+# Of the largest value: a mistaken weight gives about 1. Rounding gives 1e-6 for most models, but a
+# NoNorm model with wild weights amplifies it, and Hugging Face's layer norms are 5e-3 off.
+DISAGREEMENT = 0.1
 _BATCH = (2, 16)  # of the comparison: texts and tokens
 
 
@@ -146,7 +147,7 @@ def _checksum(model: MobileBert) -> str:
     digest = hashlib.sha256()
     for weight in sorted(model.weights, key=lambda weight: weight.path):
         digest.update(f"{weight.path} {tuple(weight.shape)}\n".encode())
-        digest.update(np.ascontiguousarray(weight.numpy()))
+        digest.update(np.asarray(weight.value.value()))
     return digest.hexdigest()
 
 

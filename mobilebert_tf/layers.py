@@ -246,6 +246,16 @@ class Block(keras.layers.Layer):
         if self.output_bottleneck is not None:
             self.output_bottleneck.build(inner, outer)
 
+    def compute_output_spec(self, hidden, attention_bias, training=None):
+        """Says what `call` gives, which Keras would else trace for every block: half of the time
+        that a model of 24 blocks takes to build."""
+        batch, tokens, _ = hidden.shape
+        scores = (batch, self.config.num_attention_heads, tokens, tokens)
+        return (
+            keras.KerasTensor(hidden.shape, dtype=self.compute_dtype),
+            keras.KerasTensor(scores, dtype="float32"),
+        )
+
     def _query_key_is_inner(self) -> bool:
         return self.config.use_bottleneck_attention or self.shared_bottleneck is not None
 

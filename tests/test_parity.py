@@ -12,22 +12,27 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
-from mobilebert_tf.checkpoints.google import load_google_checkpoint, name_table
-from mobilebert_tf.checkpoints.huggingface import load_huggingface_bert
+from mobilebert_tf.checkpoints import formats, google
 from mobilebert_tf.config import load_model_config
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.model import Task
 
 FIXTURES = Path(__file__).parent / "data" / "fixtures"
 GOOGLE = ("student", "student_without_opt", "tiny", "teacher")
 INPUTS = ("input_ids", "input_mask", "segment_ids", "masked_lm_positions")
 PREFIX = "mobilebert_variables.ckpt"
-TOLERANCE = 1e-5  # of the largest value
+# Of the largest value, by fixture and format. Hugging Face's gelu is another function, and it builds
+# some layer norms with another epsilon: what its files say of a LayerNorm student is that far off.
+TOLERANCE = {(name, "google"): 1e-5 for name in GOOGLE} | {
+    ("student", "huggingface"): 1e-5,
+    ("tiny", "huggingface"): 1e-5,
+    ("plain_bert", "huggingface"): 1e-5,
+    ("student_without_opt", "huggingface"): 5e-3,
+}
 
 
-def load(name):
-    if name == "plain_bert":
-        return load_huggingface_bert(FIXTURES / name / "hf")
-    return load_google_checkpoint(FIXTURES / name)
+def load(path):
+    return formats.load(path).model
 
 
 def relative_error(actual, expected):
@@ -80,17 +85,17 @@ def attention_errors(outputs, reference, real):
     return found
 
 
-@pytest.mark.parametrize("name", [*GOOGLE, "plain_bert"])
-def test_every_output_equals_the_reference(name):
-    model = load(name)
+@pytest.mark.parametrize(("name", "kind"), TOLERANCE)
+def test_every_output_equals_the_reference(name, kind):
+    model = load(FIXTURES / name / ("hf" if kind == "huggingface" else ""))
     reference = dict(np.load(FIXTURES / name / "reference.npz"))
     outputs = model({key: reference[key] for key in INPUTS}, training=False)
     found = errors(outputs, reference)
     for key, error in found.items():
-        print(f"{name:20} {key:20} {error:.1e}")
+        print(f"{name:20} {kind:12} {key:20} {error:.1e}")
     compared = {key.partition("[")[0] for key in found}
     assert compared == set(reference) - set(INPUTS)  # nothing is left out
-    assert max(found.values()) <= TOLERANCE, found
+    assert max(found.values()) <= TOLERANCE[name, kind], found
 
 
 # --- checkpoints that do not fit -----------------------------------------------------------------
@@ -118,7 +123,7 @@ def write_checkpoint(directory, tensors, **config):
     return directory
 
 
-def message(directory, load=load_google_checkpoint):
+def message(directory):
     with pytest.raises(InputError) as error:
         load(directory)
     assert "\n" not in str(error.value)
@@ -128,7 +133,8 @@ def message(directory, load=load_google_checkpoint):
 @pytest.mark.parametrize("name", GOOGLE)
 def test_name_table_names_every_tensor_once(name):
     reader = tf.train.load_checkpoint(str(FIXTURES / name / PREFIX))
-    table = name_table(load_model_config(FIXTURES / name / "bert_config.json"))
+    config = load_model_config(FIXTURES / name / "bert_config.json")
+    table = google.name_table(config, Task("pretraining"))
     theirs = [entry.theirs for entry in table]
     assert sorted(theirs) == sorted(reader.get_variable_to_shape_map())
     assert len({entry.ours for entry in table}) == len(table)
@@ -138,14 +144,14 @@ def test_training_state_and_teacher_are_ignored(tmp_path, tensors):
     name = "bert/embeddings/word_embeddings"
     more = {"global_step": np.int64(7), f"teacher/{name}": np.ones((3, 2), "float32")}
     more |= {f"{name}/{slot}": np.ones_like(tensors[name]) for slot in ("adam_m", "adam_v")}
-    model = load_google_checkpoint(write_checkpoint(tmp_path, tensors | more))
+    model = load(write_checkpoint(tmp_path, tensors | more))
     ours = model.get_layer("embeddings").word_embeddings
     np.testing.assert_array_equal(ours.numpy(), tensors[name])
 
 
 def test_checkpoint_without_heads_is_an_encoder(tmp_path, tensors):
     encoder = {name: x for name, x in tensors.items() if not name.startswith("cls/")}
-    model = load_google_checkpoint(write_checkpoint(tmp_path, encoder))
+    model = load(write_checkpoint(tmp_path, encoder))
     assert "mlm_logits" not in model.output and model.task.kind == "encoder"
 
 
@@ -208,8 +214,8 @@ def test_index_without_data(tmp_path, tensors):
 
 
 def test_no_checkpoint_or_no_config(tmp_path, tensors):
-    assert "no TensorFlow checkpoint" in message(tmp_path)
-    assert "no TensorFlow checkpoint" in message(tmp_path / "absent")
+    assert "no checkpoint" in message(tmp_path)
+    assert "does not exist" in message(tmp_path / "absent")
     (write_checkpoint(tmp_path, tensors) / "bert_config.json").unlink()
     assert "bert_config.json" in message(tmp_path)
 
@@ -241,7 +247,7 @@ def test_hugging_face_tensors_that_do_not_fit_are_all_listed(bert):
     weights["bert.foo"] = np.ones(3, "float32")
     weights["bert.embeddings.position_embeddings.weight"] = np.ones((7, 36), "float32")
     save_file(weights, path)
-    text = message(bert, load_huggingface_bert)
+    text = message(bert)
     for part in [
         "bert.pooler.dense.bias is missing",
         "cls.predictions.bias is missing",
@@ -255,23 +261,23 @@ def test_hugging_face_tensors_that_do_not_fit_are_all_listed(bert):
 def test_hugging_face_file_damaged(bert, damage):
     path = bert / "model.safetensors"
     path.write_bytes(damage(path.read_bytes()))
-    assert "model.safetensors is damaged" in message(bert, load_huggingface_bert)
+    assert "model.safetensors is damaged" in message(bert)
 
 
 def test_hugging_face_folder_that_is_none(bert):
     (bert / "model.safetensors").unlink()
-    assert "model.safetensors" in message(bert, load_huggingface_bert)
+    assert "model.safetensors" in message(bert)
     edit(bert, model_type="gpt2")
-    assert "gpt2" in message(bert, load_huggingface_bert)
+    assert "gpt2" in message(bert)
     (bert / "config.json").write_text("{")
-    assert "config.json" in message(bert, load_huggingface_bert)
+    assert "config.json" in message(bert)
     (bert / "config.json").unlink()
-    assert "config.json" in message(bert, load_huggingface_bert)
+    assert "config.json" in message(bert)
 
 
 def test_hugging_face_config_that_is_a_list(bert):
     (bert / "config.json").write_text("[]")
-    assert "config.json" in message(bert, load_huggingface_bert)
+    assert "config.json" in message(bert)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +285,7 @@ def test_hugging_face_config_that_is_a_list(bert):
 )
 def test_hugging_face_settings_that_we_do_not_have(bert, changes):
     edit(bert, **changes)
-    assert next(iter(changes)) in message(bert, load_huggingface_bert)
+    assert next(iter(changes)) in message(bert)
 
 
 def test_hugging_face_norms_called_gamma_and_beta(bert):
@@ -291,4 +297,4 @@ def test_hugging_face_norms_called_gamma_and_beta(bert):
             name = name.replace(ours, old)
         weights[name] = tensor
     save_file(weights, path)
-    load_huggingface_bert(bert)
+    load(bert)

@@ -53,16 +53,19 @@ def open_checkpoint(path: Path, config: ModelConfig | None = None) -> Checkpoint
 
 def _task(shapes: dict[str, tuple[int, ...]], labels_path: Path) -> Task:
     """What the heads in a checkpoint are for; labels are numbers unless labels.txt names them."""
-    masked_lm, next_sentence = "cls/predictions/output_bias", "cls/seq_relationship/output_bias"
-    if masked_lm in shapes:
-        return Task(kind="pretraining" if next_sentence in shapes else "masked_lm")
-    if next_sentence in shapes:
+    masked_lm, next_sentence, span, classifier = (
+        any(name.startswith(scope) for name in shapes)
+        for scope in ("cls/predictions/", "cls/seq_relationship/", "cls/squad/", "output_")
+    )
+    if masked_lm:
+        return Task(kind="pretraining" if next_sentence else "masked_lm")
+    if next_sentence:
         return Task(kind="next_sentence")
-    if "cls/squad/output_bias" in shapes:
+    if span:
         return Task(kind="span")
-    if "output_bias" not in shapes:
+    if not classifier:
         return Task()
-    classes = shapes["output_bias"][0]
+    classes = shapes.get("output_bias", (1,))[0]
     if classes == 1:
         return Task(kind="regression")
     if not labels_path.is_file():

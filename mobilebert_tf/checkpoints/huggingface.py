@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from safetensors.numpy import save_file
 
 from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, foreign_tensors
@@ -103,8 +104,9 @@ def save_checkpoint(model: MobileBert, directory: Path) -> None:
     config, task = model.config, model.task
     family = model_type(config, task)
     prefix = "" if task.kind == "encoder" else f"{family}."
-    tensors = dict(foreign_tensors(model, name_table(config, task, prefix)))
-    save_file(tensors, directory / WEIGHTS_FILE, metadata={"format": "pt"})
+    tensors = foreign_tensors(model, name_table(config, task, prefix))
+    arrays = {name: np.asarray(tensor) for name, tensor in tensors}
+    save_file(arrays, directory / WEIGHTS_FILE, metadata={"format": "pt"})
     text = json.dumps(_config_values(config, task, family), indent=2)
     (directory / "config.json").write_text(text + "\n", encoding="utf-8")
 

@@ -42,9 +42,7 @@ def _transformers(directory: Path, batch: dict[str, np.ndarray]) -> np.ndarray:
         return model(**inputs).last_hidden_state.numpy()
 
 
-def _model_garden(
-    directory: Path, config: ModelConfig, batch: dict[str, np.ndarray]
-) -> np.ndarray:
+def _model_garden(directory: Path, config: ModelConfig, batch: dict[str, np.ndarray]) -> np.ndarray:
     encoder = model_garden_encoder(config)
     status = tf.train.Checkpoint(encoder=encoder).read(find_prefix(directory))
     status.expect_partial()  # the masked LM

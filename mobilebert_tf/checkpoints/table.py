@@ -4,6 +4,7 @@ A table has one `Entry` for every weight of the model; every tensor of the file 
 matches an `Ignored` with its reason, or is an error.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 
 import numpy as np
+import tensorflow as tf
 
 from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.errors import InputError
@@ -33,16 +35,20 @@ class Entry:
     transposed: bool = False
     shape: tuple[int, ...] | None = None
 
-    def to_theirs(self, array: np.ndarray) -> np.ndarray:
-        array = array.T if self.transposed else array
-        return np.ascontiguousarray(array).reshape(self.shape or array.shape)
+    def to_theirs(self, tensor: tf.Tensor) -> tf.Tensor:
+        tensor = tf.transpose(tensor) if self.transposed else tensor
+        return tf.reshape(tensor, self.shape) if self.shape else tensor
 
     def to_ours(self, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         return array.T if self.transposed else array.reshape(shape)
 
-    def their_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+    def their_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The file's shape of a variable of `shape`."""
-        return self.to_theirs(np.broadcast_to(np.int8(0), shape)).shape
+        shape = shape[::-1] if self.transposed else shape
+        if self.shape is None:
+            return shape
+        free = math.prod(shape) // -math.prod(self.shape)  # the shape's one -1 turns the sign
+        return tuple(free if size == -1 else size for size in self.shape)
 
 
 @dataclass(frozen=True)
@@ -126,13 +132,14 @@ class Checkpoint:
         return dict(Counter(self._reason(name) for name in self._unused))
 
 
-def foreign_tensors(
-    model: MobileBert, table: Iterable[Entry]
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Each foreign name of the table with the model's weight in the foreign form, one at a time."""
+def foreign_tensors(model: MobileBert, table: Iterable[Entry]) -> Iterator[tuple[str, tf.Tensor]]:
+    """Each foreign name of the table with the model's weight in the foreign form.
+
+    Untransposed weights share the model's memory: a model of 294 million parameters has 1.2 GB.
+    """
     weights = {variable.path: variable for variable in model.weights}
     for entry in table:
-        yield entry.theirs, entry.to_theirs(weights[entry.ours].numpy())
+        yield entry.theirs, entry.to_theirs(weights[entry.ours].value.value())
 
 
 def dense(ours: str, theirs: str) -> list[Entry]:

@@ -131,7 +131,11 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
     reference = KerasModel(model, tokenizer, config.head)
     max_tokens = _max_tokens(config, reference)
     texts = samples(
-        config.calibration_data, tokenizer, max_tokens, _SAMPLES, reference.kind in ("pretraining", "masked_lm")
+        config.calibration_data,
+        tokenizer,
+        max_tokens,
+        _SAMPLES,
+        reference.kind in ("pretraining", "masked_lm"),
     )
     if config.sequence_length:
         texts = [padded(sample, max_tokens) for sample in texts]
