@@ -6,13 +6,14 @@ What is written is read again from the disk and compared, bit for bit, with what
 import hashlib
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from mobilebert_tf.checkpoints.formats import Loaded, held, load, load_into, save
+from mobilebert_tf.checkpoints.formats import WRITTEN, Loaded, held, load, load_into, save
 from mobilebert_tf.checkpoints.originals import run_original
 from mobilebert_tf.cli import door
 from mobilebert_tf.config import ModelConfig, load_model_config
@@ -62,9 +63,11 @@ def convert(config: ConvertConfig) -> None:
     for reason, count in source.skipped.items():
         print(f"skipped {count} tensors: {reason}")
     model, tokenizer = _changed(source, config)
-    aside = dest.with_name(dest.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    _check_finite(model, config.source)
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    # Of a name that nobody else has: what stands at DEST.partial may be the user's.
+    aside = Path(tempfile.mkdtemp(".partial", f"{dest.name}.", dest.parent))
+    aside.chmod(0o755)
     try:
         save(model, tokenizer, aside, config.to)
         verified = _verify(model, aside, config, source.format)
@@ -82,11 +85,19 @@ def _check_free(dest: Path, config: ConvertConfig) -> None:
         return
     if not config.overwrite:
         raise InputError(f"{config.dest} exists: choose another folder, or --overwrite")
-    marks = ("config.json", "bert_config.json")
-    if not dest.is_dir() or not any((dest / mark).is_file() for mark in marks):
-        raise InputError(f"{config.dest} holds no model: --overwrite will not delete it")
+    if not dest.is_dir() or not _is_only_a_model(dest):
+        raise InputError(
+            f"{config.dest} holds no model, or more than one: --overwrite will not delete it"
+        )
     if dest in (Path(config.source).resolve(), *Path(config.source).resolve().parents):
         raise InputError(f"{config.dest} is the source itself")
+
+
+def _is_only_a_model(folder: Path) -> bool:
+    """Whether all that a folder holds, weights among it, may have been written by `save`."""
+    written = {path.name for pattern in WRITTEN for path in folder.glob(pattern) if path.is_file()}
+    weights = [name for name in written if Path(name).suffix in (".h5", ".safetensors", ".index")]
+    return bool(weights) and set(os.listdir(folder)) == written
 
 
 def _changed(source: Loaded, config: ConvertConfig) -> tuple[MobileBert, WordPiece | None]:
@@ -102,6 +113,12 @@ def _changed(source: Loaded, config: ConvertConfig) -> tuple[MobileBert, WordPie
     kept = len(set(tokenizer.vocabulary) & set(new.vocabulary))
     print(f"vocabulary: {len(tokenizer)} -> {len(new)} tokens, {kept} of both")
     return replace_vocabulary(model, tokenizer.vocabulary, new.vocabulary), new
+
+
+def _check_finite(model: MobileBert, source: str) -> None:
+    bad = [w.path for w in model.weights if not np.isfinite(np.asarray(w.value.value())).all()]
+    if bad:
+        raise InputError(f"{source} has numbers that are not finite in {', '.join(bad)}")
 
 
 def _reduced(model: MobileBert, config: ModelConfig, task: Task) -> MobileBert:

@@ -16,6 +16,7 @@ from tiny_convert import (
     assert_same_bits,
     assert_same_model,
     copy,
+    random_model,
     refusal,
     rewrite,
     run,
@@ -33,12 +34,13 @@ INPUTS = {"input_ids": [[2, 5, 9, 36, 3, 0]], "input_mask": [[1, 1, 1, 1, 1, 0]]
 INPUTS |= {"segment_ids": [[0, 0, 0, 1, 1, 0]], "masked_lm_positions": [[1, 3]]}
 
 
-def outputs(model, **changes):
-    model = load_model(model)
-    values = {k: np.array(v, "int32") for k, v in (INPUTS | changes).items() if k in model.input}
+def outputs(model):
+    """All but the pooled output."""
+    values = {name: np.array(rows, "int32") for name, rows in INPUTS.items() if name in model.input}
     found = model(values, training=False)
-    flat = {k: np.asarray(v) for k, v in found.items() if not isinstance(v, list)}
-    return flat | {f"state {i}": np.asarray(v) for i, v in enumerate(found["hidden_states"])}
+    states = {f"state {i}": state for i, state in enumerate(found["hidden_states"])}
+    others = {k: x for k, x in found.items() if k != "pooled_output" and not isinstance(x, list)}
+    return {name: np.asarray(tensor) for name, tensor in (states | others).items()}
 
 
 def there_and_back(model, tmp_path, to):
@@ -49,35 +51,48 @@ def there_and_back(model, tmp_path, to):
 # --- bits ----------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory):
+    """Gives a fixture in our format; each is converted once."""
+    folder = tmp_path_factory.mktemp("ours")
+
+    def get(name):
+        dest = folder / name.replace("/", "-")
+        return dest if dest.exists() else run(FIXTURES / name, dest)
+
+    return get
+
+
 @pytest.mark.parametrize("name", [*GOOGLE, "student/hf", "student_without_opt/hf", "tiny/hf"])
-def test_fixture_comes_back_with_equal_bits(tmp_path, name):
+def test_fixture_comes_back_with_equal_bits(tmp_path, ours, name):
     to = "huggingface" if name.endswith("hf") else "google"
-    run(FIXTURES / name, tmp_path / "ours")
-    there = run(tmp_path / "ours", tmp_path / "there", to=to)
+    there = run(ours(name), tmp_path / "there", to=to)
     assert_same_bits(tensors(there), tensors(FIXTURES / name))
 
 
-def test_plain_bert_comes_back_with_equal_bits(tmp_path):
+def test_plain_bert_comes_back_with_equal_bits(tmp_path, ours):
     bert = FIXTURES / "plain_bert" / "hf"
-    there = run(run(bert, tmp_path / "ours"), tmp_path / "there", to="huggingface")
+    there = run(ours("plain_bert/hf"), tmp_path / "there", to="huggingface")
     assert_same_bits(tensors(there), tensors(bert))
-    google = run(tmp_path / "ours", tmp_path / "google", to="google")
+    google = run(ours("plain_bert/hf"), tmp_path / "google", to="google")
     assert_same_bits(tensors(run(google, tmp_path / "bert", to="huggingface")), tensors(there))
 
 
 @pytest.mark.parametrize("name", ["student", "student_without_opt", "tiny"])
-def test_hugging_faces_own_converter_gives_the_same(tmp_path, name):
-    theirs = run(FIXTURES / name, tmp_path / "theirs", to="huggingface")
+def test_hugging_faces_own_converter_gives_the_same(tmp_path, ours, name):
+    theirs = run(ours(name), tmp_path / "theirs", to="huggingface")
     assert_same_bits(tensors(theirs), tensors(FIXTURES / name / "hf"))
-    google = run(FIXTURES / name / "hf", tmp_path / "google", to="google")
+    google = run(ours(f"{name}/hf"), tmp_path / "google", to="google")
     assert_same_bits(tensors(google), tensors(FIXTURES / name))
 
 
 @pytest.mark.parametrize("name", GOOGLE)
-def test_model_garden_comes_back_with_equal_bits(tmp_path, name):
-    garden = run(FIXTURES / name, tmp_path / "garden", to="model-garden")
-    again = run(run(garden, tmp_path / "ours"), tmp_path / "again", to="model-garden")
-    assert_same_bits(tensors(again), tensors(garden))
+def test_model_garden_comes_back_with_equal_bits(tmp_path, ours, name):
+    garden = run(ours(name), tmp_path / "garden", to="model-garden")
+    back = run(garden, tmp_path / "back")
+    if name in ("tiny", "teacher"):
+        again = run(back, tmp_path / "again", to="model-garden")
+        assert_same_bits(tensors(again), tensors(garden))
     # Model Garden only splits axes: the bytes are Google's, all but the next sentence head's.
     ours = [t.tobytes() for key, t in tensors(garden).items() if "save_counter" not in key]
     theirs = [t.tobytes() for key, t in tensors(FIXTURES / name).items() if "seq_rel" not in key]
@@ -96,10 +111,11 @@ def labels_of(head):
     return LABELS if head in ("classifier", "token_classifier") else ()
 
 
-@pytest.mark.parametrize("config", [STUDENT, BERT])
+GOOGLE_HEADS = "encoder pretraining masked_lm next_sentence span classifier regression".split()
+
+
 @pytest.mark.parametrize(
-    "head",
-    ["encoder", "pretraining", "masked_lm", "next_sentence", "span", "classifier", "regression"],
+    "config,head", [(STUDENT, h) for h in GOOGLE_HEADS] + [(BERT, "pretraining"), (BERT, "span")]
 )
 def test_google_heads(tmp_path, config, head):
     model = write_model(tmp_path / "model", config, head, labels_of(head))
@@ -137,20 +153,17 @@ def test_hugging_face_heads(tmp_path, config, head):
     assert_same_model(there_and_back(model, tmp_path, "huggingface"), model)
 
 
-@pytest.mark.parametrize("config", [STUDENT, BERT])
+@pytest.mark.parametrize("config", [STUDENT.replace(classifier_activation=True), BERT])
 @pytest.mark.parametrize("head", ["masked_lm", "token_classifier", "span"])
 def test_hugging_face_heads_without_a_pooler(tmp_path, config, head):
     model = write_model(tmp_path / "model", config, head, labels_of(head))
-    back = there_and_back(model, tmp_path, "huggingface")
-    assert load_model(back).config == config.replace(classifier_activation=False)
-    assert load_model(back).task.kind == head
-    assert list(load_model(back).task.labels) == list(labels_of(head))
-    kept = {path: w for path, w in weights(model).items() if not path.startswith("pooler")}
+    back = load_model(there_and_back(model, tmp_path, "huggingface"))
+    assert back.config == config.replace(classifier_activation=False)
+    assert back.task.kind == head and list(back.task.labels) == list(labels_of(head))
+    original = random_model(config, head, labels_of(head))
+    kept = {path: w for path, w in weights(original).items() if not path.startswith("pooler")}
     assert_same_bits(weights(back), kept)
-    ours, theirs = outputs(back), outputs(model)
-    assert_same_bits(
-        *({k: v for k, v in o.items() if k != "pooled_output"} for o in (ours, theirs))
-    )
+    assert_same_bits(outputs(back), outputs(original))
 
 
 @pytest.mark.parametrize(
@@ -181,12 +194,12 @@ def test_what_model_garden_has_no_place_for(tmp_path, capsys):
     back = there_and_back(model, tmp_path, "model-garden")
     assert "next_sentence" in capsys.readouterr().out
     assert load_model(back).task.kind == "masked_lm"
-    for head in ("classifier", "span", "next_sentence", "regression"):
+    for head in ("classifier", "span", "next_sentence", "multiple_choice"):
         other = write_model(tmp_path / head, head=head, labels=labels_of(head))
         assert head in refusal(other, tmp_path / "x", to="model-garden")
 
 
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("to", ["huggingface", "model-garden"])
 def test_head_encoder_leaves_the_head_out(tmp_path, to):
     model = write_model(tmp_path / "model", head="classifier", labels=LABELS)
     run(model, tmp_path / "there", to=to, head="encoder")
@@ -208,17 +221,17 @@ def test_gelu_has_another_meaning_in_hugging_face(tmp_path, config, theirs, ours
 # --- files ---------------------------------------------------------------------------------------
 
 
-def test_training_state_is_skipped_and_counted(tmp_path, capsys):
+def test_training_state_is_skipped_and_counted(tmp_path, ours, capsys):
     source = copy(FIXTURES / "tiny", tmp_path / "google")
     name = "bert/embeddings/word_embeddings"
     more = {"global_step": np.int64(7), f"teacher/{name}": np.ones((3, 2), "float32")}
     more |= {f"{name}/{slot}": np.ones((99, 12), "float32") for slot in ("adam_m", "adam_v")}
     rewrite(source, lambda held: held.update(more))
     run(source, tmp_path / "ours")
-    skipped = [line for line in capsys.readouterr().out.splitlines() if "skipped" in line]
+    skipped = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped")]
     assert sum(int(line.split()[1]) for line in skipped) == 4
     assert any("2 tensors: optimizer" in line for line in skipped)
-    assert_same_model(tmp_path / "ours", run(FIXTURES / "tiny", tmp_path / "plain"))
+    assert_same_model(tmp_path / "ours", ours("tiny"))
 
 
 def test_auto_tells_every_format_and_another_is_refused(tmp_path, capsys):
@@ -234,24 +247,23 @@ def test_auto_tells_every_format_and_another_is_refused(tmp_path, capsys):
             refusal(tmp_path / name, tmp_path / "x", from_=wrong)
 
 
-def test_checkpoint_by_its_prefix(tmp_path):
+def test_checkpoint_by_its_prefix(tmp_path, ours):
     source = copy(FIXTURES / "tiny", tmp_path / "google")
-    expected = run(source, tmp_path / "a")
     for part in source.glob(f"{PREFIX}.*"):
         part.with_name(part.name.replace(PREFIX, "other.ckpt")).write_bytes(part.read_bytes())
     text = refusal(source, tmp_path / "x")
     assert PREFIX in text and "other.ckpt" in text
     for from_ in ("auto", "google"):
-        back = run(source / PREFIX, tmp_path / from_, from_=from_)
-        assert_same_model(back, expected)
+        back = run(source / PREFIX, tmp_path / f"by {from_}", from_=from_)
+        assert_same_model(back, ours("tiny"))
 
 
-def test_model_config_in_place_of_a_missing_one(tmp_path):
+def test_model_config_in_place_of_a_missing_one(tmp_path, ours):
     source = copy(FIXTURES / "tiny", tmp_path / "google")
     config = (source / "bert_config.json").rename(tmp_path / "mine.json")
     assert "bert_config.json" in refusal(source, tmp_path / "x")
     run(source, tmp_path / "ours", model_config=str(config))
-    assert_same_model(tmp_path / "ours", run(FIXTURES / "tiny", tmp_path / "plain"))
+    assert_same_model(tmp_path / "ours", ours("tiny"))
 
 
 def test_destination_that_does_not_read_back_is_refused(tmp_path, monkeypatch):

@@ -69,7 +69,7 @@ def test_graph_equals_keras(variant, head):
         assert outputs.keys() == expected.keys()
         for name, values in expected.items():
             assert outputs[name].shape == values.shape
-            # One token's logits are single numbers near zero: other processors round them 1.1e-5 off.
+            # One token's logits are single numbers near zero: some processors round them 1.1e-5 off
             assert relative_error(outputs[name], values) < 3e-5
 
 

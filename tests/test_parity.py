@@ -21,8 +21,8 @@ FIXTURES = Path(__file__).parent / "data" / "fixtures"
 GOOGLE = ("student", "student_without_opt", "tiny", "teacher")
 INPUTS = ("input_ids", "input_mask", "segment_ids", "masked_lm_positions")
 PREFIX = "mobilebert_variables.ckpt"
-# Of the largest value, by fixture and format. Hugging Face's gelu is another function, and it builds
-# some layer norms with another epsilon: what its files say of a LayerNorm student is that far off.
+# Of the largest value, by fixture and format. Hugging Face's gelu is another function, and some of
+# its layer norms have another epsilon: what its files say of a LayerNorm student is that far off.
 TOLERANCE = {(name, "google"): 1e-5 for name in GOOGLE} | {
     ("student", "huggingface"): 1e-5,
     ("tiny", "huggingface"): 1e-5,

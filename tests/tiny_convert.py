@@ -51,6 +51,15 @@ def refusal(source, dest, **options):
     return str(error.value)
 
 
+def write_every_format(folder):
+    """One model in every format, and a BERT in ours and Hugging Face's."""
+    model = write_model(folder / "mobilebert", pieces=PIECES)
+    for name in FORMATS[1:]:
+        run(model, folder / name, to=name)
+    run(write_model(folder / "ours", BERT, pieces=PIECES), folder / "bert", to="huggingface")
+    return folder
+
+
 @cache
 def random_model(config, head=None, labels=()):
     """Every weight random: zeros and ones would hide what is exchanged."""

@@ -29,6 +29,12 @@ from mobilebert_tf.model import (
 from mobilebert_tf.tokenizer import WordPiece
 
 FORMATS = ("mobilebert", "google", "huggingface", "model-garden")
+# The names of the files that `save` writes.
+WRITTEN = (
+    *("config.json", "task.json", "model.weights.h5", "model.safetensors"),
+    *("vocab.txt", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"),
+    *("bert_config.json", "labels.txt", "checkpoint", "*.ckpt*.index", "*.ckpt*.data-*"),
+)
 _FOREIGN = {"google": google, "huggingface": huggingface, "model-garden": model_garden}
 _HUB_FILES = ["*.json", "*.txt", "*.safetensors"]
 

@@ -70,7 +70,10 @@ def _task(shapes: dict[str, tuple[int, ...]], labels_path: Path) -> Task:
         return Task(kind="regression")
     if not labels_path.is_file():
         return Task(kind="classifier", labels=tuple(map(str, range(classes))))
-    labels = tuple(labels_path.read_text(encoding="utf-8").splitlines())
+    try:
+        labels = tuple(labels_path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{labels_path} is not UTF-8 text ({error.reason})") from None
     if len(labels) != classes:
         raise InputError(f"{labels_path} has {len(labels)} lines, the classifier {classes} classes")
     return Task(kind="classifier", labels=labels)

@@ -74,8 +74,8 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     files = TensorFiles(directory)
     names = _original_names(files)
     shapes = {name: files.shapes[original] for name, original in names.items()}
-    task = _task(values, shapes)
-    config = _model_config(values, directory / "config.json")
+    path = directory / "config.json"
+    task, config = _task(values, shapes, path), _model_config(values, path)
     if not any(name.endswith("pooler.dense.weight") for name in shapes):
         # Without weights for it nothing reads the pooler's output.
         config = config.replace(classifier_activation=False)
@@ -118,7 +118,7 @@ def _read_config(path: Path) -> dict:
         raise InputError(f"{path} is not a readable JSON file: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} is not a JSON object")
-    if values.get("model_type") not in FAMILIES:
+    if values.get("model_type") not in list(FAMILIES):
         found, known = values.get("model_type"), " or ".join(FAMILIES)
         raise InputError(f"{path}: model_type is {found!r}, expected {known}")
     for key, supported in SUPPORTED.items():
@@ -134,7 +134,8 @@ def _model_config(values: Mapping, path: Path) -> ModelConfig:
     keys = defaults if values["model_type"] == "mobilebert" else BERT_KEYS
     own = {key: values[key] for key in keys if key in values}
     if "hidden_act" in own:
-        act = ACTIVATION_SYNONYMS.get(own["hidden_act"], own["hidden_act"])
+        act = str(own["hidden_act"])
+        act = ACTIVATION_SYNONYMS.get(act, act)
         own["hidden_act"] = ACTIVATIONS.get(act, act)
     else:
         own["hidden_act"] = ACTIVATIONS[defaults["hidden_act"]]
@@ -186,25 +187,27 @@ def model_type(config: ModelConfig, task: Task) -> str:
     return "mobilebert"
 
 
-def _task(values: Mapping, shapes: Mapping[str, tuple[int, ...]]) -> Task:
-    kind = _kind(values, shapes)
+def _task(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) -> Task:
+    kind = _kind(values, shapes, path)
     classes = shapes.get("classifier.bias", (0,))[0]
     if kind == "classifier" and classes == 1:
         return Task(kind="regression")
     if kind not in ("classifier", "token_classifier"):
         return Task(kind=kind)
     names = values.get("id2label") or {}
+    if not isinstance(names, dict):
+        raise InputError(f"{path}: id2label is {names!r}, expected an object")
     labels = tuple(str(names.get(str(i), f"LABEL_{i}")) for i in range(classes))
     return Task(kind=kind, labels=labels)
 
 
-def _kind(values: Mapping, shapes: Mapping[str, tuple[int, ...]]) -> str:
+def _kind(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) -> str:
     """By the class that saved the model; a file that does not name it has the tensors it has."""
     for architecture in values.get("architectures") or ():
         for kind, ending in CLASSES.items():
             if architecture == FAMILIES[values["model_type"]] + ending:
                 return kind
-        raise InputError(f"no head of ours does what Hugging Face's {architecture} does")
+        raise InputError(f"{path}: architectures has {architecture}, whose head is none of ours")
     masked_lm, next_sentence = "cls.predictions.bias", "cls.seq_relationship.bias"
     if masked_lm in shapes:
         return "pretraining" if next_sentence in shapes else "masked_lm"

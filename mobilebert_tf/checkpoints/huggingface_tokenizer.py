@@ -40,17 +40,20 @@ def _from_json(path: Path) -> WordPiece:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         ids, normalizer = values["model"]["vocab"], values["normalizer"]
+        if normalizer["type"] == "Sequence":  # as we write it: then NFC
+            normalizer = normalizer["normalizers"][0]
         kinds = (values["model"]["type"], normalizer["type"], values["pre_tokenizer"]["type"])
         lower_case = normalizer["lowercase"]
-        accents = normalizer.get("strip_accents")
         pieces = sorted(ids, key=ids.get)
         contiguous = [ids[piece] for piece in pieces] == list(range(len(pieces)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f"{path} is no tokenizer file of a BERT: {error!r}") from None
     if kinds != ("WordPiece", "BertNormalizer", "BertPreTokenizer") or not contiguous:
         raise InputError(f"{path} is no WordPiece tokenizer of a BERT, but {'/'.join(kinds)}")
-    if accents not in (None, lower_case):
-        raise InputError(f"{path}: strip_accents is {accents}, only {lower_case} is supported")
+    supported = {"strip_accents": lower_case, "clean_text": True, "handle_chinese_chars": True}
+    for key, value in supported.items():
+        if normalizer.get(key) not in (None, value):
+            raise InputError(f"{path}: {key} is {normalizer[key]}, only {value} is supported")
     return WordPiece(pieces, lower_case)
 
 
@@ -77,15 +80,20 @@ def save_tokenizer_files(tokenizer: WordPiece, directory: Path, family: str, lon
     ):
         text = json.dumps(values, indent=2)
         (directory / name).write_text(text + "\n", encoding="utf-8")
-    _to_json(tokenizer).save(str(directory / "tokenizer.json"))
+    build_tokenizer(tokenizer).save(str(directory / "tokenizer.json"))
 
 
-def _to_json(tokenizer: WordPiece) -> tokenizers.Tokenizer:
+def build_tokenizer(tokenizer: WordPiece) -> tokenizers.Tokenizer:
+    """The tokenizers library's own tokenizer of the same vocabulary and settings."""
     ids = {piece: i for i, piece in enumerate(tokenizer.vocabulary)}
     theirs = tokenizers.Tokenizer(
         models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100)
     )
-    theirs.normalizer = normalizers.BertNormalizer(lowercase=tokenizer.lower_case)
+    bert = normalizers.BertNormalizer(lowercase=tokenizer.lower_case)
+    # BertTokenizer composes accents that it does not strip; BertNormalizer does not.
+    theirs.normalizer = (
+        bert if tokenizer.lower_case else normalizers.Sequence([bert, normalizers.NFC()])
+    )
     theirs.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     theirs.post_processor = processors.TemplateProcessing(
         single="[CLS]:0 $A:0 [SEP]:0",

@@ -50,8 +50,9 @@ class _Safetensors:
 
     def read(self, name: str) -> np.ndarray:
         tensor = self._file.get_tensor(name)
-        # float16, bfloat16: every value of theirs is one of float32's
-        return tensor.astype(np.float32) if tensor.dtype.itemsize == 2 else tensor
+        # every value of these two is one of float32's
+        half = tensor.dtype.name in ("float16", "bfloat16")
+        return tensor.astype(np.float32) if half else tensor
 
 
 class _Pickle:

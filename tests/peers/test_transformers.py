@@ -190,9 +190,7 @@ def test_pickles_are_read_without_running_them(tmp_path):
     for a, b in zip(safe.weights, pickled.weights, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
     old = torch.load(tmp_path / "pickle" / "pytorch_model.bin", weights_only=True)
-    torch.save(
-        old, tmp_path / "pickle" / "pytorch_model.bin", _use_new_zipfile_serialization=False
-    )
+    torch.save(old, tmp_path / "pickle" / "pytorch_model.bin", _use_new_zipfile_serialization=False)
     formats.load(tmp_path / "pickle")  # as files of 2020 are
 
 
