@@ -20,12 +20,15 @@ setup(
         "tensorflow-text>=2.20,<2.22",  # tokenizer, in the graph
         "tensorflow-datasets",
         "numpy",
+        "scipy",  # correlations
+        "scikit-learn",  # the other metrics
         "h5py",  # the format of Keras's weights
         "ai-edge-litert>=2.3",  # runs .tflite files
         "litert-quantizer>=0.11",  # calibrated int8
         "tokenizers>=0.20",  # trains WordPiece vocabularies
         "safetensors",  # Hugging Face weights, training state
         "huggingface-hub",  # `convert --from huggingface NAME`
+        "seqeval",  # scores of labelled tokens
         "jsonargparse>=4.40",  # strict YAML configs and command lines from dataclasses
         "pyyaml",
         "filelock",  # one run per output folder

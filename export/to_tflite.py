@@ -11,7 +11,7 @@ def export_into_run(config: ExportConfig) -> None:
     accuracy = score_file(path)
     if accuracy is not None:
         print(f"held-out masked LM accuracy: {100 * accuracy:.1f} %")
-    if (path.parent / "run.json").exists():
+    if (path.parent / "evaluation.json").exists():  # of a pre-training run
         print(f"report: {write_report(path.parent)}")
 
 

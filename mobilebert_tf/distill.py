@@ -27,7 +27,7 @@ def distill(config: DistillConfig) -> None:
     directories, with history and report.html beside them. The same command goes on where a killed
     one stopped. Next: python export/to_tflite.py --model OUTPUT_DIR/student
     """
-    prepare_process(config)
+    prepare_process(config.seed, config.precision)
     depth = load_model_config(config.student).num_hidden_layers
     stages = plan(config.strategy, depth, config.transfer, config.distillation)
     with open_run(config) as folder:

@@ -15,7 +15,7 @@ def pretrain(config: PretrainConfig) -> None:
     Leaves a model directory, OUTPUT_DIR/teacher (or /student by --role), with the history of the
     run beside it. The same command goes on where a killed one stopped.
     """
-    prepare_process(config)
+    prepare_process(config.seed, config.precision)
     with open_run(config) as folder:
         text = prepare_text(config, folder / "data")
         directory = pretrain_alone(config.role, config.model, config.training, text, folder, config)

@@ -123,6 +123,13 @@ class WordPiece:
         pieces = self._pieces.tokenize(_cut_long_words(self._normalize(texts, special_tokens)))
         return tf.gather(self._id_of_piece, pieces) if special_tokens else pieces
 
+    def words(self, texts: tf.Tensor) -> tf.Tensor:
+        """The texts as BERT's BasicTokenizer leaves them, with blanks between words: string [N].
+
+        Special tokens are plain text.
+        """
+        return _set_apart(self._normalize(texts, special_tokens=False))
+
     def _normalize(self, texts: tf.Tensor, special_tokens: bool) -> tf.Tensor:
         """BasicTokenizer's cleaning, lower-casing and accent stripping: string [N] -> [N]."""
         kept = ""
@@ -282,6 +289,11 @@ def _reachable(vocabulary: list[str]) -> list[str]:
     ]
 
 
+def _set_apart(texts: tf.Tensor) -> tf.Tensor:
+    """Blanks around every character that is a word of its own: string [N] -> [N]."""
+    return tf.strings.regex_replace(texts, _SEPARATORS, r" \1 ")
+
+
 def _cut_long_words(texts: tf.Tensor) -> tf.Tensor:
     """Turns each word of more than 100 characters into one that FastBertTokenizer calls [UNK].
 
@@ -291,8 +303,8 @@ def _cut_long_words(texts: tf.Tensor) -> tf.Tensor:
     run = rf"[^ ]{{{_LONGEST_WORD + 1}}}"
 
     def lengthened():
-        apart = tf.strings.regex_replace(texts, _SEPARATORS, r" \1 ")
-        return tf.strings.regex_replace(apart, f"{run}[^ ]*", "x" * (_LONGEST_WORD_BYTES + 1))
+        long = "x" * (_LONGEST_WORD_BYTES + 1)
+        return tf.strings.regex_replace(_set_apart(texts), f"{run}[^ ]*", long)
 
     rare = tf.reduce_any(tf.strings.regex_full_match(texts, f"(?s).*{run}.*"))
     return tf.cond(rare, lengthened, lambda: texts)

@@ -1,13 +1,14 @@
-"""The training loop that pretrain and distill share: steps, checkpoints, progress, history.
+"""The training loop that pretrain, distill and finetune share: steps, checkpoints, history.
 
 Keras's `fit` cannot do it: BackupAndRestore repeats the epoch after a crash and forgets dropout
-seeds. The step itself is the Distiller's own train_step.
+seeds. The step itself is the trainer's own train_step: a Distiller's or a Finetuner's.
 """
 
 import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -16,7 +17,6 @@ from tqdm import tqdm
 
 from mobilebert_tf.config import ModelConfig, load_model_config
 from mobilebert_tf.data.prepare import RunText
-from mobilebert_tf.data.pretraining import PretrainingExamples
 from mobilebert_tf.distiller import Distiller
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.model import MobileBert, build_model, save_model
@@ -26,21 +26,35 @@ from mobilebert_tf.strategies import Stage, bare
 from mobilebert_tf.training_state import load_state, save_state
 
 
-def prepare_process(config: RunConfig) -> None:
+class Pace(Protocol):
+    """Of a run's config: how often the loop logs and saves."""
+
+    log_steps: int
+    checkpoint_steps: int
+
+
+class StepBatches(Protocol):
+    """Examples as batches that are a function of the step."""
+
+    def dataset(self, first_step: int, steps: int) -> tf.data.Dataset: ...
+
+
+def prepare_process(seed: int, precision: str) -> None:
     """Makes this process's results a function of the settings alone."""
-    keras.utils.set_random_seed(config.seed)
+    keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
-    keras.config.set_dtype_policy(config.precision)
+    keras.config.set_dtype_policy(precision)
 
 
 def train(
     name: str,
     model: MobileBert,
     stages: Sequence[Stage],
-    make_distiller: Callable[[Stage], Distiller],
-    examples: PretrainingExamples,
+    make_trainer: Callable[[Stage], keras.Model],
+    examples: StepBatches,
     folder: RunFolder,
-    config: RunConfig,
+    config: Pace,
+    before_saving: Callable[[int], bool] = lambda step: False,
 ) -> None:
     """Trains `model` through all stages, from the newest state in the folder if there is one.
 
@@ -50,7 +64,9 @@ def train(
 
     Args:
         name: of the model within the run ("teacher", "student").
-        make_distiller: gives the uncompiled Distiller of a stage.
+        make_trainer: gives the uncompiled Distiller or Finetuner of a stage.
+        before_saving: called with the stage's step before each state is saved; True ends the
+            stage. A killed run may call it twice for a step.
     """
     states = folder / "checkpoints" / name
     position, tensors = load_state(states) or ({"stage": 0, "step": 0}, None)
@@ -59,12 +75,12 @@ def train(
     writer = tf.summary.create_file_writer(str(folder / "tensorboard" / name))
     for index in range(position["stage"], len(stages)):
         loop = _StageLoop(name, index, stages[index], steps_before, folder, config, writer)
-        distiller = make_distiller(stages[index])
-        distiller.compile()
+        trainer = make_trainer(stages[index])
+        trainer.compile()
         first = position["step"] if index == position["stage"] else 0
         if tensors is not None and index == position["stage"]:
-            _restore(distiller, model, tensors)
-        loop.run(distiller, model, examples, first, states)
+            _restore(trainer, model, tensors)
+        loop.run(trainer, model, examples, first, states, before_saving)
         steps_before += stages[index].phase.steps
     folder.write_history_csv()
 
@@ -76,46 +92,52 @@ class _StageLoop:
         self.name, self.index, self.stage, self.steps_before = name, index, stage, steps_before
         self.folder, self.config, self.writer = folder, config, writer
 
-    def run(self, distiller, model, examples: PretrainingExamples, first: int, states) -> None:
+    def run(self, trainer, model, examples: StepBatches, first: int, states, before_saving) -> None:
         steps, every = self.stage.phase.steps, self.config.checkpoint_steps
-        step_function = tf.function(distiller.train_step, autograph=False)
         batches = examples.dataset(self.steps_before + first, steps - first)
+        step_function = tf.function(
+            trainer.train_step, input_signature=[batches.element_spec], autograph=False
+        )
         description = f"{self.name}: {self.stage.name}"
         with tqdm(
             total=steps, initial=first, desc=description, unit="step", mininterval=1
         ) as progress:
-            started = time.perf_counter()
+            started, logged = time.perf_counter(), first
             for step, batch in enumerate(batches, start=first + 1):
                 values = step_function(batch)
                 progress.update()
-                if step % self.config.log_steps == 0 or step == steps:
-                    seconds, started = time.perf_counter() - started, time.perf_counter()
-                    self._log(distiller, values, step, seconds, batch, progress)
-                if step % every == 0 or step == steps:
+                saving = step % every == 0 or step == steps
+                if saving or step % self.config.log_steps == 0:
+                    pace = (time.perf_counter() - started) / (step - logged)  # seconds a step
+                    self._log(trainer, values, step, pace, batch, progress)
+                    started, logged = time.perf_counter(), step
+                if saving:
+                    ended = before_saving(step)
                     position = {"stage": self.index, "step": step}
-                    tensors = _tensors(distiller, model)
+                    tensors = _tensors(trainer, model)
                     save_state(states, self.steps_before + step, position, tensors)
                     started = time.perf_counter()
+                    if ended:
+                        break
 
-    def _log(self, distiller, values, step: int, seconds: float, batch, progress) -> None:
+    def _log(self, trainer, values, step: int, pace: float, batch, progress) -> None:
         values = {name: float(value) for name, value in values.items()}
-        distiller.reset_metrics()
+        trainer.reset_metrics()
         if not math.isfinite(values["loss"]):
             raise InputError(
                 f"the loss of {self.name} became {values['loss']} in stage '{self.stage.name}' "
                 f"before step {step}: lower the stage's learning_rate, and --overwrite"
             )
-        since = (step - 1) % self.config.log_steps + 1
-        rate = since * batch["input_ids"].shape[0] * batch["input_ids"].shape[1] / seconds
+        rate = batch["input_ids"].shape[0] * batch["input_ids"].shape[1] / pace
         record = {
             "model": self.name,
             "stage": self.stage.name,
             "stage_index": self.index,
             "step": step,
             "total_step": self.steps_before + step,
-            "learning_rate": float(distiller.optimizer.learning_rate),
+            "learning_rate": float(trainer.optimizer.learning_rate),
             **values,
-            "ms_per_step": 1000 * seconds / since,
+            "ms_per_step": 1000 * pace,
             "tokens_per_second": rate,
         }
         self.folder.append_history(record)
@@ -125,9 +147,9 @@ class _StageLoop:
         progress.set_postfix(loss=f"{values['loss']:.3f}", tokens_per_s=f"{rate:,.0f}")
 
 
-def _variables(distiller: Distiller, model: MobileBert) -> dict:
+def _variables(trainer: keras.Model, model: MobileBert) -> dict:
     """Everything that a step changes. By number: seed generators are renamed in each process."""
-    groups = {"model": model.variables, "optimizer": distiller.optimizer.variables}
+    groups = {"model": model.variables, "optimizer": trainer.optimizer.variables}
     return {
         f"{group}/{number:05d}": variable
         for group, variables in groups.items()
@@ -135,12 +157,12 @@ def _variables(distiller: Distiller, model: MobileBert) -> dict:
     }
 
 
-def _tensors(distiller: Distiller, model: MobileBert) -> dict[str, np.ndarray]:
-    return {name: np.asarray(v) for name, v in _variables(distiller, model).items()}
+def _tensors(trainer: keras.Model, model: MobileBert) -> dict[str, np.ndarray]:
+    return {name: np.asarray(v) for name, v in _variables(trainer, model).items()}
 
 
-def _restore(distiller: Distiller, model: MobileBert, tensors: dict[str, np.ndarray]) -> None:
-    for name, variable in _variables(distiller, model).items():
+def _restore(trainer: keras.Model, model: MobileBert, tensors: dict[str, np.ndarray]) -> None:
+    for name, variable in _variables(trainer, model).items():
         variable.assign(tensors[name])
 
 

@@ -117,7 +117,9 @@ def google_windows(question, length, stride, longest, training):
     if training and not question.is_impossible:
         text, start = question.answers[0], question.starts[0]
         first, last = word_of_character[start], word_of_character[start + len(text) - 1]
-        if " ".join(words[first : last + 1]).find(" ".join(text.split())) == -1:
+        # run_squad.py splits the answer at \u00a0 but not the text, and loses the question.
+        around = " ".join(words[first : last + 1]).split()
+        if " ".join(around).find(" ".join(text.split())) == -1:
             return None
         end = token_of_word[last + 1] - 1 if last < len(words) - 1 else len(tokens) - 1
         answer = improved(tokens, token_of_word[first], end, pieces_of(text))
@@ -217,7 +219,7 @@ def questions_with_answers(draw):
     return asked(context, context[start:end], start, question=query)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     question=questions_with_answers(),
     length=st.integers(9, 40),
@@ -397,7 +399,7 @@ def test_refuses_wrong_logits():
         answers([STORY], features, start * np.nan, end)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     questions=st.lists(questions_with_answers(), min_size=1, max_size=4),
     length=st.integers(24, 60),
@@ -437,7 +439,7 @@ def best_pair(features, rows, start, end, longest):
     return max(pairs, default=None)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(context=CONTEXTS, data=st.data())
 def test_perfect_logits_give_the_answer_back(context, data):
     words = [m.span() for m in re.finditer("[^ \t\n\u202f]+", context) if m.group() != "\u00ad"]
@@ -514,7 +516,7 @@ SHORT = st.lists(
 ).map(" ".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     rows=st.lists(
         st.tuples(st.lists(SHORT, max_size=3), SHORT, st.sampled_from([-1.0, 0.0, 0.5, 2.0])),

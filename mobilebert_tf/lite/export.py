@@ -189,6 +189,7 @@ def _packed(model: KerasModel) -> metadata.Packed:
         labels=model.labels,
         do_lower_case=model.tokenizer.lower_case,
         max_tokens=model.max_tokens,
+        sequence_length=model.sequence_length,
     )
 
 

@@ -36,6 +36,7 @@ class Packed:
         labels: a classifier's class names.
         do_lower_case: whether the tokenizer lower-cases.
         max_tokens: longest sequence that the position table allows.
+        sequence_length: tokens that the head was trained on; None if any.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Packed:
     labels: Sequence[str]
     do_lower_case: bool
     max_tokens: int
+    sequence_length: int | None = None
 
 
 def pack(content: bytes, packed: Packed) -> bytes:

@@ -22,6 +22,7 @@ class Runnable(Protocol):
     tokenizer: WordPiece
     labels: list[str]
     max_tokens: int
+    sequence_length: int | None  # that its head was trained on; None if it does not say
 
     def __call__(self, input_ids, input_mask, segment_ids) -> dict[str, np.ndarray]:
         """int32 [1,T] each -> the outputs of lite.graph.InferenceGraph, by name."""
@@ -56,6 +57,7 @@ class LiteModel:
         fixed = int(self._inputs[0]["shape_signature"][1])
         self.fixed_length = None if fixed < 0 else fixed
         self.max_tokens = self.fixed_length or packed.max_tokens
+        self.sequence_length = packed.sequence_length
         self._length = None
 
     def __call__(self, input_ids, input_mask, segment_ids) -> dict[str, np.ndarray]:
@@ -109,14 +111,15 @@ class KerasModel:
         self.kind = head or model.task.kind
         self.labels = [] if self.kind == "encoder" else list(model.task.output_labels)
         self.tokenizer, self.max_tokens = tokenizer, model.config.max_position_embeddings
+        self.sequence_length = model.task.sequence_length
         self._model = model
         # One graph for all lengths: called layer by layer, a text takes 20 times as long.
         self._run = tf.function(
-            self._outputs, input_signature=[tf.TensorSpec([1, None], tf.int32)] * 3
+            self._outputs, input_signature=[tf.TensorSpec([None, None], tf.int32)] * 3
         )
 
     def __call__(self, input_ids, input_mask, segment_ids) -> dict[str, np.ndarray]:
-        """As LiteModel's call: int32 [1,T] each -> the same outputs by name."""
+        """As LiteModel's call, but for any number of texts: int32 [B,T] each -> outputs [B,...]."""
         tokens = input_ids.shape[1]
         if not 0 < tokens <= self.max_tokens:
             raise InputError(f"{tokens} tokens: the model takes 1 to {self.max_tokens}")
@@ -126,7 +129,8 @@ class KerasModel:
     def _outputs(self, input_ids, input_mask, segment_ids):
         inputs = dict(input_ids=input_ids, input_mask=input_mask, segment_ids=segment_ids)
         if self._model.task.predicts_masks:
-            inputs["masked_lm_positions"] = tf.range(tf.shape(input_ids)[1])[None]  # all: [1,T]
+            everywhere = tf.ones_like(input_ids)
+            inputs["masked_lm_positions"] = tf.cumsum(everywhere, axis=1, exclusive=True)  # [B,T]
         outputs = self._model(inputs, training=False)
         if self.kind == "encoder":
             return {"embedding": outputs["pooled_output"]}

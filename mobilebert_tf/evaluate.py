@@ -1,0 +1,175 @@
+"""python -m mobilebert_tf.evaluate --model DIR_OR_TFLITE --task T --data-dir DIR: its score.
+
+The same examples, tokenizer and metrics for a Keras model, a .tflite file of any quantization and a
+Hugging Face folder.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tabulate
+
+from mobilebert_tf.cli import door
+from mobilebert_tf.data.glue import GLUE
+from mobilebert_tf.data.own import Columns
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.lite.runtime import Runnable
+from mobilebert_tf.lite.timing import circumstances
+from mobilebert_tf.outputs import open_any, run_all
+from mobilebert_tf.run_folder import write_whole
+from mobilebert_tf.tasks import SEQUENCE_LENGTH, TextTask, open_task
+
+SHOWN = 20  # of the examples that changed
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What to judge, and on what.
+
+    Args:
+        model: a .tflite file, a model directory, a Hugging Face folder or a checkpoint.
+        task: a GLUE task, or classification, regression, tokens for files of your own.
+        data_dir: where the task's files are, as for finetune.
+        compare: another model: how often the two agree, and where they do not.
+        split: train, dev, or test for predictions only.
+        columns: names of the columns of your own files.
+        sequence_length: most tokens; null: what the model was trained on, or 128.
+        num_threads: of a .tflite file.
+        predictions: a folder for the predictions of each split: GLUE's submission format.
+        json: also write the scores to this file.
+        overwrite: replace files that exist.
+    """
+
+    model: str
+    task: str
+    data_dir: str
+    compare: str | None = None
+    split: Literal["train", "dev", "test"] = "dev"
+    columns: Columns = Columns()
+    sequence_length: int | None = None
+    num_threads: int = 1
+    predictions: str | None = None
+    json: str | None = None
+    overwrite: bool = False
+
+
+def evaluate(config: EvaluateConfig) -> None:
+    """Scores a model, or two side by side, on a GLUE task or your own labelled texts."""
+    paths = [config.model] + ([config.compare] if config.compare else [])
+    models = {path: open_any(path, config.num_threads) for path in paths}
+    first = next(iter(models.values()))
+    task = open_task(config.task, config.data_dir, (config.split,), config.columns, first.labels)
+    if not task.splits:
+        raise InputError(f"{config.data_dir} has no {config.split} split")
+    judged = {path: _judge(path, model, task, config) for path, model in models.items()}
+    rows = [row for found in judged.values() for row in found["rows"]]
+    print(tabulate.tabulate(rows, headers="keys", floatfmt=".4f"))
+    for split in task.splits if len(judged) == 2 else ():
+        _compare(task, split, *judged.values())
+    if config.predictions:
+        _write_predictions(task, judged[config.model]["outputs"], config)
+    if config.json:
+        _write(Path(config.json), json.dumps(circumstances() | {"scores": rows}, indent=2), config)
+
+
+def _judge(path: str, model: Runnable, task: TextTask, config: EvaluateConfig) -> dict:
+    """Outputs by split, and a row of figures for each."""
+    order = _class_order(path, model, task)
+    found = {"outputs": {}, "rows": []}
+    length = config.sequence_length or model.sequence_length or SEQUENCE_LENGTH
+    for split in task.splits:
+        arrays = task.encode(split, model.tokenizer, min(length, model.max_tokens))
+        started = time.perf_counter()
+        outputs = run_all(model, arrays)
+        seconds = time.perf_counter() - started
+        outputs = {name: _ordered(name, values, order) for name, values in outputs.items()}
+        scores = task.score(arrays, outputs) if "targets" in arrays else {}
+        count = len(arrays["input_ids"])
+        row = {"model": path, "split": split, "examples": count}
+        found["rows"].append(row | scores | {"seconds": seconds, "examples/s": count / seconds})
+        found["outputs"][split] = outputs
+    return found
+
+
+def _class_order(path: str, model: Runnable, task: TextTask) -> list[int] | None:
+    """Which of the model's classes each of the task's is; None if it has none.
+
+    Raises InputError for a model with another head or other classes.
+    """
+    if model.kind != task.kind:
+        raise InputError(f"{path} has a {model.kind} head, {task.name} needs a {task.kind}")
+    if task.kind == "regression":
+        return None
+    theirs, ours = ([name.lower() for name in names] for names in (model.labels, task.labels))
+    if set(theirs) == set(ours):
+        return [theirs.index(name) for name in ours]
+    if len(theirs) == len(ours) and theirs == [f"label_{i}" for i in range(len(ours))]:
+        return list(range(len(ours)))  # Hugging Face's names for no names
+    raise InputError(
+        f"{path} has the classes {', '.join(model.labels)}, {task.name} has "
+        f"{', '.join(task.labels)}"
+    )
+
+
+def _ordered(name: str, values: np.ndarray, order: Sequence[int] | None) -> np.ndarray:
+    return values[..., order] if order and name.endswith("probability") else values
+
+
+def _compare(task: TextTask, split: str, first: Mapping, second: Mapping) -> None:
+    """Prints the agreement of two models on a split, and where they differ."""
+    a, b = (task.predictions(found["outputs"][split]) for found in (first, second))
+    if task.kind == "regression":
+        print(f"{split}: largest difference of scores {np.abs(a - b).max():.4f}")
+        return
+    examples = task.splits[split]
+    differ = a != b if a.ndim == 1 else (a != b).any(axis=1)
+    print(
+        f"{split}: the same prediction for {100 * np.mean(~differ):.2f} % of {len(examples)} texts"
+    )
+    if a.ndim > 1:
+        return
+    rows = [
+        {
+            "id": examples.ids[i],
+            "text": examples.texts[i][:60],
+            "label": task.labels[examples.targets[i]] if examples.targets is not None else "",
+            "first": task.labels[a[i]],
+            "second": task.labels[b[i]],
+        }
+        for i in np.flatnonzero(differ)
+    ]
+    print(tabulate.tabulate(rows[:SHOWN], headers="keys"))
+    if len(rows) > SHOWN:
+        print(f"and {len(rows) - SHOWN} more")
+
+
+def _write_predictions(task: TextTask, outputs: Mapping, config: EvaluateConfig) -> None:
+    """A .tsv for each split, named and formed as the GLUE server wants them."""
+    folder = Path(config.predictions)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = GLUE[task.name].folder if task.name in GLUE else task.name
+    for split in task.splits:
+        suffix = {"matched": "-m", "mismatched": "-mm"}.get(split.rpartition("_")[2], "")
+        lines = ["index\tprediction"]
+        for row in task.rows(split, outputs[split]):
+            value = row["prediction"]
+            if task.kind == "regression":
+                value = f"{np.clip(value, 0, 5) if task.name == 'sts-b' else value:.3f}"
+            lines.append(f"{row['id']}\t{value}")
+        _write(folder / f"{name}{suffix}.tsv", "\n".join(lines), config)
+
+
+def _write(path: Path, text: str, config: EvaluateConfig) -> None:
+    if path.exists() and not config.overwrite:
+        raise InputError(f"{path} exists: choose another name, or --overwrite")
+    write_whole(path, text + "\n")
+    print(path)
+
+
+if __name__ == "__main__":
+    door(evaluate, EvaluateConfig)

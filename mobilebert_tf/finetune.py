@@ -1,0 +1,354 @@
+"""python -m mobilebert_tf.finetune --task T --model DIR --data-dir DIR: a model for a task.
+
+Every combination of settings and seeds is a trial; after each epoch it is judged on the dev split,
+and the best epoch of the best trial becomes OUTPUT_DIR/model.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+import tabulate
+
+from mobilebert_tf.checkpoints.formats import Loaded, load
+from mobilebert_tf.cli import door
+from mobilebert_tf.data.examples import Batches
+from mobilebert_tf.data.own import Columns
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.finetuner import Finetuner
+from mobilebert_tf.lite.runtime import KerasModel
+from mobilebert_tf.metrics import ranking
+from mobilebert_tf.model import MobileBert, Task, save_model
+from mobilebert_tf.outputs import run_all
+from mobilebert_tf.run_config import Phase
+from mobilebert_tf.run_folder import RunFolder, open_run, write_whole
+from mobilebert_tf.strategies import Stage
+from mobilebert_tf.tasks import SEQUENCE_LENGTH, TextTask, open_task
+from mobilebert_tf.training import prepare_process, train
+
+# The paper's search (section 4.4.1).
+GRID = {
+    "batch_size": (16, 32, 48),
+    "learning_rate": tuple(i * 1e-5 for i in range(1, 11)),
+    "epochs": tuple(range(2, 11)),
+}
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Fine-tuning on a task.
+
+    Args:
+        task: cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli (GLUE), or for files of your own
+            classification, regression, tokens.
+        model: what to start from: a model directory, a Hugging Face folder or a checkpoint.
+        data_dir: GLUE's folder of the task (or "tfds"); or a folder with train and dev as .tsv,
+            .csv, .jsonl or .conll.
+        output_dir: where everything goes; the same command goes on where a killed one stopped.
+        columns: names of the columns of your own files.
+        sequence_length: most tokens, longer texts are cut; null: 128, or what the model takes.
+        batch_size: examples in a step.
+        learning_rate: peak.
+        epochs: passes over the training split.
+        warmup: share of the steps in which the rate rises from 0 to the peak.
+        weight_decay: of everything but biases and norms.
+        patience: stop after so many epochs without a better dev score; null: never.
+        class_weights: weight classes against their frequency in the training split.
+        seeds: a trial for each: of the head's weights, data order and dropout.
+        search: try the paper's grid of batch sizes, learning rates and epochs, all 270 of it or
+            the part that `grid` names.
+        grid: values in place of the paper's, by setting.
+        teacher: a model fine-tuned on the same task, whose outputs are learnt too.
+        teacher_weight: share of the teacher's outputs in the loss.
+        temperature: at which the teacher's and the model's distributions are compared.
+        by_length: batches of texts of like length; false pads all to sequence_length.
+        overwrite: delete what output_dir holds first.
+        precision: Keras dtype policy.
+        log_steps: steps between lines of the history.
+    """
+
+    task: str
+    model: str
+    data_dir: str
+    output_dir: str = "runs/finetuned"
+    columns: Columns = Columns()
+    sequence_length: int | None = None
+    batch_size: int = 32
+    learning_rate: float = 5e-5
+    epochs: int = 3
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    patience: int | None = None
+    class_weights: bool = False
+    seeds: list[int] = field(default_factory=lambda: [0])
+    search: bool = False
+    grid: dict[str, list[float]] | None = None
+    teacher: str | None = None
+    teacher_weight: float = 0.5
+    temperature: float = 1.0
+    by_length: bool = True
+    overwrite: bool = False
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    log_steps: int = 20
+
+    def __post_init__(self):
+        for key in ("batch_size", "epochs", "log_steps"):
+            _require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+        length = self.sequence_length
+        _require(length is None or length >= 3, "sequence_length", length, "at least 3")
+        _require(self.patience is None or self.patience >= 1, "patience", self.patience, "above 0")
+        _require(len(self.seeds) > 0, "seeds", self.seeds, "one number or more")
+        _require(0 <= self.teacher_weight <= 1, "teacher_weight", self.teacher_weight, "0 to 1")
+        _require(self.temperature > 0, "temperature", self.temperature, "above 0")
+        unknown = set(self.grid or {}) - set(GRID)
+        _require(not unknown, "grid", sorted(unknown), f"of {', '.join(GRID)}")
+
+
+def _require(condition: bool, key: str, value, requirement: str) -> None:
+    if not condition:
+        raise InputError(f"{key} is {value}: it must be {requirement}")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: settings and seed."""
+
+    batch_size: int
+    learning_rate: float
+    epochs: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        settings = f"batch{self.batch_size}-rate{self.learning_rate:g}-epochs{self.epochs}"
+        return f"{settings}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often the loop logs and saves: a state at the end of each epoch."""
+
+    log_steps: int
+    checkpoint_steps: int
+
+
+def finetune(config: FinetuneConfig) -> None:
+    """Fine-tunes a model on a GLUE task or your own labelled texts.
+
+    Leaves OUTPUT_DIR/model, a model directory, and OUTPUT_DIR/scores.json with the dev scores of
+    every trial. The same command goes on where a killed one stopped.
+    """
+    keras.config.set_dtype_policy(config.precision)
+    start = load(config.model)
+    if start.tokenizer is None:
+        raise InputError(f"{config.model} has no vocabulary (vocab.txt): it cannot read text")
+    task = open_task(config.task, config.data_dir, ("train", "dev"), config.columns)
+    if not task.dev_splits:
+        raise InputError(f"{config.data_dir} has no dev split to judge by")
+    head = task.head(_sequence_length(config, start.model))
+    teacher = _teacher(config, head, start) if config.teacher else None
+    trials = _trials(config)
+    with open_run(config) as folder:
+        run = _Run(config, task, head, start, teacher, folder)
+        results = [run.trial(trial) for trial in trials]
+        best = max(results, key=lambda result: result["ranking"])
+        _publish(folder, best)
+        write_whole(folder / "scores.json", json.dumps(results, indent=2) + "\n")
+    print(_table(results))
+    print(f"{folder / 'model'}: {best['trial']}, epoch {best['epoch']}")
+
+
+def _trials(config: FinetuneConfig) -> list[Trial]:
+    grid = {name: (getattr(config, name),) for name in GRID}
+    if config.search:
+        grid = GRID | {name: tuple(values) for name, values in (config.grid or {}).items()}
+    elif config.grid:
+        raise InputError("grid is of use with --search only")
+    combinations = itertools.product(*(grid[name] for name in GRID), config.seeds)
+    return [Trial(int(batch), rate, int(epochs), s) for batch, rate, epochs, s in combinations]
+
+
+def _sequence_length(config: FinetuneConfig, model: MobileBert) -> int:
+    longest = model.config.max_position_embeddings
+    length = config.sequence_length or min(SEQUENCE_LENGTH, longest)
+    if length > longest:
+        raise InputError(f"sequence_length is {length}: the model takes {longest} tokens")
+    return length
+
+
+def _teacher(config: FinetuneConfig, head: Task, start: Loaded) -> MobileBert:
+    loaded = load(config.teacher)
+    theirs = loaded.model.task
+    if (theirs.kind, tuple(theirs.labels)) != (head.kind, tuple(head.labels)):
+        raise InputError(
+            f"{config.teacher} is no model of this task: {theirs.kind} {list(theirs.labels)}"
+        )
+    if loaded.tokenizer is None or loaded.tokenizer.vocabulary != start.tokenizer.vocabulary:
+        raise InputError(f"{config.teacher} has another vocabulary than {config.model}")
+    return loaded.model
+
+
+class _Run:
+    """The trials of a run, with the data that they share."""
+
+    def __init__(
+        self, config, task: TextTask, head: Task, start: Loaded, teacher, folder: RunFolder
+    ):
+        self.config, self.task, self.head = config, task, head
+        self.start, self.teacher, self.folder = start, teacher, folder
+        names = ("train", *task.dev_splits)
+        length = head.sequence_length
+        self.arrays = {name: task.encode(name, start.tokenizer, length) for name in names}
+        if not config.by_length:
+            self.arrays["train"] = _padded(self.arrays["train"], length)
+
+    def trial(self, trial: Trial) -> dict:
+        """Trains and judges, or goes on with it, or reads what was found; gives the best epoch."""
+        directory = self.folder / "trials" / trial.name
+        done = directory / "result.json"
+        if not done.is_file():
+            self._train(trial, directory)
+            result = {"trial": trial.name} | dataclasses.asdict(trial) | self._best(trial)
+            directory.mkdir(parents=True, exist_ok=True)
+            write_whole(done, json.dumps(result, indent=2) + "\n")
+            shutil.rmtree(self.folder / "checkpoints" / trial.name, ignore_errors=True)
+        return json.loads(done.read_text())
+
+    def _train(self, trial: Trial, directory: Path) -> None:
+        prepare_process(trial.seed, self.config.precision)
+        model = _with_head(self.start.model, self.head)
+        batches = Batches(self.arrays["train"], trial.batch_size, trial.seed, self.config.by_length)
+        steps = batches.steps_per_epoch
+        if self._stopped(self._epochs(trial)):
+            return
+        phase = Phase(
+            trial.epochs * steps,
+            trial.learning_rate,
+            self.config.warmup,
+            end_factor=0.0,
+            weight_decay=self.config.weight_decay,
+        )
+        trainer = lambda stage: Finetuner(  # noqa: E731
+            model,
+            stage.phase,
+            self._class_weights(),
+            self.teacher,
+            self.config.temperature,
+            self.config.teacher_weight,
+        )
+        pace = Pace(self.config.log_steps, steps)
+        judge = lambda step: self._judge(model, trial, step // steps, step, directory)  # noqa: E731
+        stage = Stage("fine-tuning", phase, rates={})
+        train(trial.name, model, [stage], trainer, batches, self.folder, pace, judge)
+
+    def _judge(self, model, trial: Trial, epoch: int, step: int, directory: Path) -> bool:
+        """Scores an epoch, keeps its model if it is the best, says whether to stop."""
+        before = [e for e in self._epochs(trial) if e["epoch"] < epoch]
+        runnable = KerasModel(model, self.start.tokenizer)
+        scores = {}
+        for split in self.task.dev_splits:
+            outputs = run_all(runnable, self.arrays[split])
+            suffix = split.removeprefix("dev")
+            found = self.task.score(self.arrays[split], outputs)
+            scores |= {name + suffix: value for name, value in found.items()}
+        record = {"epoch": epoch, "scores": scores, "ranking": ranking(scores)}
+        if all(record["ranking"] > e["ranking"] for e in before):
+            save_model(model, directory / "model", self.start.tokenizer)
+        place = {"model": trial.name, "total_step": step}
+        self.folder.append_history(place | record)
+        print(f"{trial.name}, epoch {epoch}: {_readable(scores)}", flush=True)
+        return self._stopped([*before, record])
+
+    def _epochs(self, trial: Trial) -> list[dict]:
+        """The judged epochs of a trial; a killed run may have judged one twice, equally."""
+        records = {
+            r["epoch"]: r
+            for r in self.folder.history()
+            if r["model"] == trial.name and "ranking" in r
+        }
+        return [records[epoch] for epoch in sorted(records)]
+
+    def _stopped(self, epochs: Sequence[dict]) -> bool:
+        if self.config.patience is None or not epochs:
+            return False
+        best = max(epochs, key=lambda e: e["ranking"])
+        return epochs[-1]["epoch"] - best["epoch"] >= self.config.patience
+
+    def _best(self, trial: Trial) -> dict:
+        best = max(self._epochs(trial), key=lambda e: e["ranking"])
+        return {key: best[key] for key in ("epoch", "scores", "ranking")}
+
+    def _class_weights(self) -> np.ndarray | None:
+        """Number of examples / (classes * examples of the class): [C], float32."""
+        if not self.config.class_weights:
+            return None
+        if self.task.kind == "regression":
+            raise InputError("class_weights need classes")
+        targets = self.arrays["train"]["targets"]
+        counts = np.bincount(targets[targets >= 0], minlength=len(self.task.labels))
+        if not counts.all():
+            raise InputError("class_weights need an example of every class to train on")
+        return (counts.sum() / (len(counts) * counts)).astype(np.float32)
+
+
+def _padded(arrays: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
+    """Arrays by token [N,T] as [N,length]."""
+    missing = length - arrays["input_ids"].shape[1]
+    return {
+        name: np.pad(array, ((0, 0), (0, missing))) if array.ndim > 1 else array
+        for name, array in arrays.items()
+    }
+
+
+def _with_head(start: MobileBert, task: Task) -> MobileBert:
+    """A copy with the task's head; the weights that the two have in common are the same."""
+    model = MobileBert(start.config, task)
+    weights = {weight.path: weight for weight in start.weights}
+    for weight in model.weights:
+        source = weights.get(weight.path)
+        if source is not None and source.shape == weight.shape:
+            weight.assign(source)
+    return model
+
+
+def _publish(folder: RunFolder, best: dict) -> None:
+    """Copies the best trial's model to folder/model, whole or not at all."""
+    aside, final = folder / "model.partial", folder / "model"
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(folder / "trials" / best["trial"] / "model", aside)
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(aside, final)
+
+
+def _readable(scores: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+
+
+def _table(results: Sequence[dict]) -> str:
+    """A row for each setting: mean and spread of the best epochs' dev scores over the seeds."""
+    settings = {}
+    for result in results:
+        key = tuple(result[name] for name in GRID)
+        settings.setdefault(key, []).append(result)
+    rows = []
+    for key, group in settings.items():
+        row = dict(zip(GRID, key, strict=True)) | {"seeds": len(group)}
+        for name in group[0]["scores"]:
+            values = [result["scores"][name] for result in group]
+            spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+            row[name] = f"{np.mean(values):.4f}{spread}"
+        rows.append((np.mean([result["ranking"] for result in group]), row))
+    rows.sort(key=lambda row: -row[0])
+    return tabulate.tabulate([row for _, row in rows], headers="keys")
+
+
+if __name__ == "__main__":
+    door(finetune, FinetuneConfig)

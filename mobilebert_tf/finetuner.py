@@ -1,0 +1,151 @@
+"""Finetuner: the train_step of a task, alone or with a teacher's outputs. No I/O."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from mobilebert_tf.data.examples import NO_LABEL
+from mobilebert_tf.model import MobileBert
+from mobilebert_tf.optimizer import NOT_ADAPTED, WarmupLinearDecay
+from mobilebert_tf.run_config import Phase
+
+INPUTS = ("input_ids", "input_mask", "segment_ids")
+EPSILON = 1e-6  # of AdamW, as in BERT's and Google's fine-tuning
+
+
+class Finetuner(keras.Model):
+    """Trains a model with a head on labelled batches.
+
+    Args:
+        model: with the head of the task.
+        phase: steps and optimizer: AdamW, the optimizer of BERT's fine-tuning.
+        class_weights: of the classes in the loss, [C]; None: all alike.
+        teacher: a model with the same head, whose outputs are to be matched too; or None.
+        temperature: of the teacher's and the model's distributions.
+        teacher_weight: share of the teacher's outputs in the loss, the rest is the labels'.
+
+    A batch is a dict as data/examples.py makes it: INPUTS int32 [B,T] and targets. `compile()`
+    without arguments gives the phase's optimizer.
+    """
+
+    def __init__(
+        self,
+        model: MobileBert,
+        phase: Phase,
+        class_weights=None,
+        teacher: MobileBert | None = None,
+        temperature: float = 1.0,
+        teacher_weight: float = 0.5,
+    ):
+        super().__init__(name="finetuner")
+        self.model, self.phase, self.class_weights = model, phase, class_weights
+        self.temperature, self.teacher_weight = temperature, teacher_weight
+        # Behind a function: as an attribute, the teacher would be in every checkpoint.
+        self.run_teacher = teacher and (lambda inputs: teacher(inputs, training=False))
+        self.tracker = keras.metrics.Mean("loss")
+
+    def compile(self, optimizer=None, **kwargs):
+        super().compile(optimizer=optimizer or self._adamw(), **kwargs)
+        self.optimizer.build(self.trainable_variables)
+
+    def _adamw(self) -> keras.optimizers.Optimizer:
+        phase = self.phase
+        schedule = WarmupLinearDecay(
+            phase.learning_rate, phase.steps, round(phase.warmup * phase.steps), phase.end_factor
+        )
+        optimizer = keras.optimizers.AdamW(
+            schedule, phase.weight_decay, epsilon=EPSILON, global_clipnorm=phase.clip_norm
+        )
+        optimizer.exclude_from_weight_decay(
+            [v for v in self.model.trainable_variables if v.name.endswith(NOT_ADAPTED)]
+        )
+        return optimizer
+
+    def call(self, inputs, training=None):
+        return self.model(inputs, training=training)
+
+    @property
+    def metrics(self):
+        return [self.tracker]
+
+    def train_step(self, batch):
+        with tf.GradientTape() as tape:
+            loss = self.loss_of(batch, training=True)
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, self.trainable_variables)
+        pairs = zip(gradients, self.trainable_variables, strict=True)
+        # What the head does not read, such as the pooler under a span, has no gradient.
+        gradients = [tf.zeros(v.shape) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
+        self.optimizer.apply(gradients, self.trainable_variables)
+        self.tracker.update_state(loss)
+        return {"loss": self.tracker.result()}
+
+    def loss_of(self, batch: dict, training: bool):
+        """The loss of a batch, a scalar."""
+        inputs = {name: batch[name] for name in INPUTS}
+        outputs = self.model(inputs, training=training)
+        loss = task_loss(self.model.task.kind, outputs, batch["targets"], self.class_weights)
+        if self.run_teacher is None:
+            return loss
+        taught = distillation_loss(
+            self.model.task.kind,
+            self.run_teacher(inputs),
+            outputs,
+            batch["input_mask"],
+            self.temperature,
+        )
+        return (1 - self.teacher_weight) * loss + self.teacher_weight * taught
+
+
+def task_loss(kind: str, outputs: dict, targets, class_weights=None):
+    """The mean loss of a head over examples, or over the tokens that have a label: a scalar.
+
+    Args:
+        kind: classifier, regression, token_classifier or span.
+        outputs: of the model.
+        targets: int32 [B]; float32 [B] scores; int32 [B,T], NO_LABEL where there is none; span:
+            int32 [B,2], positions of the first and last token.
+    """
+    if kind == "regression":
+        return ops.mean(ops.square(outputs["score"] - targets))
+    if kind == "span":
+        ends = (outputs["start_logits"], outputs["end_logits"])
+        losses = [_cross_entropy(logits, targets[:, i]) for i, logits in enumerate(ends)]
+        return ops.mean(sum(losses)) / 2
+    counted = ops.cast(targets != NO_LABEL, "float32")
+    classes = ops.maximum(targets, 0)
+    weights = counted if class_weights is None else counted * ops.take(class_weights, classes)
+    losses = _cross_entropy(outputs["logits"], classes)
+    return ops.sum(weights * losses) / ops.maximum(ops.sum(weights), 1e-6)
+
+
+def distillation_loss(kind: str, teacher: dict, student: dict, input_mask, temperature: float):
+    """How far the student's outputs are from the teacher's (Hinton et al., 2015): a scalar.
+
+    temperature^2 * KL(teacher || student) of the softened distributions, mean over texts, or over
+    real tokens; for regression the square error. 0 for equal outputs.
+    """
+    if kind == "regression":
+        return ops.mean(ops.square(teacher["score"] - student["score"]))
+    if kind == "span":
+        padding = -1e4 * ops.cast(1 - input_mask, "float32")  # an answer is at a real token
+        pairs = [
+            (teacher[name] + padding, student[name] + padding)
+            for name in ("start_logits", "end_logits")
+        ]
+        return sum(ops.mean(_divergence(*pair, temperature)) for pair in pairs) / 2
+    divergence = _divergence(teacher["logits"], student["logits"], temperature)
+    if kind == "token_classifier":
+        real = ops.cast(input_mask, "float32")
+        return ops.sum(real * divergence) / ops.sum(real)
+    return ops.mean(divergence)
+
+
+def _cross_entropy(logits, targets):
+    return keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
+
+
+def _divergence(teacher, student, temperature: float):
+    teacher = ops.log_softmax(teacher / temperature)
+    student = ops.log_softmax(student / temperature)
+    return temperature**2 * ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)

@@ -1,0 +1,53 @@
+"""What a model says of many examples: a Keras model in batches, a .tflite file one by one."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mobilebert_tf.checkpoints.formats import load
+from mobilebert_tf.data.examples import in_order_of_length
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.lite.graph import BY_TOKEN
+from mobilebert_tf.lite.runtime import KerasModel, LiteModel, Runnable
+
+MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
+
+
+def open_any(path: str | Path, num_threads: int = 1) -> Runnable:
+    """A .tflite file, a model directory, or anything that convert reads.
+
+    Raises InputError if it is none of them, or has no vocabulary.
+    """
+    if Path(path).suffix == ".tflite":
+        return LiteModel(path, num_threads)
+    loaded = load(path)
+    if loaded.tokenizer is None:
+        raise InputError(f"{path} has no vocabulary (vocab.txt): it cannot read text")
+    return KerasModel(loaded.model, loaded.tokenizer)
+
+
+def run_all(
+    model: Runnable, arrays: dict[str, np.ndarray], batch_size: int = 32
+) -> dict[str, np.ndarray]:
+    """The model's outputs for many examples.
+
+    A file runs one example at a time, no longer than it is, short ones first: a change of length
+    costs time.
+
+    Args:
+        arrays: MODEL_INPUTS by name, int32 [N,T].
+        batch_size: of a Keras model.
+
+    Returns outputs by name [N,...]; one by token has zeros at padding.
+    """
+    collected = {}
+    count, width = arrays["input_ids"].shape
+    size, multiple = (batch_size, 8) if isinstance(model, KerasModel) else (1, 1)
+    inputs = {name: arrays[name] for name in MODEL_INPUTS}
+    for rows, batch in in_order_of_length(inputs, size, multiple):
+        for name, values in model(**batch).items():
+            by_token = name in BY_TOKEN
+            shape = (count, width, *values.shape[2:]) if by_token else (count, *values.shape[1:])
+            output = collected.setdefault(name, np.zeros(shape, np.float32))
+            output[(rows, slice(values.shape[1])) if by_token else rows] = values
+    return collected

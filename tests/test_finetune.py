@@ -1,0 +1,232 @@
+"""finetune and evaluate from files to scores: killed and resumed, searched, compared, refused."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from mobilebert_tf import build_model, load_model, save_model
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.evaluate import EvaluateConfig, evaluate
+from mobilebert_tf.finetune import FinetuneConfig, finetune
+from mobilebert_tf.lite.export import ExportConfig, export
+from mobilebert_tf.tokenizer import SPECIAL_TOKENS, WordPiece
+
+WORDS = ["good", "fine", "great", "bad", "poor", "awful", "the", "a", "film", "plot", "is", "was"]
+PIECES = [*SPECIAL_TOKENS, *WORDS, "##s", "."]
+
+
+def sentences(count, seed):
+    """Rows "text<TAB>label": what the one word of praise or blame says, among others."""
+    rng = np.random.default_rng(seed)
+    rows = ["text\tlabel"]
+    for _ in range(count):
+        label = rng.integers(2)
+        words = list(rng.choice(WORDS[6:], rng.integers(1, 9)))
+        words.insert(rng.integers(len(words) + 1), WORDS[rng.integers(3) + 3 * (1 - label)])
+        rows.append(f"{' '.join(words)}\t{'good' if label else 'bad'}")
+    return "\n".join(rows) + "\n"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """data/ with texts that a small model can learn, start/ with a model."""
+    folder = tmp_path_factory.mktemp("finetune")
+    (folder / "data").mkdir()
+    for split, count, seed in (("train", 150, 0), ("dev", 60, 1), ("test", 13, 2)):
+        (folder / "data" / f"{split}.tsv").write_text(sentences(count, seed))
+    keras.utils.set_random_seed(0)
+    model = build_model("test-student", "pretraining")
+    config = model.config.replace(vocab_size=len(PIECES))
+    save_model(build_model(config, "pretraining"), folder / "start", WordPiece(PIECES))
+    return folder
+
+
+def config_of(place, output, **changes):
+    values = dict(task="classification", model=str(place / "start"), data_dir=str(place / "data"))
+    values |= dict(output_dir=str(output), batch_size=13, learning_rate=5e-3, epochs=8)
+    return FinetuneConfig(**(values | changes))
+
+
+@pytest.fixture(scope="module")
+def tuned(place):
+    finetune(config_of(place, place / "tuned", seeds=[0, 1]))
+    return place / "tuned"
+
+
+def scores(folder):
+    return json.loads((folder / "scores.json").read_text())
+
+
+def test_it_learns_and_the_best_trial_is_kept(tuned):
+    found = scores(tuned)
+    assert [result["seed"] for result in found] == [0, 1]
+    best = max(found, key=lambda result: result["ranking"])
+    assert best["scores"]["accuracy"] > 0.9  # half of it by guessing
+    model = load_model(tuned / "model")
+    assert (model.task.kind, list(model.task.labels)) == ("classifier", ["bad", "good"])
+    assert model.task.metric == "accuracy" and model.task.sequence_length == 37
+    trial = load_model(tuned / "trials" / best["trial"] / "model")
+    for a, b in zip(model.weights, trial.weights, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def judged(capsys, path, place, **options):
+    config = dict(task="classification", data_dir=str(place / "data"))
+    evaluate(EvaluateConfig(model=str(path), **(config | options)))
+    return capsys.readouterr().out
+
+
+def test_model_file_and_dev_score_agree(tuned, place, capsys, tmp_path):
+    best = max(scores(tuned), key=lambda result: result["ranking"])
+    (tmp_path / "text.txt").write_text("the film is good .\nthe plot was awful .\n" * 60)
+    path = export(
+        ExportConfig(
+            model=str(tuned / "model"),
+            output=str(tmp_path / "model.tflite"),
+            quantize="none",
+            calibration_data=str(tmp_path / "text.txt"),
+        )
+    )
+    report = tmp_path / "scores.json"
+    said = judged(capsys, tuned / "model", place, compare=str(path), json=str(report))
+    assert "the same prediction for 100.00 % of 60 texts" in said
+    rows = json.loads(report.read_text())["scores"]
+    assert len(rows) == 2
+    for row in rows:
+        assert row["accuracy"] == best["scores"]["accuracy"]
+        assert row["macro_f1"] == best["scores"]["macro_f1"]
+    with pytest.raises(InputError, match="exists"):
+        judged(capsys, path, place, json=str(report))
+
+
+def test_changed_examples_are_shown(tuned, place, capsys):
+    trials = [str(tuned / "trials" / result["trial"] / "model") for result in scores(tuned)]
+    untrained = place / "untrained"
+    if not untrained.exists():
+        keras.utils.set_random_seed(3)
+        config = load_model(place / "start").config
+        model = build_model(config, "classifier", ("good", "bad"))  # in another order
+        save_model(model, untrained, WordPiece(PIECES))
+    said = judged(capsys, trials[0], place, compare=str(untrained))
+    assert "the same prediction for" in said and "100.00 %" not in said
+    assert "good" in said and "film" in said
+
+
+def test_predictions_of_unlabelled_texts(tuned, place, capsys, tmp_path):
+    judged(capsys, tuned / "model", place, split="test", predictions=str(tmp_path / "out"))
+    lines = (tmp_path / "out" / "classification.tsv").read_text().splitlines()
+    assert lines[0] == "index\tprediction" and len(lines) == 14
+    assert {line.split("\t")[1] for line in lines[1:]} <= {"good", "bad"}
+    with pytest.raises(InputError, match="exists"):
+        judged(capsys, tuned / "model", place, split="test", predictions=str(tmp_path / "out"))
+
+
+def test_search_tries_the_grid_and_patience_stops(place, tmp_path, capsys):
+    grid = {"batch_size": [16], "learning_rate": [5e-3, 1e-9], "epochs": [5]}
+    finetune(config_of(place, tmp_path / "out", search=True, grid=grid, patience=1))
+    found = scores(tmp_path / "out")
+    assert [result["learning_rate"] for result in found] == [5e-3, 1e-9]
+    assert found[0]["ranking"] > found[1]["ranking"]
+    history = (tmp_path / "out" / "history.jsonl").read_text().splitlines()
+    epochs = [
+        r["epoch"] for r in map(json.loads, history) if "1e-09" in r["model"] and "epoch" in r
+    ]
+    assert epochs == [1, 2]  # nothing is learnt at that rate
+    assert "learning_rate" in capsys.readouterr().out
+
+
+def test_teacher_and_class_weights(place, tuned, tmp_path):
+    teacher = str(tuned / "model")
+    changes = dict(teacher=teacher, teacher_weight=1.0, temperature=2.0, class_weights=True)
+    finetune(config_of(place, tmp_path / "out", **changes))
+    assert scores(tmp_path / "out")[0]["scores"]["accuracy"] > 0.85
+    with pytest.raises(InputError, match="no model of this task"):
+        finetune(config_of(place, tmp_path / "other", teacher=str(place / "start")))
+    assert not (tmp_path / "other").exists()
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bits(place, tuned, tmp_path):
+    command = [sys.executable, "-m", "mobilebert_tf.finetune", "--task", "classification"]
+    command += ["--model", place / "start", "--data-dir", place / "data", "--batch-size", "13"]
+    command += [
+        "--learning-rate",
+        "5e-3",
+        "--epochs",
+        "8",
+        "--seeds",
+        "[0,1]",
+        "--output-dir",
+        tmp_path / "out",
+    ]
+    for _ in range(2):  # once in each trial, if the machine is not too slow
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        for line in process.stdout:
+            if b"epoch 2" in line:
+                break
+        time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True, capture_output=True)
+    assert scores(tmp_path / "out") == scores(tuned)
+    for trial in os.listdir(tuned / "trials"):
+        ours, theirs = (
+            load_model(folder / "trials" / trial / "model") for folder in (tmp_path / "out", tuned)
+        )
+        for a, b in zip(ours.weights, theirs.weights, strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task": "speling"}, "no task named"),
+        ({"task": "rte"}, "train.tsv"),
+        ({"task": "tokens"}, ".conll"),
+        ({"sequence_length": 64}, "the model takes 37 tokens"),
+        ({"grid": {"epochs": [1]}}, "--search"),
+        ({"model": "absent"}, "does not exist"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_trained(place, tmp_path, changes, said):
+    with pytest.raises(InputError) as error:
+        finetune(config_of(place, tmp_path / "out", **changes))
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"epochs": 0}, {"batch_size": 0}, {"seeds": []}, {"temperature": 0.0}, {"grid": {"x": [1]}}],
+)
+def test_impossible_settings(place, tmp_path, changes):
+    with pytest.raises(InputError, match=next(iter(changes))):
+        config_of(place, tmp_path, **changes)
+
+
+def test_no_dev_split_and_no_vocabulary(place, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(place / "data" / "train.tsv", data)
+    with pytest.raises(InputError, match="no dev split"):
+        finetune(config_of(place, tmp_path / "out", data_dir=str(data)))
+    start = shutil.copytree(place / "start", tmp_path / "start")
+    (start / "vocab.txt").unlink()
+    with pytest.raises(InputError, match="vocab.txt"):
+        finetune(config_of(place, tmp_path / "out", model=str(start)))
+
+
+def test_models_that_do_not_fit_the_task(place, tuned, capsys, tmp_path):
+    with pytest.raises(InputError, match="has a pretraining head"):
+        judged(capsys, place / "start", place)
+    (tmp_path / "dev.tsv").write_text("text\tlabel\nthe film\tother\n")
+    with pytest.raises(InputError, match="line 2: the label 'other'"):
+        judged(capsys, tuned / "model", place, data_dir=str(tmp_path))
+    with pytest.raises(InputError, match="no test split"):
+        judged(capsys, tuned / "model", place, data_dir=str(tmp_path), split="test")
