@@ -22,7 +22,7 @@ from mobilebert_tf.lite.runtime import Runnable
 from mobilebert_tf.lite.timing import circumstances
 from mobilebert_tf.outputs import open_any, run_all
 from mobilebert_tf.run_folder import write_whole
-from mobilebert_tf.tasks import SEQUENCE_LENGTH, TextTask, open_task
+from mobilebert_tf.tasks import SEQUENCE_LENGTH, SPAN_LENGTH, AnyTask, open_task
 
 SHOWN = 20  # of the examples that changed
 
@@ -33,14 +33,16 @@ class EvaluateConfig:
 
     Args:
         model: a .tflite file, a model directory, a Hugging Face folder or a checkpoint.
-        task: a GLUE task, or classification, regression, tokens for files of your own.
+        task: a GLUE task, squad, squad-v2, mlperf-squad (the MLPerf Mobile benchmark's records), or
+            classification, regression, tokens for files of your own.
         data_dir: where the task's files are, as for finetune.
         compare: another model: how often the two agree, and where they do not.
         split: train, dev, or test for predictions only.
         columns: names of the columns of your own files.
         sequence_length: most tokens; null: what the model was trained on, or 128.
         num_threads: of a .tflite file.
-        predictions: a folder for the predictions of each split: GLUE's submission format.
+        predictions: a folder for the predictions of each split, in the format of GLUE's and
+            SQuAD's submissions.
         json: also write the scores to this file.
         overwrite: replace files that exist.
     """
@@ -61,34 +63,36 @@ class EvaluateConfig:
 def evaluate(config: EvaluateConfig) -> None:
     """Scores a model, or two side by side, on a GLUE task or your own labelled texts."""
     paths = [config.model] + ([config.compare] if config.compare else [])
-    models = {path: open_any(path, config.num_threads) for path in paths}
-    first = next(iter(models.values()))
-    task = open_task(config.task, config.data_dir, (config.split,), config.columns, first.labels)
+    models = [open_any(path, config.num_threads) for path in paths]
+    task = open_task(
+        config.task, config.data_dir, (config.split,), config.columns, models[0].labels
+    )
     if not task.splits:
         raise InputError(f"{config.data_dir} has no {config.split} split")
-    judged = {path: _judge(path, model, task, config) for path, model in models.items()}
-    rows = [row for found in judged.values() for row in found["rows"]]
+    judged = [_judge(path, m, task, config) for path, m in zip(paths, models, strict=True)]
+    rows = [row for found in judged for row in found["rows"]]
     print(tabulate.tabulate(rows, headers="keys", floatfmt=".4f"))
     for split in task.splits if len(judged) == 2 else ():
-        _compare(task, split, *judged.values())
+        _compare(task, split, *judged)
     if config.predictions:
-        _write_predictions(task, judged[config.model]["outputs"], config)
+        _write_predictions(task, judged[0]["outputs"], config)
     if config.json:
         _write(Path(config.json), json.dumps(circumstances() | {"scores": rows}, indent=2), config)
 
 
-def _judge(path: str, model: Runnable, task: TextTask, config: EvaluateConfig) -> dict:
+def _judge(path: str, model: Runnable, task: AnyTask, config: EvaluateConfig) -> dict:
     """Outputs by split, and a row of figures for each."""
     order = _class_order(path, model, task)
     found = {"outputs": {}, "rows": []}
-    length = config.sequence_length or model.sequence_length or SEQUENCE_LENGTH
+    usual = SPAN_LENGTH if task.kind == "span" else SEQUENCE_LENGTH
+    length = config.sequence_length or model.sequence_length or usual
     for split in task.splits:
         arrays = task.encode(split, model.tokenizer, min(length, model.max_tokens))
         started = time.perf_counter()
         outputs = run_all(model, arrays)
         seconds = time.perf_counter() - started
         outputs = {name: _ordered(name, values, order) for name, values in outputs.items()}
-        scores = task.score(arrays, outputs) if "targets" in arrays else {}
+        scores = task.score(split, arrays, outputs)
         count = len(arrays["input_ids"])
         row = {"model": path, "split": split, "examples": count}
         found["rows"].append(row | scores | {"seconds": seconds, "examples/s": count / seconds})
@@ -96,14 +100,14 @@ def _judge(path: str, model: Runnable, task: TextTask, config: EvaluateConfig) -
     return found
 
 
-def _class_order(path: str, model: Runnable, task: TextTask) -> list[int] | None:
+def _class_order(path: str, model: Runnable, task: AnyTask) -> list[int] | None:
     """Which of the model's classes each of the task's is; None if it has none.
 
     Raises InputError for a model with another head or other classes.
     """
     if model.kind != task.kind:
         raise InputError(f"{path} has a {model.kind} head, {task.name} needs a {task.kind}")
-    if task.kind == "regression":
+    if not task.labels:
         return None
     theirs, ours = ([name.lower() for name in names] for names in (model.labels, task.labels))
     if set(theirs) == set(ours):
@@ -120,8 +124,11 @@ def _ordered(name: str, values: np.ndarray, order: Sequence[int] | None) -> np.n
     return values[..., order] if order and name.endswith("probability") else values
 
 
-def _compare(task: TextTask, split: str, first: Mapping, second: Mapping) -> None:
+def _compare(task: AnyTask, split: str, first: Mapping, second: Mapping) -> None:
     """Prints the agreement of two models on a split, and where they differ."""
+    if task.kind == "span":
+        _compare_answers(task, split, first, second)
+        return
     a, b = (task.predictions(found["outputs"][split]) for found in (first, second))
     if task.kind == "regression":
         print(f"{split}: largest difference of scores {np.abs(a - b).max():.4f}")
@@ -148,10 +155,27 @@ def _compare(task: TextTask, split: str, first: Mapping, second: Mapping) -> Non
         print(f"and {len(rows) - SHOWN} more")
 
 
-def _write_predictions(task: TextTask, outputs: Mapping, config: EvaluateConfig) -> None:
-    """A .tsv for each split, named and formed as the GLUE server wants them."""
+def _compare_answers(task: AnyTask, split: str, first: Mapping, second: Mapping) -> None:
+    a, b = (task.rows(split, found["outputs"][split]) for found in (first, second))
+    differ = [i for i, row in enumerate(a) if row != b[i]]
+    same = 100 * (1 - len(differ) / len(a))
+    print(f"{split}: the same answer to {same:.2f} % of {len(a)} questions")
+    keys = ("id", "first", "second")
+    rows = [dict(zip(keys, (*a[i].values(), b[i]["prediction"]), strict=True)) for i in differ]
+    print(tabulate.tabulate(rows[:SHOWN], headers="keys"))
+
+
+def _write_predictions(task: AnyTask, outputs: Mapping, config: EvaluateConfig) -> None:
+    """A file for each split: .tsv, named and formed as the GLUE server wants them; for answers
+    .json, {id: text}, as SQuAD's evaluation does."""
     folder = Path(config.predictions)
     folder.mkdir(parents=True, exist_ok=True)
+    if task.kind == "span":
+        for split in task.splits:
+            texts = {row["id"]: row["prediction"] for row in task.rows(split, outputs[split])}
+            text = json.dumps(texts, indent=2, ensure_ascii=False)
+            _write(folder / f"{task.name}-{split}.json", text, config)
+        return
     name = GLUE[task.name].folder if task.name in GLUE else task.name
     for split in task.splits:
         suffix = {"matched": "-m", "mismatched": "-mm"}.get(split.rpartition("_")[2], "")

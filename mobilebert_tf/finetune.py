@@ -31,7 +31,7 @@ from mobilebert_tf.outputs import run_all
 from mobilebert_tf.run_config import Phase
 from mobilebert_tf.run_folder import RunFolder, open_run, write_whole
 from mobilebert_tf.strategies import Stage
-from mobilebert_tf.tasks import SEQUENCE_LENGTH, TextTask, open_task
+from mobilebert_tf.tasks import MLPERF, SEQUENCE_LENGTH, SPAN_LENGTH, SQUAD, AnyTask, open_task
 from mobilebert_tf.training import prepare_process, train
 
 # The paper's search (section 4.4.1).
@@ -47,14 +47,15 @@ class FinetuneConfig:
     """Fine-tuning on a task.
 
     Args:
-        task: cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli (GLUE), or for files of your own
-            classification, regression, tokens.
+        task: cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli (GLUE), squad, squad-v2; or for
+            files of your own classification, regression, tokens.
         model: what to start from: a model directory, a Hugging Face folder or a checkpoint.
-        data_dir: GLUE's folder of the task (or "tfds"); or a folder with train and dev as .tsv,
-            .csv, .jsonl or .conll.
+        data_dir: GLUE's folder of the task (or "tfds"), SQuAD's; or a folder with train and dev as
+            .tsv, .csv, .jsonl or .conll.
         output_dir: where everything goes; the same command goes on where a killed one stopped.
         columns: names of the columns of your own files.
-        sequence_length: most tokens, longer texts are cut; null: 128, or what the model takes.
+        sequence_length: most tokens, longer texts are cut (SQuAD's into windows); null: 128, for
+            SQuAD 384, or what the model takes.
         batch_size: examples in a step.
         learning_rate: peak.
         epochs: passes over the training split.
@@ -150,6 +151,8 @@ def finetune(config: FinetuneConfig) -> None:
     start = load(config.model)
     if start.tokenizer is None:
         raise InputError(f"{config.model} has no vocabulary (vocab.txt): it cannot read text")
+    if config.task == MLPERF:
+        raise InputError(f"{MLPERF} has nothing to train on: --task squad")
     task = open_task(config.task, config.data_dir, ("train", "dev"), config.columns)
     if not task.dev_splits:
         raise InputError(f"{config.data_dir} has no dev split to judge by")
@@ -178,7 +181,8 @@ def _trials(config: FinetuneConfig) -> list[Trial]:
 
 def _sequence_length(config: FinetuneConfig, model: MobileBert) -> int:
     longest = model.config.max_position_embeddings
-    length = config.sequence_length or min(SEQUENCE_LENGTH, longest)
+    usual = SPAN_LENGTH if config.task in SQUAD else SEQUENCE_LENGTH
+    length = config.sequence_length or min(usual, longest)
     if length > longest:
         raise InputError(f"sequence_length is {length}: the model takes {longest} tokens")
     return length
@@ -200,7 +204,7 @@ class _Run:
     """The trials of a run, with the data that they share."""
 
     def __init__(
-        self, config, task: TextTask, head: Task, start: Loaded, teacher, folder: RunFolder
+        self, config, task: AnyTask, head: Task, start: Loaded, teacher, folder: RunFolder
     ):
         self.config, self.task, self.head = config, task, head
         self.start, self.teacher, self.folder = start, teacher, folder
@@ -257,7 +261,7 @@ class _Run:
         for split in self.task.dev_splits:
             outputs = run_all(runnable, self.arrays[split])
             suffix = split.removeprefix("dev")
-            found = self.task.score(self.arrays[split], outputs)
+            found = self.task.score(split, self.arrays[split], outputs)
             scores |= {name + suffix: value for name, value in found.items()}
         record = {"epoch": epoch, "scores": scores, "ranking": ranking(scores)}
         if all(record["ranking"] > e["ranking"] for e in before):
@@ -290,7 +294,7 @@ class _Run:
         """Number of examples / (classes * examples of the class): [C], float32."""
         if not self.config.class_weights:
             return None
-        if self.task.kind == "regression":
+        if not self.task.labels:
             raise InputError("class_weights need classes")
         targets = self.arrays["train"]["targets"]
         counts = np.bincount(targets[targets >= 0], minlength=len(self.task.labels))

@@ -10,19 +10,34 @@ from seqeval.metrics import f1_score as entity_f1
 
 from mobilebert_tf.data.examples import NO_LABEL, Examples, encode
 from mobilebert_tf.data.glue import GLUE, read_split
+from mobilebert_tf.data.mlperf import MlperfSquad, app_answers, read_mlperf, score_mlperf
 from mobilebert_tf.data.own import Columns, has_split, read_own
+from mobilebert_tf.data.squad import (
+    Answer,
+    Features,
+    Question,
+    answers,
+    make_features,
+    read_squad,
+    score,
+)
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.metrics import scores
 from mobilebert_tf.model import Task
 from mobilebert_tf.tokenizer import WordPiece
 
+FEATURE_ARRAYS = ("input_ids", "input_mask", "segment_ids")
 OWN = {  # the user's own data: kind of head, metrics
     "classification": ("classifier", ("accuracy", "macro_f1")),
     "regression": ("regression", ("pearson", "spearman")),
     "tokens": ("token_classifier", ("entity_f1", "accuracy")),
 }
-TASKS = (*GLUE, *OWN)
-SEQUENCE_LENGTH = 128  # tokens, unless the user or the model says otherwise
+SQUAD = {"squad": "v1.1", "squad-v2": "v2.0"}  # and what its files' names have in them
+MLPERF = "mlperf-squad"
+MLPERF_FILES = ("squad_eval.tfrecord", "squad_groundtruth.tfrecord")
+TASKS = (*GLUE, *OWN, *SQUAD, MLPERF)
+# Tokens, unless the user or the model says otherwise; the second one's of questions' windows.
+SEQUENCE_LENGTH, SPAN_LENGTH = 128, 384
 
 
 @dataclass(frozen=True)
@@ -62,8 +77,10 @@ class TextTask:
         name = "token_probability" if self.kind == "token_classifier" else "probability"
         return outputs[name].argmax(axis=-1)
 
-    def score(self, arrays: Mapping, outputs: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """The metrics on encoded examples with targets."""
+    def score(self, split: str, arrays: Mapping, outputs: Mapping) -> dict[str, float]:
+        """The metrics on encoded examples; none if they have no targets."""
+        if "targets" not in arrays:
+            return {}
         targets, predictions = arrays["targets"], self.predictions(outputs)
         names = [name for name in self.metrics if name != "entity_f1"]
         found = scores(names, targets, predictions)
@@ -87,13 +104,106 @@ class TextTask:
         return [{"id": i, "prediction": p} for i, p in zip(ids, named, strict=True)]
 
 
+@dataclass(frozen=True)
+class SpanTask:
+    """Extractive question answering, with windows over documents of any length (SQuAD).
+
+    Args:
+        name: a key of SQUAD.
+        splits: questions by split: train, dev.
+    """
+
+    name: str
+    splits: Mapping[str, Sequence[Question]]
+    kind: str = "span"
+    labels: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("f1", "exact")
+    _features: dict[str, Features] = field(default_factory=dict)
+
+    @property
+    def dev_splits(self) -> list[str]:
+        return [name for name in self.splits if name == "dev"]
+
+    def head(self, sequence_length: int) -> Task:
+        return Task("span", (), sequence_length, self.metrics[0])
+
+    def encode(self, split: str, tokenizer: WordPiece, longest: int) -> dict[str, np.ndarray]:
+        """Arrays of all windows; for training targets [N,2], positions of first and last token."""
+        training = split == "train"
+        # Google's proportions of window, stride and question, for a window of any length.
+        stride, question = max(1, longest // 3), max(1, longest // 6)
+        features = make_features(self.splits[split], tokenizer, longest, stride, question, training)
+        for reason, count in features.skipped.items():
+            if count:
+                print(f"{self.name} {split}: {count} questions: {reason}")
+        self._features[split] = features
+        arrays = {name: getattr(features, name) for name in FEATURE_ARRAYS}
+        if training:
+            ends = (features.start_positions, features.end_positions)
+            arrays["targets"] = np.stack(ends, axis=1)
+        return arrays
+
+    def answers(self, split: str, outputs: Mapping[str, np.ndarray]) -> dict[str, Answer]:
+        """An answer for each question's id, from the outputs for the arrays encoded last."""
+        logits = (outputs["start_logits"], outputs["end_logits"])
+        version_2 = self.name == "squad-v2"
+        return answers(self.splits[split], self._features[split], *logits, version_2=version_2)
+
+    def score(self, split: str, arrays: Mapping, outputs: Mapping) -> dict[str, float]:
+        """Official exact match and F1 in percent; for SQuAD 2.0 also their best thresholds'."""
+        found = self.answers(split, outputs)
+        texts = {id: answer.text for id, answer in found.items()}
+        if self.name != "squad-v2":
+            values = score(self.splits[split], texts)
+            return {name: values[name] for name in self.metrics}
+        nulls = {id: answer.null_score_difference for id, answer in found.items()}
+        values = score(self.splits[split], texts, nulls)
+        return {n: v for n, v in values.items() if not n.endswith("total")}
+
+    def rows(self, split: str, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+        found = self.answers(split, outputs)
+        return [{"id": id, "prediction": answer.text} for id, answer in found.items()]
+
+
+@dataclass(frozen=True)
+class MlperfTask:
+    """The MLPerf Mobile benchmark's question answering: its own windows, order and scoring."""
+
+    data: MlperfSquad
+    name: str = MLPERF
+    kind: str = "span"
+    labels: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> dict[str, Sequence[Question]]:
+        return {"dev": self.data.questions}
+
+    def encode(self, split: str, tokenizer: WordPiece, longest: int) -> dict[str, np.ndarray]:
+        """The benchmark's own arrays, whose length is 384. InputError for a shorter model."""
+        arrays = {name: getattr(self.data.features, name) for name in FEATURE_ARRAYS}
+        width = arrays["input_ids"].shape[1]
+        if longest < width:
+            raise InputError(f"the benchmark has {width} tokens, the model takes {longest}")
+        return arrays
+
+    def score(self, split: str, arrays: Mapping, outputs: Mapping) -> dict[str, float]:
+        return score_mlperf(self.data, outputs["start_logits"], outputs["end_logits"])
+
+    def rows(self, split: str, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+        texts = app_answers(self.data, outputs["start_logits"], outputs["end_logits"])
+        return [{"id": id, "prediction": text} for id, text in texts.items()]
+
+
+AnyTask = TextTask | SpanTask | MlperfTask
+
+
 def open_task(
     name: str,
     data_dir: str | Path,
     splits: Sequence[str],
     columns: Columns | None = None,
     labels: Sequence[str] | None = None,
-) -> TextTask:
+) -> AnyTask:
     """A task with the examples of some splits.
 
     Args:
@@ -112,6 +222,11 @@ def open_task(
         found = {split: read_split(name, data_dir, split) for split in dict.fromkeys(wanted)}
         kind = "classifier" if task.labels else "regression"
         return TextTask(name, kind, task.labels, task.metrics, found)
+    if name in SQUAD:
+        found = {s: read_squad(_squad_file(data_dir, s, SQUAD[name])) for s in splits}
+        return SpanTask(name, found)
+    if name == MLPERF:
+        return MlperfTask(read_mlperf(*(Path(data_dir) / file for file in MLPERF_FILES)))
     if name not in OWN:
         raise InputError(f"no task named '{name}'; tasks: {', '.join(TASKS)}")
     kind, metrics = OWN[name]
@@ -120,3 +235,15 @@ def open_task(
         if split == "train" or has_split(data_dir, split):
             found[split], labels = read_own(data_dir, split, kind, columns or Columns(), labels)
     return TextTask(name, kind, tuple(labels or ()), metrics, found)
+
+
+def _squad_file(data_dir: str | Path, split: str, version: str) -> Path:
+    """SPLIT.json, or the one file of the split with the version in its name (train-v1.1.json)."""
+    named = Path(data_dir) / f"{split}.json"
+    found = sorted(Path(data_dir).glob(f"{split}*{version}*.json"))
+    if named.is_file() or not found:
+        return named
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise InputError(f"{data_dir} has more than one file for {split}: {names}")
+    return found[0]

@@ -230,3 +230,36 @@ def test_models_that_do_not_fit_the_task(place, tuned, capsys, tmp_path):
         judged(capsys, tuned / "model", place, data_dir=str(tmp_path))
     with pytest.raises(InputError, match="no test split"):
         judged(capsys, tuned / "model", place, data_dir=str(tmp_path), split="test")
+
+
+def squad(count, seed):
+    """Which film was good? In a text of several windows one is; a third of them has none."""
+    rng = np.random.default_rng(seed)
+    paragraphs = []
+    for index in range(count):
+        words = list(rng.choice(WORDS[6:], 40))
+        start = int(rng.integers(40))
+        impossible = index % 3 == 0
+        if not impossible:
+            words[start] = "awful"
+        at = len(" ".join(words[:start])) + (start > 0)
+        answers = [] if impossible else [{"text": "awful", "answer_start": at}]
+        question = {"id": f"q{index}", "question": "a poor film", "answers": answers}
+        question["is_impossible"] = impossible
+        paragraphs.append({"context": " ".join(words), "qas": [question]})
+    return json.dumps({"version": "v2.0", "data": [{"title": "x", "paragraphs": paragraphs}]})
+
+
+def test_questions_from_files_to_answers(place, tmp_path, capsys):
+    (tmp_path / "train-v2.0.json").write_text(squad(150, 0))
+    (tmp_path / "dev-v2.0.json").write_text(squad(31, 1))
+    data = dict(task="squad-v2", data_dir=str(tmp_path))
+    finetune(config_of(place, tmp_path / "out", **data, learning_rate=1e-2, epochs=4))
+    best = scores(tmp_path / "out")[0]["scores"]
+    assert best["f1"] > 80 and best["HasAns_f1"] > 60 and best["NoAns_f1"] > 60
+    capsys.readouterr()
+    model, predictions = str(tmp_path / "out" / "model"), str(tmp_path / "predictions")
+    evaluate(EvaluateConfig(model, **data, compare=model, predictions=predictions))
+    assert "the same answer to 100.00 % of 31 questions" in capsys.readouterr().out
+    answers = json.loads((tmp_path / "predictions" / "squad-v2-dev.json").read_text())
+    assert len(answers) == 31 and set(answers.values()) >= {"", "awful"}

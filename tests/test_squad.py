@@ -369,6 +369,8 @@ def test_no_answer_wins_above_the_threshold():
     found = answers([STORY], features, start, end, version_2=True, null_threshold=2.0)["q"]
     assert found.text == "John"
     assert answers([STORY], features, start, end)["q"].text == "John"
+    found = answers([STORY], features, start, end, 1, version_2=True, null_threshold=2.0)["q"]
+    assert [span.text for span in found.best] == ["", "John"] and found.text == "John"
     # It is listed however low it is.
     start[:, 0] = end[:, 0] = -50
     found = answers([STORY], features, start, end, best=3, version_2=True)["q"]
@@ -397,6 +399,8 @@ def test_refuses_wrong_logits():
         answers([STORY], features, start[:1], end[:1])
     with pytest.raises(InputError, match="not finite"):
         answers([STORY], features, start * np.nan, end)
+    with pytest.raises(InputError, match="at least 1"):
+        answers([STORY], features, start, end, longest_answer=0)
 
 
 @settings(max_examples=60, deadline=None)

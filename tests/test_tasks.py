@@ -154,9 +154,12 @@ def test_token_labels_stand_at_the_first_piece_of_a_word(tmp_path):
     assert arrays["targets"][1].tolist()[:3] == [NO_LABEL, 2, NO_LABEL]
     assert task.encode("train", TOKENIZER, 4)["input_ids"].shape == (2, 4)
     outputs = {"token_probability": np.eye(3)[np.maximum(arrays["targets"], 0)]}
-    assert task.score(arrays, outputs) == {"entity_f1": 1.0, "accuracy": 1.0}
+    assert task.score("train", arrays, outputs) == {"entity_f1": 1.0, "accuracy": 1.0}
     outputs["token_probability"][0, 3] = [0, 0, 1]  # one of two entities' words is missed
-    assert task.score(arrays, outputs) == {"entity_f1": 0.0, "accuracy": pytest.approx(2 / 3)}
+    assert task.score("train", arrays, outputs) == {
+        "entity_f1": 0.0,
+        "accuracy": pytest.approx(2 / 3),
+    }
 
 
 @pytest.mark.parametrize("text", ["ab NN\nword\n", "ab\n"])
