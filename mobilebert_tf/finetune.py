@@ -70,7 +70,7 @@ class FinetuneConfig:
         teacher: a model fine-tuned on the same task, whose outputs are learnt too.
         teacher_weight: share of the teacher's outputs in the loss.
         temperature: at which the teacher's and the model's distributions are compared.
-        by_length: batches of texts of like length; false pads all to sequence_length.
+        bucketed: batches of texts of like length; false pads all to sequence_length.
         overwrite: delete what output_dir holds first.
         precision: Keras dtype policy.
         log_steps: steps between lines of the history.
@@ -95,7 +95,7 @@ class FinetuneConfig:
     teacher: str | None = None
     teacher_weight: float = 0.5
     temperature: float = 1.0
-    by_length: bool = True
+    bucketed: bool = True
     overwrite: bool = False
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     log_steps: int = 20
@@ -211,7 +211,7 @@ class _Run:
         names = ("train", *task.dev_splits)
         length = head.sequence_length
         self.arrays = {name: task.encode(name, start.tokenizer, length) for name in names}
-        if not config.by_length:
+        if not config.bucketed:
             self.arrays["train"] = _padded(self.arrays["train"], length)
 
     def trial(self, trial: Trial) -> dict:
@@ -229,7 +229,7 @@ class _Run:
     def _train(self, trial: Trial, directory: Path) -> None:
         prepare_process(trial.seed, self.config.precision)
         model = _with_head(self.start.model, self.head)
-        batches = Batches(self.arrays["train"], trial.batch_size, trial.seed, self.config.by_length)
+        batches = Batches(self.arrays["train"], trial.batch_size, trial.seed, self.config.bucketed)
         steps = batches.steps_per_epoch
         if self._stopped(self._epochs(trial)):
             return

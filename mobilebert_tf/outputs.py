@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mobilebert_tf.checkpoints.formats import load
-from mobilebert_tf.data.examples import in_order_of_length
+from mobilebert_tf.data.examples import by_length
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.graph import BY_TOKEN
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel, Runnable
@@ -31,8 +31,7 @@ def run_all(
 ) -> dict[str, np.ndarray]:
     """The model's outputs for many examples.
 
-    A file runs one example at a time, no longer than it is, short ones first: a change of length
-    costs time.
+    A Keras model runs batches of texts of one length, a file one text at a time.
 
     Args:
         arrays: MODEL_INPUTS by name, int32 [N,T].
@@ -42,9 +41,9 @@ def run_all(
     """
     collected = {}
     count, width = arrays["input_ids"].shape
-    size, multiple = (batch_size, 8) if isinstance(model, KerasModel) else (1, 1)
+    size = batch_size if isinstance(model, KerasModel) else 1
     inputs = {name: arrays[name] for name in MODEL_INPUTS}
-    for rows, batch in in_order_of_length(inputs, size, multiple):
+    for rows, batch in by_length(inputs, size):
         for name, values in model(**batch).items():
             by_token = name in BY_TOKEN
             shape = (count, width, *values.shape[2:]) if by_token else (count, *values.shape[1:])

@@ -1,22 +1,36 @@
 """python -m mobilebert_tf.predict MODEL TEXT...: what a model directory or a .tflite file says.
 
-A pre-training model fills each [MASK], a classifier names the class, a span model answers the
-question TEXT from --context, a bare encoder gives its embedding.
+A pre-training model fills each [MASK], a classifier names the class, a token classifier labels the
+words, a span model answers the question TEXT from --context, a bare encoder gives its embedding.
 """
 
+import csv
+import dataclasses
+import io
+import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from pathlib import Path
+from typing import Literal
 
 from mobilebert_tf.cli import door
+from mobilebert_tf.data.tables import read_table
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.lite.runtime import Runnable, open_model, softmax
+from mobilebert_tf.pipeline import (
+    Answered,
+    Classified,
+    Embedded,
+    Filled,
+    Labelled,
+    Pipeline,
+    Result,
+    Scored,
+)
+from mobilebert_tf.run_folder import write_whole
 
-LONGEST_ANSWER = 30  # tokens, as in Google's run_squad.py
+_BATCH = 64  # texts of a file that are run together
 
 
 @dataclass(frozen=True)
@@ -24,146 +38,146 @@ class PredictConfig:
     """What to predict with, and on.
 
     Args:
-        model: a model directory or an exported .tflite file.
-        texts: one prediction each; lines of standard input if none is given.
-        context: the passage that a span model answers from; a classifier's second sentence.
-        top: candidates for each [MASK].
-        json: one JSON object a text instead of readable lines.
+        model: a model directory, an exported .tflite file or a Hugging Face folder.
+        texts: one prediction each; without any, and without input, lines of standard input.
+        input: a .txt file with a text a line, or a .tsv, .csv or .jsonl file with columns.
+        text_column: of the texts in the input.
+        pair_column: of the second texts, or of the contexts of questions.
+        context: the passage that a span model answers from, of any length, or a file with it
+            (@FILE); a classifier's second sentence.
+        top: candidates for each [MASK] or answer.
+        truncate: cut texts that are too long for the model.
+        null_threshold: for questions that may have no answer: how much better "no answer" must
+            score than the best one.
+        format: readable lines, one JSON object a text, or CSV.
+        json: the same as --format jsonl.
+        output: a file for the results, in place of standard output.
+        overwrite: replace output if it exists.
+        num_threads: of a .tflite file.
     """
 
     model: str
     texts: Sequence[str] = field(default_factory=list)
+    input: str | None = None
+    text_column: str = "text"
+    pair_column: str | None = None
     context: str | None = None
     top: int = 5
+    truncate: bool = False
+    null_threshold: float | None = None
+    format: Literal["text", "jsonl", "csv"] = "text"
     json: bool = False
+    output: str | None = None
+    overwrite: bool = False
+    num_threads: int = 1
 
 
 def predict(config: PredictConfig) -> None:
-    """Fills masks, classifies, answers or embeds, as the model's head can."""
+    """Fills masks, classifies, labels words, answers or embeds, as the model's head can."""
     if config.top < 1:
         raise InputError(f"--top is {config.top}: at least 1")
-    model = open_model(config.model)
-    for text in config.texts or (line.rstrip("\n") for line in sys.stdin):
-        result = _predict_one(model, text, config)
-        if config.json or model.kind == "encoder":
-            print(json.dumps({"text": text} | result))
-        else:
-            print("\n".join(_readable(text, result)))
-
-
-def _predict_one(model: Runnable, text: str, config: PredictConfig) -> dict[str, Any]:
-    if model.kind in ("pretraining", "masked_lm"):
-        return {"masks": fill_mask(model, text, config.top)}
-    if model.kind in ("classifier", "next_sentence"):
-        return classify(model, text, config.context)
-    if model.kind in ("regression", "multiple_choice"):
-        return {"score": score(model, text, config.context)}
-    if model.kind == "token_classifier":
-        return {"tokens": label_tokens(model, text)}
-    if model.kind == "span":
-        if config.context is None:
-            raise InputError(f"{config.model} answers from a text: give it with --context")
-        return answer(model, text, config.context)
-    return {"embedding": embed(model, text)}
-
-
-def fill_mask(model: Runnable, text: str, top: int = 5) -> list[list[dict[str, Any]]]:
-    """For each [MASK] in the text its `top` tokens, best first: token and probability.
-
-    Raises InputError for a text without [MASK], or too long.
-    """
-    inputs = _encode(model, text, special_tokens=True)
-    masks = np.flatnonzero(inputs["input_ids"][0] == model.tokenizer.mask_id)
-    if not len(masks):
-        raise InputError(f"no [MASK] in the text to fill: {text!r}")
-    probabilities = softmax(model(**inputs)["mlm_logits"][0, masks])  # [masks,V]
-    return [
-        [
-            {"token": model.tokenizer.vocabulary[i], "probability": float(row[i])}
-            for i in np.argsort(-row, kind="stable")[:top]
-        ]
-        for row in probabilities
-    ]
-
-
-def classify(model: Runnable, text: str, second: str | None = None) -> dict[str, Any]:
-    """The likeliest label and its probability. Raises InputError for a text too long."""
-    probabilities = model(**_encode(model, text, second))["probability"][0]  # [C]
-    best = int(probabilities.argmax())
-    return {"label": model.labels[best], "probability": float(probabilities[best])}
-
-
-def score(model: Runnable, text: str, second: str | None = None) -> float:
-    """The regression's value for the text, or how good a choice it is. Raises InputError for a
-    text too long."""
-    return float(model(**_encode(model, text, second))["score"][0, 0])
-
-
-def label_tokens(model: Runnable, text: str) -> list[dict[str, Any]]:
-    """Token, likeliest label and its probability, for each token of the text. Raises InputError
-    for a text too long."""
-    inputs = _encode(model, text)
-    rows = model(**inputs)["token_probability"][0]  # [T,C]
-    tokens = model.tokenizer.tokens(inputs["input_ids"][0])
-    return [
-        {"token": token, "label": model.labels[row.argmax()], "probability": float(row.max())}
-        for token, row in list(zip(tokens, rows, strict=True))[1:-1]  # without [CLS], [SEP]
-    ]
-
-
-def answer(model: Runnable, question: str, context: str) -> dict[str, Any]:
-    """The likeliest stretch of the context, as normalised text, and its probability.
-
-    Raises InputError for question and context too long together.
-    """
-    inputs = _encode(model, question, context)
-    inside = inputs["segment_ids"][0] == 1
-    inside[-1] = False  # the closing [SEP]
-    if not inside.any():
-        raise InputError("--context holds no text to answer from")
-    outputs = model(**inputs)
-    start, end = (
-        softmax(np.where(inside, outputs[name][0], -np.inf))  # [T]
-        for name in ("start_logits", "end_logits")
+    if config.output and Path(config.output).exists() and not config.overwrite:
+        raise InputError(f"{config.output} exists: choose another name, or --overwrite")
+    pipeline = Pipeline(
+        config.model, config.top, config.truncate, config.null_threshold, config.num_threads
     )
-    spans = np.triu(start[:, None] * end[None, :])  # [T,T]: end not before start
-    spans = np.tril(spans, LONGEST_ANSWER - 1)
-    first, last = np.unravel_index(spans.argmax(), spans.shape)
-    ids = inputs["input_ids"][0, first : last + 1]
-    return {"answer": model.tokenizer.decode(ids), "probability": float(spans[first, last])}
+    results = _results(pipeline, config)
+    lines = _lines(results, "jsonl" if config.json else config.format)
+    if config.output:
+        write_whole(Path(config.output), "".join(f"{line}\n" for line in lines))
+        return
+    for line in lines:
+        print(line, flush=True)
 
 
-def embed(model: Runnable, text: str) -> list[float]:
-    """The embedding [H] of the text. Raises InputError for a text too long."""
-    return model(**_encode(model, text))["embedding"][0].tolist()
+def _results(pipeline: Pipeline, config: PredictConfig) -> Iterator[Result]:
+    """Results of the arguments, the file's rows in batches, or of each line as it comes."""
+    context = _context(config)
+    if config.input:
+        rows = iter(_rows(config))
+        while batch := list(itertools.islice(rows, _BATCH)):
+            texts, pairs = zip(*batch, strict=True)
+            yield from pipeline(texts, context or (pairs if config.pair_column else None))
+    elif config.texts:
+        yield from pipeline(config.texts, context)
+    else:
+        for line in sys.stdin:
+            yield pipeline(line.rstrip("\n"), context)
 
 
-def _encode(model: Runnable, text: str, second: str | None = None, special_tokens: bool = False):
-    pairs = None if second is None else [second]
-    inputs = model.tokenizer.encode([text], pairs, special_tokens=special_tokens)
-    tokens = inputs["input_ids"].shape[1]
-    if tokens > model.max_tokens:
-        raise InputError(
-            f"the text is too long: {tokens} tokens, the model takes {model.max_tokens}: "
-            f"{text[:40]!r}..."
+def _context(config: PredictConfig) -> str | None:
+    if config.context is None or not config.context.startswith("@"):
+        return config.context
+    try:
+        return Path(config.context[1:]).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{config.context[1:]} is not UTF-8 text ({error.reason})") from None
+
+
+def _rows(config: PredictConfig) -> Iterable[tuple[str, str | None]]:
+    """(text, pair) of each row of the input."""
+    path = Path(config.input)
+    if path.suffix in (".tsv", ".csv", ".jsonl"):
+        pair = [config.pair_column] if config.pair_column else []
+        for _, values in read_table(path, [config.text_column, *pair]):
+            yield values[0], values[1] if pair else None
+        return
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            yield line, None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error.reason})") from None
+
+
+def _lines(results: Iterable[Result], style: str) -> Iterator[str]:
+    if style == "jsonl":
+        yield from (json.dumps(_record(result), ensure_ascii=False) for result in results)
+    elif style == "text":
+        for result in results:
+            yield from _readable(result)
+    else:
+        yield from _csv(results)
+
+
+def _csv(results: Iterable[Result]) -> Iterator[str]:
+    """A column for each field; lists and objects as JSON."""
+    for number, result in enumerate(results):
+        record = _record(result)
+        if number == 0:
+            yield _csv_row(record)
+        yield _csv_row(
+            json.dumps(v, ensure_ascii=False) if isinstance(v, list | dict) else v
+            for v in record.values()
         )
-    return inputs
 
 
-def _readable(text: str, result: dict[str, Any]) -> list[str]:
-    if "score" in result:
-        return [f"{result['score']:.3f}  {text}"]
-    if "tokens" in result:
-        return [f"{t['token']} {t['label']} {t['probability']:.3f}" for t in result["tokens"]]
-    if "label" in result:
-        return [f"{result['label']} {result['probability']:.3f}  {text}"]
-    if "answer" in result:
-        return [f"{result['answer']} {result['probability']:.3f}  {text}"]
-    lines = [text]
-    for candidates in result["masks"]:
-        found = (f"{c['token']} {c['probability']:.3f}" for c in candidates)
-        lines.append("  " + ", ".join(found))
-    return lines
+def _csv_row(values: Iterable) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow(values)
+    return buffer.getvalue()
+
+
+def _record(result: Result) -> dict:
+    return dataclasses.asdict(result)
+
+
+def _readable(result: Result) -> list[str]:
+    match result:
+        case Classified():
+            return [f"{result.label} {result.probability:.3f}  {result.text}"]
+        case Scored():
+            return [f"{result.score:.3f}  {result.text}"]
+        case Answered():
+            place = f"{result.start}-{result.end}"
+            return [f"{result.answer} {result.probability:.3f} ({place})  {result.text}"]
+        case Labelled():
+            words = (f"{w.text} {w.label} {w.probability:.3f}" for w in result.words)
+            return [result.text, *(f"  {word}" for word in words)]
+        case Filled():
+            found = (", ".join(f"{c.token} {c.probability:.3f}" for c in m) for m in result.masks)
+            return [result.text, *(f"  {line}" for line in found)]
+        case Embedded():
+            return [json.dumps(_record(result), ensure_ascii=False)]
 
 
 if __name__ == "__main__":

@@ -8,19 +8,12 @@ from typing import Any
 import numpy as np
 from seqeval.metrics import f1_score as entity_f1
 
+from mobilebert_tf.answers import Answer, answers, score
 from mobilebert_tf.data.examples import NO_LABEL, Examples, encode
 from mobilebert_tf.data.glue import GLUE, read_split
 from mobilebert_tf.data.mlperf import MlperfSquad, app_answers, read_mlperf, score_mlperf
 from mobilebert_tf.data.own import Columns, has_split, read_own
-from mobilebert_tf.data.squad import (
-    Answer,
-    Features,
-    Question,
-    answers,
-    make_features,
-    read_squad,
-    score,
-)
+from mobilebert_tf.data.squad import Features, Question, make_features, read_squad
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.metrics import scores
 from mobilebert_tf.model import Task

@@ -1,18 +1,17 @@
 """Predictions: the same from a model directory and its exported file, and what they mean."""
 
+import csv
 import io
 import json
 import runpy
 import sys
 
-import numpy as np
 import pytest
 from test_lite import packed_file
-from tiny_lite import HEADS, LABELS, VOCABULARY, save_directory
+from tiny_lite import HEADS, LABELS, save_directory
 
 from mobilebert_tf import InputError
-from mobilebert_tf.predict import PredictConfig, answer, classify, embed, fill_mask, predict
-from mobilebert_tf.tokenizer import WordPiece
+from mobilebert_tf.predict import PredictConfig, predict
 
 TEXTS = {
     "pretraining": "the [MASK] sleeps near a [MASK] .",
@@ -61,53 +60,6 @@ def test_directory_and_file_agree(place, capsys, head):
     assert_near(first, second)
 
 
-class Scripted:
-    """A model with given outputs, to see what is made of them."""
-
-    tokenizer, labels, max_tokens = WordPiece(VOCABULARY), list(LABELS), 37
-
-    def __init__(self, **outputs):
-        self._outputs = {name: np.array([values], np.float32) for name, values in outputs.items()}
-
-    def __call__(self, **inputs):
-        self.seen = inputs
-        return self._outputs
-
-
-def test_fill_mask_reads_the_masked_positions():
-    logits = np.zeros([5, len(VOCABULARY)])  # [CLS] the [MASK] runs [SEP]
-    dog, cat, boat = (VOCABULARY.index(word) for word in ("dog", "cat", "boat"))
-    logits[2, [dog, cat]] = np.log([6, 3])
-    logits[3, boat] = 9  # no mask there
-    (candidates,) = fill_mask(Scripted(mlm_logits=logits), "the [MASK] runs", top=2)
-    total = 9 + len(VOCABULARY) - 2
-    assert [c["token"] for c in candidates] == ["dog", "cat"]
-    assert [c["probability"] for c in candidates] == pytest.approx([6 / total, 3 / total])
-
-
-def test_classify_names_the_label():
-    model = Scripted(probability=[0.2, 0.3, 0.5])
-    assert classify(model, "the dog", "a cat") == {"label": "so so", "probability": 0.5}
-    assert model.seen["segment_ids"].tolist() == [[0, 0, 0, 0, 1, 1, 1]]
-
-
-def test_answer_is_inside_the_context():
-    # [CLS] that [SEP] the dog never sees the boat [SEP]
-    start, end = np.full(10, -5.0), np.full(10, -5.0)
-    start[1] = start[9] = end[2] = end[9] = 20  # the question and the end mark cannot be answers
-    start[7] = end[8] = 5
-    end[4] = 6  # ends before the start: impossible
-    found = answer(
-        Scripted(start_logits=start, end_logits=end), "that", "the dog never sees the boat"
-    )
-    assert found["answer"] == "the boat"
-    assert 0 < found["probability"] < 1
-
-
-def test_embedding_is_a_list_of_numbers():
-    assert embed(Scripted(embedding=[1.0, 2.5]), "the dog") == [1.0, 2.5]
-
-
 def test_readable_lines_and_standard_input(place, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("the [MASK] runs\na [MASK] sleeps\n"))
     predict(PredictConfig(model=str(place / "pretraining.tflite"), top=3))
@@ -126,19 +78,61 @@ def test_readable_lines_and_standard_input(place, capsys, monkeypatch):
         ("classifier", "dog " * 36, {}, "38 tokens, the model takes 37"),
         ("span", "what ?", {}, "--context"),
         ("span", "what ?", {"context": " "}, "no text to answer from"),
+        ("span", "what ?", {"context": "@absent.txt"}, "absent.txt"),
+        ("classifier", "dog", {"input": "absent.txt"}, "absent.txt"),
         ("nowhere", "x", {}, "nowhere"),
     ],
 )
 def test_bad_input(place, name, text, options, message):
     for path in (place / name, place / f"{name}.tflite"):
-        with pytest.raises(InputError, match=message):
+        with pytest.raises((InputError, OSError), match=message):
             predict(PredictConfig(model=str(path), texts=[text], **options))
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".tsv", ".csv", ".jsonl"])
+def test_files_and_formats(place, tmp_path, capsys, suffix):
+    rows = {
+        ".txt": "the dog\nan old cat\n",
+        ".tsv": "id\tsentence\n0\tthe dog\n1\tan old cat\n",
+        ".csv": 'sentence,id\n"the dog",0\nan old cat,1\n',
+        ".jsonl": '{"sentence": "the dog"}\n{"sentence": "an old cat"}\n',
+    }
+    file = tmp_path / f"texts{suffix}"
+    file.write_text(rows[suffix])
+    model = str(place / "classifier.tflite")
+    given = dict(input=str(file), text_column="sentence")
+    expected = predicted(capsys, model, "the dog", "an old cat")
+    assert_near(predicted(capsys, model, **given), expected)
+    predict(PredictConfig(model, **given, format="csv", output=str(tmp_path / "out.csv")))
+    with open(tmp_path / "out.csv", newline="") as found:
+        records = list(csv.DictReader(found))
+    assert [r["text"] for r in records] == ["the dog", "an old cat"]
+    assert [r["label"] for r in records] == [r["label"] for r in expected]
+    assert json.loads(records[0]["probabilities"]).keys() == set(LABELS)
+    with pytest.raises(InputError, match="exists"):
+        predict(PredictConfig(model, **given, output=str(tmp_path / "out.csv")))
+
+
+def test_contexts_come_from_a_column_or_a_file(place, tmp_path, capsys):
+    file = tmp_path / "questions.csv"
+    file.write_text(f"text,about\nwhat ?,{CONTEXT}\nwho ?,the dog\n")
+    (tmp_path / "context.txt").write_text(CONTEXT)
+    model = place / "span"
+    first, second = predicted(capsys, model, input=str(file), pair_column="about")
+    (again,) = predicted(capsys, model, "what ?", context=f"@{tmp_path / 'context.txt'}")
+    assert_near(first, again)
+    assert second["answer"] in "the dog"
+
+
+def test_long_texts_are_cut_if_one_says_so(place, capsys):
+    (found,) = predicted(capsys, place / "classifier", "dog " * 99, truncate=True)
+    assert found["label"] in LABELS
 
 
 def test_directory_without_vocabulary(place, tmp_path):
     directory = save_directory(tmp_path / "bare")
     (directory / "vocab.txt").unlink()
-    with pytest.raises(InputError, match="no vocab.txt"):
+    with pytest.raises(InputError, match="no vocabulary"):
         predict(PredictConfig(model=str(directory), texts=["x"]))
 
 

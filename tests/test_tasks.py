@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mobilebert_tf.data.examples import NO_LABEL, Batches, encode, in_order_of_length
+from mobilebert_tf.data.examples import NO_LABEL, Batches, by_length, encode
 from mobilebert_tf.data.own import Columns
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.metrics import scores
@@ -174,10 +174,10 @@ def arrays_of(count, seed=0):
     return columns | {"targets": np.arange(count, dtype=np.int32)}
 
 
-@pytest.mark.parametrize("by_length", [True, False])
-def test_every_example_comes_once_in_an_epoch(by_length):
+@pytest.mark.parametrize("bucketed", [True, False])
+def test_every_example_comes_once_in_an_epoch(bucketed):
     arrays = arrays_of(137)
-    batches = Batches(arrays, 13, seed=7, by_length=by_length)
+    batches = Batches(arrays, 13, seed=7, bucketed=bucketed)
     assert batches.steps_per_epoch == 11
     epochs = []
     for epoch in (0, 1):
@@ -203,7 +203,7 @@ def test_batches_are_a_function_of_the_step():
     assert (other["targets"].numpy() != whole[0]["targets"].numpy()).any()
 
 
-def test_batches_by_length_have_less_padding():
+def test_buckets_have_less_padding():
     arrays = arrays_of(400)
     sizes = {
         by: sum(Batches(arrays, 8, 0, by).batch(step)["input_ids"].size for step in range(50))
@@ -212,13 +212,14 @@ def test_batches_by_length_have_less_padding():
     assert sizes[True] < 0.7 * sizes[False]
 
 
-def test_in_order_of_length():
+def test_batches_of_one_length_have_no_padding():
     arrays = arrays_of(37)
     rows, widths = [], []
-    for places, batch in in_order_of_length(arrays, 5, multiple=1):
+    inputs = {name: arrays[name] for name in ("input_ids", "input_mask")}
+    for places, batch in by_length(inputs, 5):
         rows += places.tolist()
         widths.append(batch["input_ids"].shape[1])
-        assert batch["input_mask"].any(axis=0).all()  # no column of padding alone
+        assert batch["input_mask"].all() and len(places) <= 5
     assert sorted(rows) == list(range(37)) and widths == sorted(widths)
 
 

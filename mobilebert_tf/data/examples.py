@@ -97,13 +97,12 @@ class Batches:
         arrays: as from `encode`.
         batch_size: B; the last batch of an epoch may have fewer.
         seed: of the order, another one in each epoch.
-        by_length: put texts of like lengths together and cut the padding (2 times the examples a
-            second on short texts); or keep T.
+        bucketed: put texts of like lengths together and cut the padding; or keep T.
     """
 
-    def __init__(self, arrays: dict, batch_size: int, seed: int, by_length: bool = True):
+    def __init__(self, arrays: dict, batch_size: int, seed: int, bucketed: bool = True):
         self.arrays, self.batch_size, self.seed = arrays, batch_size, seed
-        self.by_length = by_length
+        self.bucketed = bucketed
         self.lengths = arrays["input_mask"].sum(axis=1)  # [N]
         if not len(self.lengths):
             raise InputError("there are no examples to train on")
@@ -124,7 +123,7 @@ class Batches:
     def batch(self, step: int) -> dict[str, np.ndarray]:
         epoch, place = divmod(step, self.steps_per_epoch)
         rows = self._plan(epoch)[place]
-        if not self.by_length:
+        if not self.bucketed:
             return {name: array[rows] for name, array in self.arrays.items()}
         return cut(self.arrays, rows, self.lengths)
 
@@ -133,7 +132,7 @@ class Batches:
         if getattr(self, "_planned", (None,))[0] != epoch:
             rng = np.random.default_rng([self.seed, epoch])
             order = rng.permutation(len(self.lengths))
-            if self.by_length:
+            if self.bucketed:
                 pool = _POOL * self.batch_size
                 pools = [order[i : i + pool] for i in range(0, len(order), pool)]
                 order = np.concatenate(
@@ -145,22 +144,25 @@ class Batches:
         return self._planned[1]
 
 
-def in_order_of_length(
-    arrays: dict, batch_size: int, multiple: int = _WIDTH
-) -> Iterator[tuple[np.ndarray, dict]]:
-    """(rows [B], batch) of all examples, each once, short ones first; their width is the longest
-    one's length, rounded up to a multiple."""
+def by_length(arrays: dict, batch_size: int) -> Iterator[tuple[np.ndarray, dict]]:
+    """(rows [B], batch) of all examples, each once, short ones first, without any padding.
+
+    A batch has texts of one length only: beside padding the last token's trigram sees [PAD], at
+    the end of a row nothing, so that else a text's outputs would depend on its company.
+    """
     lengths = arrays["input_mask"].sum(axis=1)
     order = np.argsort(lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        yield rows, cut(arrays, rows, lengths, multiple)
+    changes = np.flatnonzero(np.diff(lengths[order])) + 1
+    for alike in np.split(order, changes):
+        for start in range(0, len(alike), batch_size):
+            rows = alike[start : start + batch_size]
+            yield rows, {name: array[rows][:, : lengths[rows[0]]] for name, array in arrays.items()}
 
 
-def cut(arrays: dict, rows: np.ndarray, lengths: np.ndarray, multiple: int = _WIDTH) -> dict:
-    """The rows of the arrays, those by token no wider than the longest row needs."""
+def cut(arrays: dict, rows: np.ndarray, lengths: np.ndarray) -> dict[str, np.ndarray]:
+    """The rows of the arrays, those by token little wider than the longest row needs."""
     width = arrays["input_ids"].shape[1]
-    needed = min(width, -(-int(lengths[rows].max()) // multiple) * multiple)
+    needed = min(width, -(-int(lengths[rows].max()) // _WIDTH) * _WIDTH)
     return {
         name: array[rows][:, :needed] if array.ndim > 1 and array.shape[1] == width else array[rows]
         for name, array in arrays.items()

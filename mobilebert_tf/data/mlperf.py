@@ -14,14 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_tf.data.squad import (
-    Features,
-    Question,
-    check_logits,
-    score,
-    span_scores,
-    word_f1,
-)
+from mobilebert_tf.answers import check_logits, score, span_scores, word_f1
+from mobilebert_tf.data.squad import Features, Question
 from mobilebert_tf.errors import InputError
 
 FLOAT_F1 = 89.4  # percent, of MLPerf's own float model on all 10,833 windows
