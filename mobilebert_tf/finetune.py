@@ -231,8 +231,6 @@ class _Run:
         model = _with_head(self.start.model, self.head)
         batches = Batches(self.arrays["train"], trial.batch_size, trial.seed, self.config.bucketed)
         steps = batches.steps_per_epoch
-        if self._stopped(self._epochs(trial)):
-            return
         phase = Phase(
             trial.epochs * steps,
             trial.learning_rate,
@@ -255,7 +253,9 @@ class _Run:
 
     def _judge(self, model, trial: Trial, epoch: int, step: int, directory: Path) -> bool:
         """Scores an epoch, keeps its model if it is the best, says whether to stop."""
-        before = [e for e in self._epochs(trial) if e["epoch"] < epoch]
+        before = self._epochs(trial)
+        if before and before[-1]["epoch"] == epoch:  # by the run that was killed
+            return self._stopped(before)
         runnable = KerasModel(model, self.start.tokenizer)
         scores = {}
         for split in self.task.dev_splits:
@@ -272,13 +272,9 @@ class _Run:
         return self._stopped([*before, record])
 
     def _epochs(self, trial: Trial) -> list[dict]:
-        """The judged epochs of a trial; a killed run may have judged one twice, equally."""
-        records = {
-            r["epoch"]: r
-            for r in self.folder.history()
-            if r["model"] == trial.name and "ranking" in r
-        }
-        return [records[epoch] for epoch in sorted(records)]
+        """The judged epochs of a trial."""
+        records = self.folder.history()
+        return [r for r in records if r["model"] == trial.name and "ranking" in r]
 
     def _stopped(self, epochs: Sequence[dict]) -> bool:
         if self.config.patience is None or not epochs:

@@ -54,7 +54,7 @@ def train(
     examples: StepBatches,
     folder: RunFolder,
     config: Pace,
-    before_saving: Callable[[int], bool] = lambda step: False,
+    after_saving: Callable[[int], bool] = lambda step: False,
 ) -> None:
     """Trains `model` through all stages, from the newest state in the folder if there is one.
 
@@ -65,8 +65,8 @@ def train(
     Args:
         name: of the model within the run ("teacher", "student").
         make_trainer: gives the uncompiled Distiller or Finetuner of a stage.
-        before_saving: called with the stage's step before each state is saved; True ends the
-            stage. A killed run may call it twice for a step.
+        after_saving: called with the stage's step when a state is saved, and again for the state
+            that a killed run goes on from; True ends the stage.
     """
     states = folder / "checkpoints" / name
     position, tensors = load_state(states) or ({"stage": 0, "step": 0}, None)
@@ -80,7 +80,7 @@ def train(
         first = position["step"] if index == position["stage"] else 0
         if tensors is not None and index == position["stage"]:
             _restore(trainer, model, tensors)
-        loop.run(trainer, model, examples, first, states, before_saving)
+        loop.run(trainer, model, examples, first, states, after_saving)
         steps_before += stages[index].phase.steps
     folder.write_history_csv()
 
@@ -92,7 +92,9 @@ class _StageLoop:
         self.name, self.index, self.stage, self.steps_before = name, index, stage, steps_before
         self.folder, self.config, self.writer = folder, config, writer
 
-    def run(self, trainer, model, examples: StepBatches, first: int, states, before_saving) -> None:
+    def run(self, trainer, model, examples: StepBatches, first: int, states, after_saving) -> None:
+        if first and after_saving(first):
+            return
         steps, every = self.stage.phase.steps, self.config.checkpoint_steps
         batches = examples.dataset(self.steps_before + first, steps - first)
         step_function = tf.function(
@@ -112,13 +114,12 @@ class _StageLoop:
                     self._log(trainer, values, step, pace, batch, progress)
                     started, logged = time.perf_counter(), step
                 if saving:
-                    ended = before_saving(step)
                     position = {"stage": self.index, "step": step}
                     tensors = _tensors(trainer, model)
                     save_state(states, self.steps_before + step, position, tensors)
-                    started = time.perf_counter()
-                    if ended:
+                    if after_saving(step):
                         break
+                    started = time.perf_counter()
 
     def _log(self, trainer, values, step: int, pace: float, batch, progress) -> None:
         values = {name: float(value) for name, value in values.items()}

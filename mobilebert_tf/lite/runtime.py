@@ -115,7 +115,9 @@ class KerasModel:
         self._model = model
         # One graph for all lengths: called layer by layer, a text takes 20 times as long.
         self._run = tf.function(
-            self._outputs, input_signature=[tf.TensorSpec([None, None], tf.int32)] * 3
+            self._outputs,
+            input_signature=[tf.TensorSpec([None, None], tf.int32)] * 3,
+            autograph=False,
         )
 
     def __call__(self, input_ids, input_mask, segment_ids) -> dict[str, np.ndarray]:
