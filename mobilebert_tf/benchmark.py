@@ -14,6 +14,7 @@ import tabulate
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import metadata, timing
+from mobilebert_tf.run_folder import write_whole
 
 DEFAULT_LENGTHS = (16, 32, 64, 128)
 
@@ -31,6 +32,7 @@ class BenchmarkConfig:
         threads: thread counts, such as 1,2.
         runs: timed runs of each combination.
         json: also write the figures to this file.
+        overwrite: replace it if it exists.
     """
 
     file: str
@@ -39,12 +41,15 @@ class BenchmarkConfig:
     threads: str = "1,2"
     runs: int = 50
     json: str | None = None
+    overwrite: bool = False
 
 
 def benchmark(config: BenchmarkConfig) -> None:
     """Measures the latency of a .tflite file by text length and threads, its size and memory."""
     if config.runs < 1:
         raise InputError(f"--runs is {config.runs}: at least 1")
+    if config.json and Path(config.json).exists() and not config.overwrite:
+        raise InputError(f"{config.json} exists: choose another name, or --overwrite")
     paths = [config.file] + ([config.vs] if config.vs else [])
     lengths = _lengths(config, {path: _limit(path) for path in paths})
     threads = _numbers(config.threads, "--threads")
@@ -63,7 +68,7 @@ def benchmark(config: BenchmarkConfig) -> None:
     print(tabulate.tabulate(rows, headers="keys", floatfmt=".3f"))
     if config.json:
         report = timing.circumstances() | {"files": files, "latency": rows}
-        Path(config.json).write_text(json.dumps(report, indent=2) + "\n")
+        write_whole(Path(config.json), json.dumps(report, indent=2) + "\n")
 
 
 def _measure(paths: list[str], tokens: int, threads: int, runs: int) -> list[dict]:

@@ -34,8 +34,7 @@ def distill(config: DistillConfig) -> None:
         own = load_tokenizer(config.teacher) if config.teacher else None
         text = prepare_text(config, folder / "data", own)
         teacher = load_model(_teacher_directory(config, text, folder))
-        student_config = fitted_config(config.student, text)
-        check_fit(teacher.config, student_config, config.transfer)
+        check_fit(teacher.config, fitted_config(config.student, text), config.transfer)
         if not (folder / "student").exists():
             _train_student(config, stages, text, teacher, folder)
         _evaluate(config, text, teacher, folder)
@@ -67,7 +66,7 @@ def _train_student(
     keras.utils.set_random_seed(config.seed)
     student = build_model(fitted_config(config.student, text), "pretraining")
     copy_from_teacher(teacher, student)
-    layers = layer_map(teacher.config, student.config, config.transfer)
+    layers = layer_map(student.config, config.transfer)
     batch = text.held_out_examples().batch(0)
 
     def record_distances(when: str) -> None:
@@ -92,7 +91,7 @@ def _evaluate(config: DistillConfig, text: RunText, teacher: MobileBert, folder:
     """Writes evaluation.json and maps.npz, and prints the table."""
     student = load_model(folder / "student")
     examples = text.held_out_examples()
-    layers = layer_map(teacher.config, student.config, config.transfer)
+    layers = layer_map(student.config, config.transfer)
     models = {
         name: {
             "mlm_accuracy": masked_lm_accuracy(model, examples),

@@ -44,7 +44,7 @@ class Distiller(keras.Model):
         elif stage.layers:
             raise InputError(f"stage '{stage.name}' transfers layers: it needs a teacher")
         self.student, self.stage = student, stage
-        self.teacher_layers = teacher and layer_map(teacher.config, student.config, self.transfer)
+        self.teacher_layers = teacher and layer_map(student.config, self.transfer)
         for layer in student.layers:
             layer.trainable = layer.name in stage.rates
         self.run_student = _forward(student, stage.depth)
@@ -167,7 +167,7 @@ class Distiller(keras.Model):
         return terms
 
 
-def layer_map(teacher: ModelConfig, student: ModelConfig, transfer: TransferConfig) -> list[int]:
+def layer_map(student: ModelConfig, transfer: TransferConfig) -> list[int]:
     """The teacher layer, from 0, that each student layer learns from."""
     if transfer.layer_map is None:
         return list(range(student.num_hidden_layers))
@@ -186,7 +186,7 @@ def check_fit(teacher: ModelConfig, student: ModelConfig, transfer: TransferConf
             f"{student.num_hidden_layers}: give transfer.layer_map, the teacher layer (from 0) "
             "for each student layer"
         )
-    layers = layer_map(teacher, student, transfer)
+    layers = layer_map(student, transfer)
     if len(layers) != student.num_hidden_layers or not all(
         0 <= layer < teacher.num_hidden_layers for layer in layers
     ):

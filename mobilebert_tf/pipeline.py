@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilebert_tf.answers import answers
+from mobilebert_tf.data.answers import answers
 from mobilebert_tf.data.squad import Question, make_features
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.runtime import Runnable, softmax

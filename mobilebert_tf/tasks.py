@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from seqeval.metrics import f1_score as entity_f1
 
-from mobilebert_tf.answers import Answer, answers, score
+from mobilebert_tf.data.answers import Answer, answers, score
 from mobilebert_tf.data.examples import NO_LABEL, Examples, encode
 from mobilebert_tf.data.glue import GLUE, read_split
 from mobilebert_tf.data.mlperf import MlperfSquad, app_answers, read_mlperf, score_mlperf

@@ -7,8 +7,27 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import pytest
+from tiny_convert import copy, write_every_format
 
 
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A model in every format, for tests of convert; nobody may change it."""
+    return write_every_format(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def given(made, tmp_path):
+    """Gives a copy of a made folder that a test may spoil."""
+    (tmp_path / "out").mkdir()
+    return lambda name: copy(made / name, tmp_path / name)
+
+
+@pytest.fixture
+def dest(tmp_path):
+    return tmp_path / "out" / "dest"

@@ -13,37 +13,18 @@ from tiny_convert import (
     BERT,
     assert_same_bits,
     assert_same_model,
-    copy,
     edit,
     refusal,
     rewrite,
     run,
     tensors,
     weights,
-    write_every_format,
     write_model,
 )
 
 from mobilebert_tf import load_model
 
 SAFETENSORS = "model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return write_every_format(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def given(made, tmp_path):
-    """Gives a copy of a made folder that a test may spoil."""
-    (tmp_path / "out").mkdir()
-    return lambda name: copy(made / name, tmp_path / name)
-
-
-@pytest.fixture
-def dest(tmp_path):
-    return tmp_path / "out" / "dest"
 
 
 def split(folder):

@@ -55,6 +55,10 @@ def workplace(tmp_path_factory) -> Path:
     for name in ("configs", "export", "mobilebert_tf"):
         (directory / name).symlink_to(ROOT / name)
     write_corpus(directory / "my_text.txt")
+    (directory / "reviews").mkdir()
+    for split in ("train", "dev"):
+        rows = "".join(f"{word} text\t{word}\n" for word in ("good", "bad") * 8)
+        (directory / "reviews" / f"{split}.tsv").write_text(f"text\tlabel\n{rows}")
     return directory
 
 

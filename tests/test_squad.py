@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobilebert_tf.answers import answers, score
+from mobilebert_tf.data.answers import answers, score
 from mobilebert_tf.data.squad import Question, make_features, read_squad
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.tokenizer import SPECIAL_TOKENS, WordPiece

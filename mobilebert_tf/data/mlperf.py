@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_tf.answers import check_logits, score, span_scores, word_f1
+from mobilebert_tf.data.answers import check_logits, score, span_scores, word_f1
 from mobilebert_tf.data.squad import Features, Question
 from mobilebert_tf.errors import InputError
 
