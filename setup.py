@@ -40,6 +40,6 @@ setup(
     extras_require={
         "official": ["tf-models-official>=2.20,<2.21"],  # convert checks Model Garden's with it
         "torch": ["torch>=2.6"],  # reads pytorch_model.bin
-        "dev": ["pytest", "hypothesis", "ruff"],
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff"],
     },
 )

@@ -93,6 +93,27 @@ class ModelConfig:
     def head_size(self) -> int:
         return self.attention_size // self.num_attention_heads
 
+    @property
+    def encoder_parameters(self) -> int:
+        """Numbers in embeddings and blocks, without the pooler: what a file must hold at least.
+
+        Known before a model is built, so that a config cannot make us allocate what is not there.
+        """
+        hidden, inner, wide = self.hidden_size, self.attention_size, self.intermediate_size
+        embedding = self.embedding_size * (3 if self.trigram_input else 1)
+        total = self.vocab_size * self.embedding_size + 2 * hidden  # a norm: gamma and beta
+        total += (self.max_position_embeddings + self.type_vocab_size) * hidden
+        if self.trigram_input or self.embedding_size != hidden:
+            total += (embedding + 1) * hidden
+        shared = self.use_bottleneck and self.key_query_shared_bottleneck
+        query_key = inner if self.use_bottleneck_attention or shared else hidden
+        value = inner if self.use_bottleneck_attention else hidden
+        block = (2 * query_key + value + 3) * inner + (inner + 3) * inner  # attention
+        block += self.num_feedforward_networks * ((inner + 1) * wide + (wide + 3) * inner)
+        if self.use_bottleneck:
+            block += (1 + shared) * (hidden + 3) * inner + (inner + 3) * hidden
+        return total + self.num_hidden_layers * block
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 

@@ -238,25 +238,31 @@ class _Run:
             end_factor=0.0,
             weight_decay=self.config.weight_decay,
         )
-        trainer = lambda stage: Finetuner(  # noqa: E731
-            model,
-            stage.phase,
-            self._class_weights(),
-            self.teacher,
-            self.config.temperature,
-            self.config.teacher_weight,
-        )
-        pace = Pace(self.config.log_steps, steps)
-        judge = lambda step: self._judge(model, trial, step // steps, step, directory)  # noqa: E731
-        stage = Stage("fine-tuning", phase, rates={})
-        train(trial.name, model, [stage], trainer, batches, self.folder, pace, judge)
+        runnable = KerasModel(model, self.start.tokenizer)
 
-    def _judge(self, model, trial: Trial, epoch: int, step: int, directory: Path) -> bool:
+        def trainer(stage: Stage) -> Finetuner:
+            config = self.config
+            return Finetuner(
+                model,
+                stage.phase,
+                self._class_weights(),
+                self.teacher,
+                config.temperature,
+                config.teacher_weight,
+            )
+
+        def judge(step: int) -> bool:
+            return self._judge(model, runnable, trial, step // steps, step, directory)
+
+        stages = [Stage("fine-tuning", phase, rates={})]
+        pace = Pace(self.config.log_steps, steps)
+        train(trial.name, model, stages, trainer, batches, self.folder, pace, judge)
+
+    def _judge(self, model, runnable, trial: Trial, epoch: int, step: int, directory: Path) -> bool:
         """Scores an epoch, keeps its model if it is the best, says whether to stop."""
         before = self._epochs(trial)
         if before and before[-1]["epoch"] == epoch:  # by the run that was killed
             return self._stopped(before)
-        runnable = KerasModel(model, self.start.tokenizer)
         scores = {}
         for split in self.task.dev_splits:
             outputs = run_all(runnable, self.arrays[split])

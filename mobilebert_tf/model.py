@@ -26,7 +26,8 @@ from mobilebert_tf.layers import (
 )
 from mobilebert_tf.tokenizer import WordPiece
 
-MODEL_FILES = {"config.json", "task.json", "model.weights.h5", "vocab.txt", "tokenizer_config.json"}
+WEIGHTS_FILE = "model.weights.h5"
+MODEL_FILES = {"config.json", "task.json", WEIGHTS_FILE, "vocab.txt", "tokenizer_config.json"}
 HEAD_DROPOUT = 0.1  # before the classifier, in Google's run_classifier.py as in BERT's
 
 NEXT_SENTENCE_LABELS = ("next", "random")  # in the order of BERT's next sentence logits
@@ -223,16 +224,34 @@ def load_model(directory: str | Path) -> MobileBert:
     if (directory / "task.json").is_file():
         path = directory / "task.json"
         task = parse_strictly(Task, _read_json(path), str(path))
+    weights = directory / WEIGHTS_FILE
+    if not weights.is_file():
+        raise InputError(f"{directory} is not a whole model directory: it has no {WEIGHTS_FILE}")
+    check_size(config, _numbers_in(weights), weights.stat().st_size, weights)
     model = MobileBert(config, task)
     load_weights(model, directory)
     return model
 
 
+def check_size(config: ModelConfig, numbers: int, size: int, source: str | Path) -> None:
+    """InputError if a file cannot hold the weights of a config, before any memory is taken.
+
+    Args:
+        numbers: how many the file says it holds.
+        size: its bytes, two or more for each number.
+        source: its name, for the message.
+    """
+    numbers = min(numbers, size // 2)
+    if config.encoder_parameters > numbers:
+        raise InputError(
+            f"{source} is damaged or belongs to another config: it holds {numbers:,} numbers, the "
+            f"config says {config.encoder_parameters:,} or more"
+        )
+
+
 def load_weights(model: MobileBert, directory: Path) -> None:
     """Sets the weights of `model` to those of a model directory; InputError if they do not fit."""
-    path = directory / "model.weights.h5"
-    if not path.is_file():
-        raise InputError(f"{directory} is not a whole model directory: it has no {path.name}")
+    path = directory / WEIGHTS_FILE
     try:
         model.load_weights(path)
         _check_all_used(path, model)
@@ -243,13 +262,21 @@ def load_weights(model: MobileBert, directory: Path) -> None:
 
 def _check_all_used(path: Path, model: MobileBert) -> None:
     """ValueError if the file has numbers that the model has no place for; Keras ignores them."""
-    sizes = []
-    with h5py.File(path) as file:
-        file.visititems(lambda _, item: sizes.append(getattr(item, "size", 0)))
-    held = sum(sizes)
-    expected = sum(math.prod(weight.shape) for weight in model.weights)
+    held, expected = _numbers_in(path), sum(math.prod(weight.shape) for weight in model.weights)
     if held != expected:
         raise ValueError(f"it holds {held:,} numbers, the config says {expected:,}")
+
+
+def _numbers_in(path: Path) -> int:
+    """How many numbers an HDF5 file holds; InputError if it is none."""
+    sizes = []
+    try:
+        with h5py.File(path) as file:
+            file.visititems(lambda _, item: sizes.append(getattr(item, "size", 0)))
+    except (OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} is damaged or no weights file: {reason}") from None
+    return sum(sizes)
 
 
 def load_tokenizer(directory: str | Path) -> WordPiece:

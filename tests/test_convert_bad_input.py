@@ -239,3 +239,20 @@ def test_hub_without_a_network(tmp_path):
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "some/name" in done.stderr and "download" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "bert"])
+def test_config_that_asks_for_more_memory_than_there_is(given, dest, name):
+    folder = given(name)
+    config = "config.json" if (folder / "config.json").exists() else "bert_config.json"
+    for size in (10**11, 10**7):  # the first would end the process
+        edit(folder / config, vocab_size=size)
+        assert "belongs to another config" in refusal(folder, dest)
+
+
+def test_weights_that_say_to_be_larger_than_their_file(given, dest):
+    folder = given("mobilebert")
+    with h5py.File(folder / "model.weights.h5", "a") as file:
+        file.create_dataset("bomb", (10**11,), "float32", chunks=True)  # nothing of it is stored
+    edit(folder / "config.json", vocab_size=10**9)
+    assert "belongs to another config" in refusal(folder, dest)

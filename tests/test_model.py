@@ -107,12 +107,13 @@ def encoder_parameters(config):
     ],
 )
 def test_encoder_parameters(size, expected):
-    assert encoder_parameters(SIZES[size]) == expected
+    assert encoder_parameters(SIZES[size]) == SIZES[size].encoder_parameters == expected
 
 
 def test_model_has_the_parameters_of_its_layers(model):
     encoder = [layer for layer in model.layers if layer.name.startswith(("embed", "block"))]
     assert sum(map(parameters, encoder)) == encoder_parameters(model.config)
+    assert sum(map(parameters, encoder)) == model.config.encoder_parameters
     assert len(encoder) == 1 + model.config.num_hidden_layers
 
 

@@ -1,6 +1,7 @@
 """Every format that a model can come from and go to, behind one `load` and one `save`."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from mobilebert_tf.errors import InputError
 from mobilebert_tf.model import (
     MobileBert,
     Task,
+    check_size,
     load_model,
     load_tokenizer,
     load_weights,
@@ -90,9 +92,12 @@ def load(path: str | Path, name: str = "auto", config: ModelConfig | None = None
         tokenizer = load_tokenizer(path) if (path / "vocab.txt").is_file() else None
         return Loaded(load_model(path), tokenizer, name)
     checkpoint = _open(path, name, config)
+    folder = path if path.is_dir() else path.parent
+    numbers = sum(map(math.prod, checkpoint.shapes.values()))
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    check_size(checkpoint.config, numbers, size, checkpoint.source)
     model = MobileBert(checkpoint.config, checkpoint.task)
     checkpoint.assign(model)
-    folder = path if path.is_dir() else path.parent
     return Loaded(model, load_tokenizer_files(folder), name, checkpoint.skipped())
 
 
