@@ -63,6 +63,8 @@ def convert(config: ConvertConfig) -> None:
     for reason, count in source.skipped.items():
         print(f"skipped {count} tensors: {reason}")
     model, tokenizer = _changed(source, config)
+    came_from = source.format
+    del source  # its model, if it is another one, has gigabytes
     _check_finite(model, config.source)
     dest.parent.mkdir(parents=True, exist_ok=True)
     # Of a name that nobody else has: what stands at DEST.partial may be the user's.
@@ -70,13 +72,13 @@ def convert(config: ConvertConfig) -> None:
     aside.chmod(0o755)
     try:
         save(model, tokenizer, aside, config.to)
-        verified = _verify(model, aside, config, source.format)
+        verified = _verify(model, aside, config, came_from)
         if dest.exists():
             shutil.rmtree(dest)
         os.replace(aside, dest)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    print(f"{source.format} -> {config.to}: {dest}")
+    print(f"{came_from} -> {config.to}: {dest}")
     print(f"verified: {verified}")
 
 

@@ -28,6 +28,7 @@ from mobilebert_tf.tokenizer import WordPiece
 
 WEIGHTS_FILE = "model.weights.h5"
 MODEL_FILES = {"config.json", "task.json", WEIGHTS_FILE, "vocab.txt", "tokenizer_config.json"}
+SMALL_ENOUGH = 10**8  # parameters that any machine has the memory for
 HEAD_DROPOUT = 0.1  # before the classifier, in Google's run_classifier.py as in BERT's
 
 NEXT_SENTENCE_LABELS = ("next", "random")  # in the order of BERT's next sentence logits
@@ -234,7 +235,9 @@ def load_model(directory: str | Path) -> MobileBert:
 
 
 def check_size(config: ModelConfig, numbers: int, size: int, source: str | Path) -> None:
-    """InputError if a file cannot hold the weights of a config, before any memory is taken.
+    """InputError if a config is out of all proportion to its file, before any memory is taken.
+
+    What is nearer is built, and compared weight by weight.
 
     Args:
         numbers: how many the file says it holds.
@@ -242,7 +245,7 @@ def check_size(config: ModelConfig, numbers: int, size: int, source: str | Path)
         source: its name, for the message.
     """
     numbers = min(numbers, size // 2)
-    if config.encoder_parameters > numbers:
+    if config.encoder_parameters > max(4 * numbers, SMALL_ENOUGH):
         raise InputError(
             f"{source} is damaged or belongs to another config: it holds {numbers:,} numbers, the "
             f"config says {config.encoder_parameters:,} or more"

@@ -328,5 +328,5 @@ def test_help_shows_every_option_with_its_default(monkeypatch, capsys):
         run_door(monkeypatch, lambda config: None, "--help")
     text = capsys.readouterr().out
     assert exit_.value.code == 0
-    for option in ["--transfer.phase.steps", "--batch_size", "--seed", "default: 5000.0"]:
+    for option in ["--transfer.phase.steps", "--batch-size", "--seed", "default: 5000.0"]:
         assert option in text

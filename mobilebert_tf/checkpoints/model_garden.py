@@ -11,7 +11,7 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, dense, foreign_tensors
+from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, dense
 from mobilebert_tf.checkpoints.tensorflow_file import OBJECT_GRAPH, find_prefix, reading
 from mobilebert_tf.config import ModelConfig, load_model_config
 from mobilebert_tf.errors import InputError
@@ -75,8 +75,12 @@ def save_checkpoint(model: MobileBert, directory: Path) -> None:
     """
     _check_config(model.config)
     root = tf.train.Checkpoint()
-    for name, tensor in foreign_tensors(model, name_table(model.config, model.task)):
-        _track(root, name, tf.Variable(tensor))
+    weights = {weight.path: weight.value for weight in model.weights}
+    for entry in name_table(model.config, model.task):
+        variable = weights[entry.ours]  # itself: a copy of all takes as much memory again
+        if entry.shape is not None:
+            variable = tf.Variable(entry.to_theirs(variable.value()))
+        _track(root, entry.theirs, variable)
     if model.task.predicts_masks:  # one variable, tracked twice
         embeddings = getattr(root.encoder, "layer_with_weights-0")
         root.masked_lm.embedding_table = embeddings.word_embedding.embeddings
