@@ -10,4 +10,12 @@ from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.model import build_model, load_model, save_model
 
-__all__ = ["InputError", "ModelConfig", "build_model", "load_model", "save_model"]
+__all__ = ["InputError", "ModelConfig", "Pipeline", "build_model", "load_model", "save_model"]
+
+
+def __getattr__(name: str):
+    if name == "Pipeline":  # with all that runs a model: not for those who only build one
+        from mobilebert_tf.pipeline import Pipeline
+
+        return Pipeline
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

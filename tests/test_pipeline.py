@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tiny_lite import LABELS, VOCABULARY, save_directory
 
-from mobilebert_tf import InputError, build_model, save_model
-from mobilebert_tf.pipeline import Candidate, Pipeline
+from mobilebert_tf import InputError, Pipeline, build_model, save_model
+from mobilebert_tf.pipeline import Candidate
 from mobilebert_tf.tokenizer import SPECIAL_TOKENS, WordPiece
 
 

@@ -1,4 +1,7 @@
-"""Answers from a span model's logits, and their official scores (SQuAD 1.1 and 2.0)."""
+"""Answers from a span model's logits, and their official scores.
+
+The scores are those of SQuAD's evaluate-v1.1.py and evaluate-v2.0.py (rajpurkar/SQuAD-explorer).
+"""
 
 import math
 import re

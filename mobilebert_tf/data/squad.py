@@ -1,7 +1,6 @@
-"""Questions about a text: SQuAD files, the windows a model sees, its answers and their scores.
+"""Questions about a text: SQuAD files, and the windows that a model sees of them.
 
-Windows and answer positions are those of google-research/bert's run_squad.py; the scores those of
-SQuAD's official evaluate-v1.1.py and evaluate-v2.0.py (rajpurkar/SQuAD-explorer).
+Windows and answer positions are those of google-research/bert's run_squad.py.
 """
 
 import collections
