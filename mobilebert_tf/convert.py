@@ -73,9 +73,7 @@ def convert(config: ConvertConfig) -> None:
     try:
         save(model, tokenizer, aside, config.to)
         verified = _verify(model, aside, config, came_from)
-        if dest.exists():
-            shutil.rmtree(dest)
-        os.replace(aside, dest)
+        _put(aside, dest)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     print(f"{came_from} -> {config.to}: {dest}")
@@ -93,6 +91,15 @@ def _check_free(dest: Path, config: ConvertConfig) -> None:
         )
     if dest in (Path(config.source).resolve(), *Path(config.source).resolve().parents):
         raise InputError(f"{config.dest} is the source itself")
+
+
+def _put(aside: Path, dest: Path) -> None:
+    """Gives the finished folder its name; what had it goes only when the new one stands."""
+    old = aside.with_suffix(".old")
+    if dest.exists():
+        os.replace(dest, old)
+    os.replace(aside, dest)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _is_only_a_model(folder: Path) -> bool:
