@@ -14,7 +14,7 @@ import tabulate
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import metadata, timing
-from mobilebert_tf.run_folder import write_whole
+from mobilebert_tf.run_folder import check_free, write_whole
 
 DEFAULT_LENGTHS = (16, 32, 64, 128)
 
@@ -48,8 +48,8 @@ def benchmark(config: BenchmarkConfig) -> None:
     """Measures the latency of a .tflite file by text length and threads, its size and memory."""
     if config.runs < 1:
         raise InputError(f"--runs is {config.runs}: at least 1")
-    if config.json and Path(config.json).exists() and not config.overwrite:
-        raise InputError(f"{config.json} exists: choose another name, or --overwrite")
+    if config.json:
+        check_free(config.json, config.overwrite)
     paths = [config.file] + ([config.vs] if config.vs else [])
     lengths = _lengths(config, {path: _limit(path) for path in paths})
     threads = _numbers(config.threads, "--threads")

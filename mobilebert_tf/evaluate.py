@@ -21,7 +21,7 @@ from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.runtime import Runnable
 from mobilebert_tf.lite.timing import circumstances
 from mobilebert_tf.outputs import open_any, run_all
-from mobilebert_tf.run_folder import write_whole
+from mobilebert_tf.run_folder import check_free, write_whole
 from mobilebert_tf.tasks import SEQUENCE_LENGTH, SPAN_LENGTH, AnyTask, open_task
 
 SHOWN = 20  # of the examples that changed
@@ -189,8 +189,7 @@ def _write_predictions(task: AnyTask, outputs: Mapping, config: EvaluateConfig) 
 
 
 def _write(path: Path, text: str, config: EvaluateConfig) -> None:
-    if path.exists() and not config.overwrite:
-        raise InputError(f"{path} exists: choose another name, or --overwrite")
+    check_free(path, config.overwrite)
     write_whole(path, text + "\n")
     print(path)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mobilebert_tf.data.answers import answers
-from mobilebert_tf.data.squad import Question, make_features
+from mobilebert_tf.data.squad import Question, make_features, proportions
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.runtime import Runnable, softmax
 from mobilebert_tf.offsets import tokenize_with_offsets
@@ -228,8 +228,7 @@ class Pipeline:
             for i, (question, context) in enumerate(zip(texts, pairs, strict=True))
         ]
         length = min(self.model.sequence_length or SPAN_LENGTH, self.model.max_tokens)
-        stride, longest = max(1, length // 3), max(1, length // 6)
-        features = make_features(questions, self.model.tokenizer, length, stride, longest)
+        features = make_features(questions, self.model.tokenizer, length, *proportions(length))
         if features.skipped.get("no text"):
             raise InputError("the context holds no text to answer from")
         outputs = run_all(self.model, {name: getattr(features, name) for name in MODEL_INPUTS})

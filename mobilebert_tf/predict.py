@@ -28,7 +28,7 @@ from mobilebert_tf.pipeline import (
     Result,
     Scored,
 )
-from mobilebert_tf.run_folder import write_whole
+from mobilebert_tf.run_folder import check_free, write_whole
 
 _BATCH = 64  # texts of a file that are run together
 
@@ -76,8 +76,8 @@ def predict(config: PredictConfig) -> None:
     """Fills masks, classifies, labels words, answers or embeds, as the model's head can."""
     if config.top < 1:
         raise InputError(f"--top is {config.top}: at least 1")
-    if config.output and Path(config.output).exists() and not config.overwrite:
-        raise InputError(f"{config.output} exists: choose another name, or --overwrite")
+    if config.output:
+        check_free(config.output, config.overwrite)
     pipeline = Pipeline(
         config.model, config.top, config.truncate, config.null_threshold, config.num_threads
     )

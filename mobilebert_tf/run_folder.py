@@ -147,6 +147,12 @@ def machine() -> dict[str, Any]:
     }
 
 
+def check_free(path: str | Path, overwrite: bool) -> None:
+    """InputError if a file exists that may not be replaced."""
+    if Path(path).exists() and not overwrite:
+        raise InputError(f"{path} exists: choose another name, or --overwrite")
+
+
 def write_whole(path: Path, text: str) -> None:
     """Writes a text file so that it is there whole or not at all."""
     aside = path.with_name(path.name + ".partial")

@@ -13,7 +13,7 @@ from mobilebert_tf.data.examples import NO_LABEL, Examples, encode
 from mobilebert_tf.data.glue import GLUE, read_split
 from mobilebert_tf.data.mlperf import MlperfSquad, app_answers, read_mlperf, score_mlperf
 from mobilebert_tf.data.own import Columns, has_split, read_own
-from mobilebert_tf.data.squad import Features, Question, make_features, read_squad
+from mobilebert_tf.data.squad import Features, Question, make_features, proportions, read_squad
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.metrics import scores
 from mobilebert_tf.model import Task
@@ -123,9 +123,8 @@ class SpanTask:
     def encode(self, split: str, tokenizer: WordPiece, longest: int) -> dict[str, np.ndarray]:
         """Arrays of all windows; for training targets [N,2], positions of first and last token."""
         training = split == "train"
-        # Google's proportions of window, stride and question, for a window of any length.
-        stride, question = max(1, longest // 3), max(1, longest // 6)
-        features = make_features(self.splits[split], tokenizer, longest, stride, question, training)
+        sizes = (longest, *proportions(longest))
+        features = make_features(self.splits[split], tokenizer, *sizes, training)
         for reason, count in features.skipped.items():
             if count:
                 print(f"{self.name} {split}: {count} questions: {reason}")

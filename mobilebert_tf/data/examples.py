@@ -103,6 +103,7 @@ class Batches:
     def __init__(self, arrays: dict, batch_size: int, seed: int, bucketed: bool = True):
         self.arrays, self.batch_size, self.seed = arrays, batch_size, seed
         self.bucketed = bucketed
+        self._planned = (None, [])  # the last epoch asked for, and its batches
         self.lengths = arrays["input_mask"].sum(axis=1)  # [N]
         if not len(self.lengths):
             raise InputError("there are no examples to train on")
@@ -129,7 +130,7 @@ class Batches:
 
     def _plan(self, epoch: int) -> list[np.ndarray]:
         """The rows of each batch of an epoch."""
-        if getattr(self, "_planned", (None,))[0] != epoch:
+        if self._planned[0] != epoch:
             rng = np.random.default_rng([self.seed, epoch])
             order = rng.permutation(len(self.lengths))
             if self.bucketed:

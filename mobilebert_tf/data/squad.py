@@ -142,6 +142,11 @@ class _Passage:
     word_starts: np.ndarray
 
 
+def proportions(sequence_length: int) -> tuple[int, int]:
+    """Stride and longest question of windows of any length, as Google's 128 and 64 are to 384."""
+    return max(1, sequence_length // 3), max(1, sequence_length // 6)
+
+
 def make_features(
     questions: Sequence[Question],
     tokenizer: WordPiece,
