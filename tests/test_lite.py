@@ -162,7 +162,7 @@ def test_embedding_tables_are_int8(mode):
 
 def test_int8_dense_weights_are_per_channel_and_symmetric():
     weights = list(weights_of(content("student", "span", "int8"), "FULLY_CONNECTED"))
-    assert len(weights) == 24  # embedding, 11 in each of 2 blocks, head
+    assert len(weights) == 18  # embedding, 8 in each of 2 blocks, head
     for tensor in weights:
         assert tensor.type == schema.TensorType.INT8
         assert len(tensor.quantization.scale) == tensor.shape[0]
@@ -406,7 +406,7 @@ def test_export_report(place, mode):
         name: {"shape": [1, -1], "dtype": "int32"} for name in ("ids", "mask", "segment_ids")
     }
     assert report["tensors"]["outputs"] == {"probability": {"shape": [1, 3], "dtype": "float32"}}
-    assert report["ops"]["FULLY_CONNECTED"] == 24
+    assert report["ops"]["FULLY_CONNECTED"] == 18
     assert verify.complaints(report["agreement"], mode) == []
     assert [row["tokens"] for row in report["latency"]] == [16, 32]
     assert report["latency"][0].keys() >= {"threads", "p50_ms", "p90_ms", "p99_ms"}

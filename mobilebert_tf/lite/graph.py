@@ -1,7 +1,9 @@
 """The inference graph: a model's weights as the few plain operations that a phone runs fast.
 
 Batch 1, one 2-D tensor [T, width] between operations, and no operation that asks for a shape: so
-one file takes any number of tokens T. Shape letters as in mobilebert_tf.layers.
+one file takes any number of tokens T. Norms are folded into the layers around them (lite/fold.py),
+layers that read the same tensor are one product, and heads that need the first token alone get
+a last block that computes only its row. Shape letters as in mobilebert_tf.layers.
 """
 
 import numpy as np
@@ -9,11 +11,26 @@ import tensorflow as tf
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.layers import ACTIVATIONS, ATTENTION_MASK, LAYER_NORM_EPSILON
+from mobilebert_tf.lite.fold import fold
 from mobilebert_tf.model import MobileBert
 
 INPUTS = ("ids", "mask", "segment_ids")
 # Outputs with an entry for each token, in their second dimension.
 BY_TOKEN = ("mlm_logits", "token_probability", "start_logits", "end_logits")
+# The dense layer with which a head of all tokens reads the last block; the others read the first
+# token, through the pooler if there is one.
+_TOKEN_LAYERS = {
+    "token_classifier": "classifier",
+    "span": "span",
+    "masked_lm": "masked_lm/transform",
+    "pretraining": "masked_lm/transform",
+}
+_TEXT_LAYERS = {
+    "classifier": "classifier",
+    "regression": "classifier",
+    "multiple_choice": "classifier",
+    "next_sentence": "next_sentence",
+}
 
 
 class InferenceGraph(tf.Module):
@@ -23,6 +40,7 @@ class InferenceGraph(tf.Module):
         model: any MobileBert.
         head: "encoder" for the bare encoder, or None for the model's own head.
         int8_tables: embedding tables in int8 with a scale per row, for quantized files.
+        scales: of free channels, as in lite.fold.fold.
 
     Outputs by head: classifier probability [1,C]; token_classifier token_probability [1,T,C];
     regression and multiple_choice score [1,1]; span start_logits, end_logits [1,T]; encoder
@@ -30,14 +48,27 @@ class InferenceGraph(tf.Module):
     next_sentence probability [1,2].
     """
 
-    def __init__(self, model: MobileBert, head: str | None = None, int8_tables: bool = False):
+    def __init__(
+        self,
+        model: MobileBert,
+        head: str | None = None,
+        int8_tables: bool = False,
+        scales: dict[str, np.ndarray] | None = None,
+    ):
         super().__init__()
         self.config = model.config
         self.head = head or model.task.kind
         if self.head not in ("encoder", model.task.kind):
             raise InputError(f"no {self.head} head to export: the model's is {model.task.kind}")
         self.int8_tables = int8_tables
-        self.weights = {v.path: v.numpy() for v in model.variables}
+        weights = {v.path: v.numpy() for v in model.weights}
+        self.weights = fold(weights, self.config, self._head_layer(), scales)
+
+    def _head_layer(self) -> str | None:
+        """The dense layer that reads the last block."""
+        if self.head in _TOKEN_LAYERS:
+            return _TOKEN_LAYERS[self.head]
+        return "pooler/dense" if self.config.classifier_activation else _TEXT_LAYERS.get(self.head)
 
     def concrete_function(self, sequence_length: int | None = None):
         """The graph for inputs int32 [1, sequence_length], or [1, any length]."""
@@ -49,8 +80,10 @@ class InferenceGraph(tf.Module):
         hidden = self._embeddings(ids, mask, segment_ids)  # [T,H]
         padding = tf.cast(1 - mask, tf.float32)
         attention_bias = tf.reshape(padding * ATTENTION_MASK, [1, 1, -1])  # [1,1,T]
-        for index in range(self.config.num_hidden_layers):
-            hidden = self._block(f"block_{index}", hidden, attention_bias)  # [T,H]
+        last = self.config.num_hidden_layers - 1
+        for index in range(last + 1):
+            first_row = index == last and self.head not in _TOKEN_LAYERS
+            hidden = self._block(f"block_{index}", hidden, attention_bias, first_row)  # [T,H]
         return getattr(self, f"_{self.head}")(hidden)
 
     def _embeddings(self, ids, mask, segment_ids):
@@ -61,11 +94,11 @@ class InferenceGraph(tf.Module):
             before = tf.concat([edge, words[:-1]], axis=0)
             words = tf.concat([after, words, before], axis=1)  # [T,3E]
         if "embeddings/embedding_transformation/kernel" in self.weights:
-            words = self._dense("embeddings/embedding_transformation", words)  # [T,H]
+            words = self._dense(words, "embeddings/embedding_transformation")  # [T,H]
         positions = tf.cumsum(tf.maximum(mask, 1)) - 1  # 0, 1, 2 ...: [T]
         words += self._rows("token_type_embeddings", segment_ids)
         words += self._rows("position_embeddings", positions)
-        return self._norm("embeddings/norm", words)
+        return self._norm("embeddings", words)
 
     def _rows(self, name, ids):
         """Rows of an embedding table: ids [T] -> [T,width]."""
@@ -75,55 +108,76 @@ class InferenceGraph(tf.Module):
         rows, scales = quantized_rows(table)
         return tf.cast(tf.gather(rows, ids), tf.float32) * tf.gather(scales, ids)
 
-    def _block(self, name, hidden, attention_bias):
-        config, x = self.config, hidden
-        if config.use_bottleneck:
-            x = self._bottleneck(f"{name}/input_bottleneck", hidden)  # [T,I]
-        query_key = value = hidden
-        if config.use_bottleneck_attention:
-            query_key = value = x
-        elif config.use_bottleneck and config.key_query_shared_bottleneck:
-            query_key = self._bottleneck(f"{name}/shared_bottleneck", hidden)  # [T,I]
-        context = self._attention(f"{name}/attention", query_key, value, attention_bias)  # [T,I]
-        x = self._residual(f"{name}/attention/output", context, x)
-        for index in range(config.num_feedforward_networks):
+    def _block(self, name, hidden, attention_bias, first_row):
+        """hidden [T,H] -> [T,H], or with first_row the first token's row of that, [1,H]."""
+        x, query, key, value = self._block_inputs(name, hidden)
+        if first_row:
+            x, query, hidden = _first(x, 0), _first(query, 1), _first(hidden, 0)
+        scores = tf.matmul(query, key, transpose_b=True) + attention_bias  # [N,T,T]
+        context = tf.matmul(tf.nn.softmax(scores), value)  # [N,T,D]
+        shape = [1 if first_row else -1, self.config.attention_size]
+        context = tf.reshape(tf.transpose(context, [1, 0, 2]), shape)  # [T,I]
+        x = self._residual(f"{name}/attention/output", context, x)  # [T,I]
+        for index in range(self.config.num_feedforward_networks):
             feed_forward = f"{name}/feed_forward_{index}"
-            inner = self._activation(self._dense(f"{feed_forward}/intermediate", x))  # [T,F]
+            inner = self._activation(self._dense(x, f"{feed_forward}/intermediate"))  # [T,F]
             x = self._residual(f"{feed_forward}/output", inner, x)  # [T,I]
-        if config.use_bottleneck:
+        if self.config.use_bottleneck:
             x = self._residual(f"{name}/output_bottleneck", x, hidden)  # [T,H]
         return x
 
-    def _attention(self, name, query_key, value, attention_bias):
-        size = self.config.head_size
-        query = self._heads(self._dense(f"{name}/query", query_key) * size**-0.5)  # [N,T,D]
-        key = self._heads(self._dense(f"{name}/key", query_key))  # [N,T,D]
-        value = self._heads(self._dense(f"{name}/value", value))  # [N,T,D]
-        scores = tf.matmul(query, key, transpose_b=True) + attention_bias  # [N,T,T]
-        context = tf.matmul(tf.nn.softmax(scores), value)  # [N,T,D]
-        return tf.reshape(tf.transpose(context, [1, 0, 2]), [-1, self.config.attention_size])
+    def _block_inputs(self, name, hidden):
+        """What a block starts from: x [T,I]; query, key and value, [N,T,D] each."""
+        config = self.config
+        bottleneck, shared = f"{name}/input_bottleneck", f"{name}/shared_bottleneck"
+        query, key, value = (f"{name}/attention/{part}" for part in ("query", "key", "value"))
+        if not config.use_bottleneck:
+            return hidden, *self._heads(self._dense(hidden, query, key, value), 3)
+        if config.use_bottleneck_attention:
+            x = self._norm(bottleneck, self._dense(hidden, f"{bottleneck}/dense"))
+            return x, *self._heads(self._dense(x, query, key, value), 3)
+        if config.key_query_shared_bottleneck:
+            wide = self._dense(hidden, f"{bottleneck}/dense", f"{shared}/dense", value)  # [T,3I]
+            x, query_key, value = tf.split(wide, 3, axis=1)  # [T,I] each
+            query_key = self._dense(self._norm(shared, query_key), query, key)  # [T,2I]
+            heads = *self._heads(query_key, 2), *self._heads(value, 1)
+            return self._norm(bottleneck, x), *heads
+        wide = self._dense(hidden, f"{bottleneck}/dense", query, key, value)  # [T,4I]
+        x, *narrow = tf.split(wide, 4, axis=1)  # [T,I] each
+        heads = (head for part in narrow for head in self._heads(part, 1))
+        return self._norm(bottleneck, x), *heads
 
-    def _heads(self, x):
-        x = tf.reshape(x, [-1, self.config.num_attention_heads, self.config.head_size])  # [T,N,D]
-        return tf.transpose(x, [1, 0, 2])  # [N,T,D]
-
-    def _bottleneck(self, name, x):
-        return self._norm(f"{name}/norm", self._dense(f"{name}/dense", x))
+    def _heads(self, x, count):
+        """[T,count*I] -> count tensors [N,T,D], with one transposition for all."""
+        heads, size = self.config.num_attention_heads, self.config.head_size
+        x = tf.transpose(tf.reshape(x, [-1, count * heads, size]), [1, 0, 2])  # [count*N,T,D]
+        return tf.split(x, count, axis=0) if count > 1 else [x]
 
     def _residual(self, name, x, residual):
-        return self._norm(f"{name}/norm", self._dense(f"{name}/dense", x) + residual)
+        """norm(dense(x) + residual); of a folded norm at most a factor of the residual is left."""
+        x = self._dense(x, f"{name}/dense")
+        gamma = self.weights.get(f"{name}/norm/gamma")
+        if gamma is not None and self.config.normalization_type == "no_norm":
+            residual *= gamma
+        with tf.name_scope(f"{name}/residual"):
+            x += residual
+        return self._norm(name, x)
 
-    def _dense(self, name, x):
-        with tf.name_scope(name):  # the quantization recipe selects layers by these names
-            return tf.matmul(x, self.weights[f"{name}/kernel"]) + self.weights[f"{name}/bias"]
+    def _dense(self, x, *names):
+        """The layers of these names, that all read x, as one product: their outputs joined."""
+        kernel = np.concatenate([self.weights[f"{name}/kernel"] for name in names], axis=1)
+        bias = np.concatenate([self.weights[f"{name}/bias"] for name in names])
+        with tf.name_scope(names[0]):  # the quantization recipes select layers by these names
+            return tf.matmul(x, kernel) + bias
 
     def _activation(self, x):
         return ACTIVATIONS[self.config.hidden_act](x)
 
     def _norm(self, name, x):
-        if self.config.normalization_type == "layer_norm":
-            return self._layer_norm(name, x)
-        return x * self.weights[f"{name}/gamma"] + self.weights[f"{name}/beta"]
+        """Layer normalisation; a NoNorm is folded."""
+        if self.config.normalization_type == "no_norm":
+            return x
+        return self._layer_norm(f"{name}/norm", x)
 
     def _layer_norm(self, name, x):
         centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
@@ -131,35 +185,37 @@ class InferenceGraph(tf.Module):
         normal = centred * tf.math.rsqrt(variance + LAYER_NORM_EPSILON)
         return normal * self.weights[f"{name}/gamma"] + self.weights[f"{name}/beta"]
 
-    def _pooled(self, hidden):
-        first = tf.slice(hidden, [0, 0], [1, self.config.hidden_size])  # [1,H]
+    def _pooled(self, first):
+        """The first token's features, [1,H]."""
         if not self.config.classifier_activation:
             return first
-        return tf.tanh(self._dense("pooler/dense", first))
+        return tf.tanh(self._dense(first, "pooler/dense"))
 
-    def _encoder(self, hidden):
-        return {"embedding": self._pooled(hidden)}
+    def _encoder(self, first):
+        if "output_scale" in self.weights:
+            first *= self.weights["output_scale"]
+        return {"embedding": self._pooled(first)}
 
-    def _classifier(self, hidden):
-        return {"probability": tf.nn.softmax(self._dense("classifier", self._pooled(hidden)))}
+    def _classifier(self, first):
+        return {"probability": tf.nn.softmax(self._dense(self._pooled(first), "classifier"))}
 
     def _token_classifier(self, hidden):
-        return {"token_probability": tf.nn.softmax(self._dense("classifier", hidden))[None]}
+        return {"token_probability": tf.nn.softmax(self._dense(hidden, "classifier"))[None]}
 
-    def _regression(self, hidden):
-        return {"score": self._dense("classifier", self._pooled(hidden))}
+    def _regression(self, first):
+        return {"score": self._dense(self._pooled(first), "classifier")}
 
     _multiple_choice = _regression
 
-    def _next_sentence(self, hidden):
-        return {"probability": tf.nn.softmax(self._dense("next_sentence", self._pooled(hidden)))}
+    def _next_sentence(self, first):
+        return {"probability": tf.nn.softmax(self._dense(self._pooled(first), "next_sentence"))}
 
     def _span(self, hidden):
-        start, end = tf.split(self._dense("span", hidden), 2, axis=1)  # [T,1] each
+        start, end = tf.split(self._dense(hidden, "span"), 2, axis=1)  # [T,1] each
         return {"start_logits": tf.reshape(start, [1, -1]), "end_logits": tf.reshape(end, [1, -1])}
 
     def _masked_lm(self, hidden):
-        x = self._activation(self._dense("masked_lm/transform", hidden))
+        x = self._activation(self._dense(hidden, "masked_lm/transform"))
         x = self._layer_norm("masked_lm/norm", x)  # [T,H]
         table = self.weights["embeddings/word_embeddings"]
         if "masked_lm/extra_output_weights" in self.weights:
@@ -169,6 +225,12 @@ class InferenceGraph(tf.Module):
         return {"mlm_logits": tf.reshape(logits, [1, -1, self.config.vocab_size])}
 
     _pretraining = _masked_lm  # the next sentence head only serves training
+
+
+def _first(x, axis):
+    """The first entry along an axis, in a shape that the converter keeps: x[:1] loses it."""
+    sizes = [1 if i == axis else size for i, size in enumerate(x.shape)]
+    return tf.slice(x, [0] * len(sizes), sizes)
 
 
 def quantized_rows(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
