@@ -43,9 +43,15 @@ TO_TFLITE = Path(__file__).parents[1] / "export" / "to_tflite.py"
 
 
 def run(file_content, sample):
+    """The outputs by name, float32 in integer files too."""
     runner = Interpreter(model_content=file_content).get_signature_runner()
     ids, mask, segment_ids = sample.values()
-    return runner(ids=ids, mask=mask, segment_ids=segment_ids)
+    outputs = runner(ids=ids, mask=mask, segment_ids=segment_ids)
+    for name, details in runner.get_output_details().items():
+        scale, zero_point = details["quantization"]
+        if scale:
+            outputs[name] = (outputs[name].astype(np.float32) - zero_point) * np.float32(scale)
+    return outputs
 
 
 def relative_error(values, expected):
@@ -104,9 +110,11 @@ def test_what_stands_at_padding_changes_nothing(variant, mode):
         assert (dirty["input_ids"] != clean["input_ids"]).any()
         file = content(variant, "span", mode)
         before, after = run(file, clean), run(file, dirty)
+        # LiteRT's 16-bit softmax looks e^x up from -10 on: padding keeps a weight of 1/32768.
+        limit = 0.005 if mode == "int16x8" else 0.0
         for name in before:
             real = tokens - padding
-            np.testing.assert_array_equal(before[name][:, :real], after[name][:, :real])
+            assert relative_error(after[name][:, :real], before[name][:, :real]) <= limit
 
 
 def test_more_padding_changes_nothing():
@@ -123,6 +131,8 @@ def test_more_padding_changes_nothing():
 def test_only_builtins_and_no_shape_operation(mode):
     operations = export_module._operations(content("student", "span", mode))
     assert operations["FULLY_CONNECTED"] > 10
+    if mode in ("int8-full", "int16x8"):  # not a single island of float
+        assert not {"BATCH_MATMUL", "DEQUANTIZE", "CAST"} & set(operations)
     assert not {"SHAPE", "CUSTOM", "BROADCAST_TO"} & set(operations)
 
 
@@ -191,9 +201,9 @@ def test_quantized_outputs_are_near(mode):
     expected = [keras_model(head="span")(**inputs(tokens, seed=3)) for tokens in (7, 13, 37)]
     for tokens, values in zip((7, 13, 37), expected, strict=True):
         outputs = run(content("student", "span", mode), inputs(tokens, seed=3))
-        limit = {"float16": 0.01, "dynamic": 0.05, "int8": 0.3}[mode]
+        limits = {"float16": 0.01, "dynamic": 0.1, "int8": 0.3, "int8-full": 0.4, "int16x8": 0.2}
         for name in values:
-            assert 0 < relative_error(outputs[name], values[name]) < limit
+            assert 0 < relative_error(outputs[name], values[name]) < limits[mode]
 
 
 @pytest.mark.parametrize("mode", ["dynamic", "int8"])
@@ -365,7 +375,7 @@ def test_agreement_by_hand():
     (measured,) = verify.agreement(
         lambda **_: {"mlm_logits": values}, lambda **_: {"mlm_logits": expected}, [sample]
     ).values()
-    assert measured == {"error": 1.0, "cosine": 0.5, "choice": 0.5}
+    assert measured == {"error": 1.0, "cosine": 0.5, "choice": 0.5, "worst": 0}
     found = verify.complaints({"mlm_logits": measured}, "int8")
     assert [text.split(" of ")[0] for text in found] == ["error", "cosine", "choice"]
     assert verify.complaints({"embedding": {"cosine": float("nan")}}, "int8")
@@ -405,8 +415,12 @@ def test_export_report(place, mode):
     assert report["tensors"]["inputs"] == {
         name: {"shape": [1, -1], "dtype": "int32"} for name in ("ids", "mask", "segment_ids")
     }
-    assert report["tensors"]["outputs"] == {"probability": {"shape": [1, 3], "dtype": "float32"}}
-    assert report["ops"]["FULLY_CONNECTED"] == 18
+    dtype = {"int8-full": "int8", "int16x8": "int16"}.get(mode, "float32")
+    assert report["tensors"]["outputs"] == {"probability": {"shape": [1, 3], "dtype": dtype}}
+    per_channel = mode in ("dynamic", "int8")  # with activations that are quantized on the fly
+    assert report["min_runtime"] == ("2.17" if per_channel else "2.4")
+    attention = 2 * 2 * 2 * (mode in ("int8-full", "int16x8"))  # blocks, heads, products
+    assert report["ops"]["FULLY_CONNECTED"] == 18 + attention
     assert verify.complaints(report["agreement"], mode) == []
     assert [row["tokens"] for row in report["latency"]] == [16, 32]
     assert report["latency"][0].keys() >= {"threads", "p50_ms", "p90_ms", "p99_ms"}

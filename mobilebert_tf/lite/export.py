@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,9 @@ from typing import Literal
 
 import numpy as np
 import tabulate
-from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.lite import metadata, quantize, timing
+from mobilebert_tf.lite import flatbuffer, metadata, quantize, timing
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel
 from mobilebert_tf.lite.samples import padded, samples
@@ -26,6 +25,7 @@ DEFAULT_MODEL = "runs/demo/student"
 _SAMPLES = 96  # paragraphs; every third one checks the file, the others calibrate it
 _LATENCY_TOKENS = (16, 32, 64, 128)
 _LATENCY_RUNS = 20
+_PER_CHANNEL_RUNTIME = (2, 17)  # the first that takes int8 weights with a scale for each channel
 _MODEL_FILES = ("config.json", "task.json", "tokenizer_config.json", "vocab.txt")
 _WEIGHTS_FILE = "model.weights.h5"
 
@@ -38,28 +38,42 @@ class ExportConfig:
         model: a model directory.
         output: the .tflite file; by default beside the model directory, named after it and the
             quantization.
-        quantize: none (float32), float16, dynamic (int8 weights) or int8 (calibrated).
+        quantize: none (float32), float16, dynamic (int8 weights), int8 (calibrated, the fastest on
+            CPUs), int8-full (integers alone, for accelerators) or int16x8.
         sequence_length: take exactly this many tokens, for clients that cannot resize; by default
             any number.
         head: encoder exports the bare encoder whatever the model's head is.
         calibration_data: text to calibrate and check on: files, folders, or docs (embedded).
+        calibration_ranges: of an activation: the widest of all texts (min-max), without the 5 % of
+            the texts that go furthest (percentile), or averaged over texts (moving-average).
+        min_runtime: the oldest TFLite that must open the file, such as 2.8; before 2.17 int8
+            weights get one scale for a whole matrix, and are less exact.
         num_threads: of the latency measurement.
         overwrite: replace an existing file.
     """
 
     model: str = DEFAULT_MODEL
     output: str | None = None
-    quantize: Literal["none", "float16", "dynamic", "int8"] = "int8"
+    quantize: Literal["none", "float16", "dynamic", "int8", "int8-full", "int16x8"] = "int8"
     sequence_length: int | None = None
     head: Literal["encoder"] | None = None
     calibration_data: str = "docs"
+    calibration_ranges: Literal["min-max", "percentile", "moving-average"] = "min-max"
+    min_runtime: str = "2.17"
     num_threads: int = 1
     overwrite: bool = False
 
     def content_options(self) -> dict:
         """The options that the file's bytes depend on."""
-        names = ("quantize", "sequence_length", "head", "calibration_data")
-        return {name: getattr(self, name) for name in names}
+        names = ("quantize", "sequence_length", "head", "calibration_data", "calibration_ranges")
+        return {name: getattr(self, name) for name in (*names, "min_runtime")}
+
+    @property
+    def runtime(self) -> tuple[int, ...]:
+        """min_runtime as numbers; InputError if it is no version."""
+        if not re.fullmatch(r"\d+(\.\d+)+", self.min_runtime):
+            raise InputError(f"--min-runtime is {self.min_runtime}: a version such as 2.8")
+        return tuple(map(int, self.min_runtime.split(".")))
 
 
 def export(config: ExportConfig) -> Path:
@@ -143,18 +157,24 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
     checks[::2] = [padded(s, min(s["input_ids"].shape[1] + 5, max_tokens)) for s in checks[::2]]
 
     print(f"converting {directory.name} ({config.quantize})", flush=True)
-    arguments = dict(head=config.head, sequence_length=config.sequence_length)
-    calibration = [dict(zip(INPUTS, sample.values(), strict=True)) for sample in calibration]
-    content = quantize.convert(model, config.quantize, calibration, **arguments)
-    float_bytes = len(content)
-    if config.quantize != "none":
-        float_bytes = len(quantize.convert(model, "none", **arguments))
+    content = quantize.convert(
+        model,
+        config.quantize,
+        [dict(zip(INPUTS, sample.values(), strict=True)) for sample in calibration],
+        head=config.head,
+        sequence_length=config.sequence_length,
+        ranges=config.calibration_ranges,
+        per_channel=config.runtime >= _PER_CHANNEL_RUNTIME,
+    )
+    runtime = _minimum_runtime(content, config)
     content = metadata.pack(content, _packed(reference))
     path.write_bytes(content)
 
     print(f"checking it on {len(checks)} texts", flush=True)
     lite = LiteModel(path)
     measured = agreement(lite, reference, checks)
+    for values in measured.values():
+        values["worst"] = _text(reference, checks[values["worst"]])
     if problems := complaints(measured, config.quantize):
         raise InputError(
             f"the {config.quantize} file does not agree with the model and is not kept: "
@@ -164,13 +184,24 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
     return {
         "mode": config.quantize,
         "bytes": len(content),
-        "float_bytes": float_bytes,
+        "min_runtime": runtime,
         "sha256": _sha256(content),
         "tensors": _tensors(lite),
         "ops": _operations(content),
         "agreement": measured,
         "latency": _latency(path, max_tokens, config.num_threads),
     } | timing.circumstances()
+
+
+def _minimum_runtime(content: bytes, config: ExportConfig) -> str:
+    """The oldest TFLite that opens the file; InputError if that is not old enough."""
+    version = flatbuffer.minimum_runtime(flatbuffer.read(content))
+    if tuple(map(int, version.split("."))) > config.runtime:
+        raise InputError(
+            f"--min-runtime is {config.min_runtime}, but a {config.quantize} file needs {version}: "
+            "another --quantize mode may do"
+        )
+    return version
 
 
 def _max_tokens(config: ExportConfig, model: KerasModel) -> int:
@@ -180,6 +211,12 @@ def _max_tokens(config: ExportConfig, model: KerasModel) -> int:
     if not 3 <= length <= model.max_tokens:
         raise InputError(f"--sequence-length is {length}: the model takes 3 to {model.max_tokens}")
     return length
+
+
+def _text(model: KerasModel, sample: dict) -> str:
+    """The beginning of a sample, in pieces."""
+    ids = sample["input_ids"][0][sample["input_mask"][0] == 1]
+    return " ".join(model.tokenizer.vocabulary[i] for i in ids)[:60]
 
 
 def _packed(model: KerasModel) -> metadata.Packed:
@@ -195,14 +232,11 @@ def _packed(model: KerasModel) -> metadata.Packed:
 
 def _operations(content: bytes) -> dict[str, int]:
     """How often each operation occurs; InputError for one that stock runtimes lack."""
-    model = flatbuffer_utils.read_model_from_bytearray(content)
-    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
-    codes = [names[code.builtinCode] for code in model.operatorCodes]
-    if "CUSTOM" in codes:
-        custom = sorted(code.customCode.decode() for code in model.operatorCodes if code.customCode)
+    model = flatbuffer.read(content)
+    custom = sorted(code.customCode.decode() for code in model.operatorCodes if code.customCode)
+    if custom:
         raise InputError(f"the graph needs operations that phones lack: {', '.join(custom)}")
-    operators = [operator for graph in model.subgraphs for operator in graph.operators]
-    return dict(Counter(codes[operator.opcodeIndex] for operator in operators).most_common())
+    return dict(Counter(name for name, _, _ in flatbuffer.operators(model)).most_common())
 
 
 def _tensors(lite: LiteModel) -> dict[str, dict]:
@@ -242,8 +276,8 @@ def _sha256_of_model(directory: Path) -> str:
 
 
 def _print_summary(output: Path, report: dict) -> None:
-    megabytes = {key: f"{report[key] / 1e6:.2f} MB" for key in ("bytes", "float_bytes")}
-    print(f"{output}: {megabytes['bytes']} (float32: {megabytes['float_bytes']})")
+    megabytes = report["bytes"] / 1e6
+    print(f"{output}: {megabytes:.2f} MB, opens in TFLite {report['min_runtime']} and newer")
     rows = [{"output": name} | values for name, values in report["agreement"].items()]
     print(tabulate.tabulate(rows, headers="keys", floatfmt=".5f"))
     print(tabulate.tabulate(report["latency"], headers="keys", floatfmt=".3f"))

@@ -31,6 +31,7 @@ _TEXT_LAYERS = {
     "multiple_choice": "classifier",
     "next_sentence": "next_sentence",
 }
+_ROLES = ("query", "key", "value")
 
 
 class InferenceGraph(tf.Module):
@@ -78,8 +79,7 @@ class InferenceGraph(tf.Module):
     def __call__(self, ids, mask, segment_ids):
         ids, mask, segment_ids = (tf.reshape(x, [-1]) for x in (ids, mask, segment_ids))  # [T]
         hidden = self._embeddings(ids, mask, segment_ids)  # [T,H]
-        padding = tf.cast(1 - mask, tf.float32)
-        attention_bias = tf.reshape(padding * ATTENTION_MASK, [1, 1, -1])  # [1,1,T]
+        attention_bias = self._attention_bias(mask)
         last = self.config.num_hidden_layers - 1
         for index in range(last + 1):
             first_row = index == last and self.head not in _TOKEN_LAYERS
@@ -100,6 +100,11 @@ class InferenceGraph(tf.Module):
         words += self._rows("position_embeddings", positions)
         return self._norm("embeddings", words)
 
+    def _attention_bias(self, mask):
+        """[1,1,T]: what is added to the scores of each key."""
+        padding = tf.cast(1 - mask, tf.float32)
+        return tf.reshape(padding * ATTENTION_MASK, [1, 1, -1])
+
     def _rows(self, name, ids):
         """Rows of an embedding table: ids [T] -> [T,width]."""
         table = self.weights[f"embeddings/{name}"]
@@ -110,48 +115,61 @@ class InferenceGraph(tf.Module):
 
     def _block(self, name, hidden, attention_bias, first_row):
         """hidden [T,H] -> [T,H], or with first_row the first token's row of that, [1,H]."""
-        x, query, key, value = self._block_inputs(name, hidden)
-        if first_row:
-            x, query, hidden = _first(x, 0), _first(query, 1), _first(hidden, 0)
-        scores = tf.matmul(query, key, transpose_b=True) + attention_bias  # [N,T,T]
-        context = tf.matmul(tf.nn.softmax(scores), value)  # [N,T,D]
-        shape = [1 if first_row else -1, self.config.attention_size]
-        context = tf.reshape(tf.transpose(context, [1, 0, 2]), shape)  # [T,I]
-        x = self._residual(f"{name}/attention/output", context, x)  # [T,I]
-        for index in range(self.config.num_feedforward_networks):
-            feed_forward = f"{name}/feed_forward_{index}"
-            inner = self._activation(self._dense(x, f"{feed_forward}/intermediate"))  # [T,F]
-            x = self._residual(f"{feed_forward}/output", inner, x)  # [T,I]
-        if self.config.use_bottleneck:
-            x = self._residual(f"{name}/output_bottleneck", x, hidden)  # [T,H]
+        with tf.name_scope(f"{name}/"):  # the quantization recipes select by these names
+            x, query, key, value = self._block_inputs(name, hidden)
+            if first_row:
+                x, query, hidden = _first(x, 0), self._first_query(query), _first(hidden, 0)
+            context = self._attention(query, key, value, attention_bias)  # [T,I]
+            x = self._residual(f"{name}/attention/output", context, x)  # [T,I]
+            for index in range(self.config.num_feedforward_networks):
+                feed_forward = f"{name}/feed_forward_{index}"
+                inner = self._activation(self._dense(x, f"{feed_forward}/intermediate"))  # [T,F]
+                x = self._residual(f"{feed_forward}/output", inner, x)  # [T,I]
+            if self.config.use_bottleneck:
+                x = self._residual(f"{name}/output_bottleneck", x, hidden)  # [T,H]
         return x
 
     def _block_inputs(self, name, hidden):
         """What a block starts from: x [T,I]; query, key and value, [N,T,D] each."""
         config = self.config
         bottleneck, shared = f"{name}/input_bottleneck", f"{name}/shared_bottleneck"
-        query, key, value = (f"{name}/attention/{part}" for part in ("query", "key", "value"))
+        names = [f"{name}/attention/{role}" for role in _ROLES]
         if not config.use_bottleneck:
-            return hidden, *self._heads(self._dense(hidden, query, key, value), 3)
+            return hidden, *self._heads(self._dense(hidden, *names), *_ROLES)
         if config.use_bottleneck_attention:
             x = self._norm(bottleneck, self._dense(hidden, f"{bottleneck}/dense"))
-            return x, *self._heads(self._dense(x, query, key, value), 3)
+            return x, *self._heads(self._dense(x, *names), *_ROLES)
         if config.key_query_shared_bottleneck:
-            wide = self._dense(hidden, f"{bottleneck}/dense", f"{shared}/dense", value)  # [T,3I]
+            wide = self._dense(hidden, f"{bottleneck}/dense", f"{shared}/dense", names[2])  # [T,3I]
             x, query_key, value = tf.split(wide, 3, axis=1)  # [T,I] each
-            query_key = self._dense(self._norm(shared, query_key), query, key)  # [T,2I]
-            heads = *self._heads(query_key, 2), *self._heads(value, 1)
+            query_key = self._dense(self._norm(shared, query_key), *names[:2])  # [T,2I]
+            heads = *self._heads(query_key, *_ROLES[:2]), *self._heads(value, _ROLES[2])
             return self._norm(bottleneck, x), *heads
-        wide = self._dense(hidden, f"{bottleneck}/dense", query, key, value)  # [T,4I]
-        x, *narrow = tf.split(wide, 4, axis=1)  # [T,I] each
-        heads = (head for part in narrow for head in self._heads(part, 1))
+        wide = self._dense(hidden, f"{bottleneck}/dense", *names)  # [T,4I]
+        x, *parts = tf.split(wide, 4, axis=1)  # [T,I] each
+        heads = [self._heads(part, role)[0] for part, role in zip(parts, _ROLES, strict=True)]
         return self._norm(bottleneck, x), *heads
 
-    def _heads(self, x, count):
-        """[T,count*I] -> count tensors [N,T,D], with one transposition for all."""
+    def _heads(self, x, *roles):
+        """[T,R*I] -> for each of R roles a tensor [N,T,D], with one transposition for all."""
         heads, size = self.config.num_attention_heads, self.config.head_size
-        x = tf.transpose(tf.reshape(x, [-1, count * heads, size]), [1, 0, 2])  # [count*N,T,D]
-        return tf.split(x, count, axis=0) if count > 1 else [x]
+        x = tf.reshape(x, [-1, len(roles) * heads, size])  # [T,R*N,D]
+        x = tf.transpose(x, [1, 0, 2])  # [R*N,T,D]
+        return tf.split(x, len(roles), axis=0) if len(roles) > 1 else [x]
+
+    def _first_query(self, query):
+        return _first(query, 1)  # [N,1,D]
+
+    def _attention(self, query, key, value, attention_bias):
+        """query [N,Q,D], key and value [N,T,D], attention_bias [1,1,T] -> context [Q,I]."""
+        scores = self._scores(query, key) + attention_bias  # [N,Q,T]
+        context = tf.transpose(tf.matmul(tf.nn.softmax(scores), value), [1, 0, 2])  # [Q,N,D]
+        rows = query.shape[1] or -1
+        return tf.reshape(context, [rows, self.config.attention_size])
+
+    def _scores(self, query, key):
+        """Of each query for each key: [N,Q,D], [N,T,D] -> [N,Q,T]."""
+        return tf.matmul(query, key, transpose_b=True)
 
     def _residual(self, name, x, residual):
         """norm(dense(x) + residual); of a folded norm at most a factor of the residual is left."""
@@ -159,7 +177,7 @@ class InferenceGraph(tf.Module):
         gamma = self.weights.get(f"{name}/norm/gamma")
         if gamma is not None and self.config.normalization_type == "no_norm":
             residual *= gamma
-        with tf.name_scope(f"{name}/residual"):
+        with tf.name_scope(f"{name}/residual/"):
             x += residual
         return self._norm(name, x)
 
@@ -167,7 +185,7 @@ class InferenceGraph(tf.Module):
         """The layers of these names, that all read x, as one product: their outputs joined."""
         kernel = np.concatenate([self.weights[f"{name}/kernel"] for name in names], axis=1)
         bias = np.concatenate([self.weights[f"{name}/bias"] for name in names])
-        with tf.name_scope(names[0]):  # the quantization recipes select layers by these names
+        with tf.name_scope(f"{names[0]}/"):
             return tf.matmul(x, kernel) + bias
 
     def _activation(self, x):
@@ -225,6 +243,49 @@ class InferenceGraph(tf.Module):
         return {"mlm_logits": tf.reshape(logits, [1, -1, self.config.vocab_size])}
 
     _pretraining = _masked_lm  # the next sentence head only serves training
+
+
+class IntegerGraph(InferenceGraph):
+    """The same for files that compute in integers alone.
+
+    Attention is one product of matrices for each head, which the converter writes as
+    FULLY_CONNECTED: no runtime here has a fast BATCH_MATMUL for integers (measured at 128 tokens,
+    full size: the whole model takes 1.7 times as long with it). The mask is looked up, not computed
+    in float.
+
+    Args:
+        mask: added to the score of a padded key. Scores and mask share one range of integers, so
+            it is no larger than it must be.
+    """
+
+    def __init__(self, model, head=None, scales=None, mask=ATTENTION_MASK):
+        super().__init__(model, head, scales=scales)
+        self.mask = mask
+
+    def _attention_bias(self, mask):
+        table = np.array([self.mask, 0], np.float32)
+        return tf.reshape(tf.gather(table, mask), [1, -1])  # [1,T]
+
+    def _heads(self, x, *roles):
+        """[T,R*I] -> for each role N matrices: of query and key [T,D], of value [D,T]."""
+        heads = self.config.num_attention_heads
+        parts = tf.split(x, len(roles), axis=1) if len(roles) > 1 else [x]  # [T,I] each
+        return [
+            tf.split(tf.transpose(part), heads, axis=0)
+            if role == "value"
+            else tf.split(part, heads, axis=1)
+            for part, role in zip(parts, roles, strict=True)
+        ]
+
+    def _first_query(self, query):
+        return [_first(matrix, 0) for matrix in query]
+
+    def _attention(self, query, key, value, attention_bias):
+        contexts = []
+        for query_head, key_head, value_head in zip(query, key, value, strict=True):
+            scores = self._scores(query_head, key_head) + attention_bias  # [Q,T]
+            contexts.append(tf.matmul(tf.nn.softmax(scores), value_head, transpose_b=True))
+        return tf.concat(contexts, axis=1)  # [Q,I]
 
 
 def _first(x, axis):

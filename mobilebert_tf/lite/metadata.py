@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import flatbuffers
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.lite import flatbuffer
 
 VOCABULARY_FILE, LABELS_FILE, SETTINGS_FILE = "vocab.txt", "labels.txt", "mobilebert.json"
 
@@ -49,19 +48,16 @@ class Packed:
 
 def pack(content: bytes, packed: Packed) -> bytes:
     """The same model with metadata and files; the same bytes for the same arguments."""
-    model = flatbuffer_utils.read_model_from_bytearray(content)
+    model = flatbuffer.read(content)
     inputs, outputs = tensor_names(model)
     metadata = _model_metadata(packed, inputs, outputs)
     buffer = schema.BufferT()
     buffer.data = metadata
     model.buffers.append(buffer)
-    for each in model.buffers:
-        if isinstance(each.data, bytes):  # an array is written at once, bytes one by one
-            each.data = np.frombuffer(each.data, np.uint8)
     entry = schema.MetadataT()
     entry.name, entry.buffer = _BUFFER_NAME, len(model.buffers) - 1
     model.metadata = [*(model.metadata or []), entry]
-    file = io.BytesIO(flatbuffer_utils.convert_object_to_bytearray(model))
+    file = io.BytesIO(flatbuffer.write(model))
     file.seek(0, io.SEEK_END)
     with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
         for name, text in _files(packed).items():

@@ -1,29 +1,45 @@
 """From the inference graph to the bytes of a .tflite file, in float or quantized.
 
-none      float32 throughout.
-float16   weights in half the bytes; computed in float32.
-dynamic   int8 weights and tables; activations are quantized on the fly, row by row.
-int8      as dynamic, and the dense layers of the blocks read and write int8, with ranges
-          calibrated on text. Attention, softmax and norms stay float: XNNPACK, which runs the
-          rest, has no int8 kernels for them, and the fallback made whole models 3 times slower.
+none       float32 throughout.
+float16    weights in half the bytes; computed in float32.
+dynamic    int8 weights and tables; activations are quantized on the fly, row by row.
+int8       as dynamic, and inside the blocks the dense layers and the sums of the residual streams
+           read and write int8, with ranges calibrated on text. Attention's products, softmax and
+           norms stay float: XNNPACK, which runs the rest, has no int8 kernels for them.
+int8-full  every operation in integers, for accelerators that have no float.
+int16x8    as int8-full with 16 bits for activations: nearly exact, slow on CPUs.
+
+Weights have a scale for each output channel and no zero point, as the TFLite specification asks.
+The float graph comes from TensorFlow's converter; integers from litert-quantizer, which, unlike the
+converter, can quantize some operations and leave others, and takes seconds for it.
 """
 
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 from litert_quantizer import calibrator, quantizer, recipe_manager
-from litert_quantizer.qtyping import TFLOperationName
-from litert_quantizer.utils import qsv_utils
+from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
 
-from mobilebert_tf.lite.graph import InferenceGraph
+from mobilebert_tf.lite import flatbuffer
+from mobilebert_tf.lite.equalize import observe
+from mobilebert_tf.lite.graph import InferenceGraph, IntegerGraph
 from mobilebert_tf.model import MobileBert
 
-MODES = ("none", "float16", "dynamic", "int8")
+MODES = ("none", "float16", "dynamic", "int8", "int8-full", "int16x8")
+CALIBRATED = ("int8", "int8-full", "int16x8")
 SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+
+# How the ranges of single texts become the range of a tensor: lowest and highest values [texts].
+RANGES: dict[str, Callable] = {
+    "min-max": lambda low, high: (np.min(low), np.max(high)),
+    "percentile": lambda low, high: (np.percentile(low, 5), np.percentile(high, 95)),
+    "moving-average": lambda low, high: (_moving_average(low), _moving_average(high)),
+}
+_MOVES = (TFLOperationName.RESHAPE, TFLOperationName.TRANSPOSE, TFLOperationName.SPLIT)
 
 
 def convert(
@@ -32,43 +48,105 @@ def convert(
     calibration: Sequence[dict[str, np.ndarray]] = (),
     head: str | None = None,
     sequence_length: int | None = None,
+    ranges: str = "min-max",
+    per_channel: bool = True,
 ) -> bytes:
-    """A .tflite file without metadata; the same bytes for the same model, mode and samples.
+    """A .tflite file without metadata; the same bytes for the same arguments.
 
     Args:
         model: what to export.
         mode: one of MODES.
-        calibration: for int8, samples of ids, mask and segment_ids, int32 [1,T] each.
+        calibration: for CALIBRATED modes, samples of ids, mask and segment_ids, int32 [1,T] each.
         head, sequence_length: as in InferenceGraph.
+        ranges: of activations in CALIBRATED modes, one of RANGES.
+        per_channel: False gives each weight matrix one scale, for runtimes before TFLite 2.17.
     """
-    graph = InferenceGraph(model, head, int8_tables=mode in ("dynamic", "int8"))
+    graph = _graph(model, mode, calibration, head)
+    content = _converted(graph, sequence_length, halved=mode == "float16")
+    if mode in ("none", "float16"):
+        return content
+    recipe = _recipe(
+        mode, QuantGranularity.CHANNELWISE if per_channel else QuantGranularity.TENSORWISE
+    )
+    with _quiet():
+        job = quantizer.Quantizer(content, recipe.get_quantization_recipe())
+        if mode in CALIBRATED:
+            values = _calibrated(content, recipe, calibration, RANGES[ranges])
+        result = job.quantize(values if mode in CALIBRATED else None, enable_progress_report=False)
+    return flatbuffer.write(flatbuffer.read(result.quantized_model))
+
+
+def _graph(model, mode, calibration, head) -> InferenceGraph:
+    if mode not in CALIBRATED:
+        return InferenceGraph(model, head, int8_tables=mode == "dynamic")
+    seen = observe(model, calibration, head)
+    if mode == "int8":
+        return InferenceGraph(model, head, int8_tables=True, scales=seen.scales)
+    # So low that padding gets less than half a step, 1/256 or 1/32768, of probability.
+    margin = np.log(2.0 * (2**15 if mode == "int16x8" else 2**8))
+    return IntegerGraph(model, head, seen.scales, mask=-(seen.score_span + margin))
+
+
+def _converted(graph: InferenceGraph, sequence_length: int | None, halved: bool) -> bytes:
+    """TensorFlow's conversion, weights in float32 or halved to float16."""
     function = graph.concrete_function(sequence_length)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], graph)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if mode == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if mode in ("float16", "dynamic"):
+    if halved:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
     with _quiet():
-        content = converter.convert()
-    return _calibrated(content, calibration) if mode == "int8" else content
+        return converter.convert()
 
 
-def _calibrated(content: bytes, calibration: Sequence[dict[str, np.ndarray]]) -> bytes:
+def _recipe(mode: str, granularity: QuantGranularity) -> recipe_manager.RecipeManager:
     recipe = recipe_manager.RecipeManager()
-    # Static in the blocks alone: a masked LM of 4 trained blocks then chose the float model's word
-    # 98.9 % of the time, with static embedding and head layers 95.7 %, with none static 98.9 %.
-    recipe.add_dynamic_config(".*", TFLOperationName.FULLY_CONNECTED, 8)
-    recipe.add_static_config("block_", TFLOperationName.FULLY_CONNECTED, 8, 8)
-    with _quiet():
-        # The widest range seen; the default, a moving average, forgets.
-        ranges = calibrator.Calibrator(
-            content, num_threads=1, qsv_update_func=qsv_utils.min_max_update
-        )
-        ranges.calibrate({SIGNATURE: calibration}, recipe)
-        job = quantizer.Quantizer(content, recipe.get_quantization_recipe())
-        result = job.quantize(ranges.get_model_qsvs(), enable_progress_report=False)
-    return bytes(result.quantized_model)
+    if mode in ("int8-full", "int16x8"):
+        bits = 16 if mode == "int16x8" else 8
+        everything = TFLOperationName.ALL_SUPPORTED
+        recipe.add_static_config(".*", everything, bits, 8, granularity)
+        return recipe
+    dense = TFLOperationName.FULLY_CONNECTED
+    recipe.add_dynamic_config(".*", dense, 8, granularity)
+    if mode == "int8":
+        # Static in the blocks alone: a masked LM of 4 trained blocks then chose the float model's
+        # word 98.9 % of the time, with static embedding and head layers 95.7 %.
+        recipe.add_static_config("block_", dense, 8, 8, granularity)
+        recipe.add_static_config("residual", TFLOperationName.ADD, 8, 8)
+        for move in _MOVES:
+            recipe.add_static_config("block_", move, 8, 8)
+    return recipe
+
+
+def _calibrated(content: bytes, recipe, calibration, reduced: Callable) -> dict:
+    """The ranges of the graph's tensors, by name, as the quantizer wants them."""
+    job = calibrator.Calibrator(content, num_threads=1, qsv_update_func=_collected)
+    job.calibrate({SIGNATURE: calibration}, recipe)
+    values = {}
+    for name, seen in job.get_model_qsvs().items():
+        values[name] = {key: value for key, value in seen.items() if key not in ("lows", "highs")}
+        if "lows" in seen:
+            low, high = reduced(np.array(seen["lows"]), np.array(seen["highs"]))
+            shape = np.shape(seen["min"])
+            values[name] |= {"min": np.full(shape, low), "max": np.full(shape, high)}
+    return values
+
+
+def _collected(seen: dict, new: dict) -> dict:
+    """Adds a text's range to those seen; "min" and "max" are what the quantizer asks for."""
+    lows = [*seen.get("lows", [seen["min"]]), new["min"]]
+    highs = [*seen.get("highs", [seen["max"]]), new["max"]]
+    return {
+        "min": np.minimum(seen["min"], new["min"]),
+        "max": np.maximum(seen["max"], new["max"]),
+    } | {"lows": lows, "highs": highs}
+
+
+def _moving_average(values: np.ndarray, momentum: float = 0.9) -> float:
+    average = values[0].item()
+    for value in values[1:]:
+        average = momentum * average + (1 - momentum) * value.item()
+    return average
 
 
 @contextlib.contextmanager

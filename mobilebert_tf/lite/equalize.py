@@ -1,0 +1,105 @@
+"""What calibration texts show of a model's activations, and the scales that even them out.
+
+An int8 tensor has one scale for all its channels, so that one wide channel leaves the others few
+of the 255 steps. Where the graph leaves a channel's scale free (lite/fold.py), it is chosen between
+even activations and even weights, as SmoothQuant does (Xiao et al., 2023, eq. 4 with alpha 0.5).
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from mobilebert_tf.config import ModelConfig
+from mobilebert_tf.lite.fold import HIDDEN
+from mobilebert_tf.lite.graph import InferenceGraph
+from mobilebert_tf.model import MobileBert
+
+_LARGEST = 16.0  # what a channel is scaled by at most, and its inverse at least
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What was seen on calibration texts.
+
+    Args:
+        scales: of free channels, for `fold`.
+        score_span: of the attention scores, from the lowest to the highest.
+    """
+
+    scales: dict[str, np.ndarray]
+    score_span: float
+
+
+def observe(
+    model: MobileBert, calibration: Sequence[dict[str, np.ndarray]], head: str | None = None
+) -> Observations:
+    """Runs the float graph on samples of ids, mask and segment_ids, int32 [1,T] each."""
+    graph = _Observed(model, head)
+    for sample in calibration:
+        graph(**{name: tf.constant(value) for name, value in sample.items()})
+    lowest, highest = graph.score_range
+    return Observations(_scales(graph), highest - lowest)
+
+
+class _Observed(InferenceGraph):
+    """Keeps what flows into its dense layers, and the range of the scores."""
+
+    def __init__(self, model: MobileBert, head: str | None):
+        super().__init__(model, head)
+        self.largest = {}  # by the joined layers' names: largest absolute values, [width]
+        self.score_range = 0.0, 0.0
+
+    def _dense(self, x, *names):
+        largest = np.abs(x.numpy()).max(axis=0)
+        key = " ".join(names)  # tf.Module wants texts as keys
+        self.largest[key] = np.maximum(self.largest.get(key, 0), largest)
+        return super()._dense(x, *names)
+
+    def _scores(self, query, key):
+        scores = super()._scores(query, key)
+        lowest, highest = self.score_range
+        values = scores.numpy()
+        self.score_range = min(lowest, values.min()), max(highest, values.max())
+        return scores
+
+
+def _scales(graph: _Observed) -> dict[str, np.ndarray]:
+    """By free channels: the geometric mean of what each tensor that they scale would like."""
+    wishes = defaultdict(list)
+    for key, activations in graph.largest.items():
+        names = key.split(" ")
+        if free := _free_scale(graph.config, names[0]):
+            weights = [np.abs(graph.weights[f"{name}/kernel"]).max(axis=1) for name in names]
+            wishes[free].append(_wish(activations, np.max(weights, axis=0)))
+    return {free: np.exp(np.mean(np.log(wished), axis=0)) for free, wished in wishes.items()}
+
+
+def _wish(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """[width] each: activations * wish and weights / wish are even alike, in the middle 1."""
+    known = (activations > 0) & (weights > 0)
+    logs = np.zeros(len(activations))
+    logs[known] = np.log(weights[known] / activations[known]) / 2
+    logs[known] -= logs[known].mean() if known.any() else 0
+    return np.exp(np.clip(logs, -np.log(_LARGEST), np.log(_LARGEST)))
+
+
+def _free_scale(config: ModelConfig, reader: str) -> str | None:
+    """The name of the free scale, if any, of what a dense layer in a block reads."""
+    block, _, layer = reader.partition("/")
+    if not block.startswith("block_"):
+        return None
+    if layer == "attention/output/dense":
+        return f"{block}/attention/value"
+    if layer.endswith("/output/dense"):  # of a feed-forward network
+        positive = config.hidden_act == "relu"  # relu(s x) = s relu(x)
+        return reader.replace("/output/dense", "/intermediate") if positive else None
+    if config.normalization_type == "layer_norm":
+        return None
+    if not config.use_bottleneck or layer == "input_bottleneck/dense":
+        return HIDDEN
+    if layer == "attention/query" and not config.use_bottleneck_attention:
+        return f"{block}/shared_bottleneck"
+    return f"{block}/input_bottleneck"
