@@ -196,6 +196,17 @@ def _takes_text(annotation: Any) -> bool:
     return annotation is str or str in get_args(annotation) or get_origin(annotation) is Literal
 
 
+def read_json(path: Path, kind: type = dict) -> Any:
+    """What a JSON file holds, a dict or a list; InputError if it is none, or cannot be read."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a readable JSON file: {error}") from None
+    if not isinstance(values, kind):
+        raise InputError(f"{path} is not a JSON {'object' if kind is dict else 'list'}")
+    return values
+
+
 def load_model_config(source: str | Path) -> ModelConfig:
     """A named size, or a JSON file with Google's bert_config.json keys.
 
@@ -208,10 +219,4 @@ def load_model_config(source: str | Path) -> ModelConfig:
         raise InputError(
             f"no model size or config file named '{source}'; sizes: {', '.join(SIZES)}"
         )
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} is not a JSON object of model config keys")
-    return parse_strictly(ModelConfig, values, str(path))
+    return parse_strictly(ModelConfig, read_json(path), str(path))

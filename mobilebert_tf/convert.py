@@ -18,7 +18,7 @@ from mobilebert_tf.checkpoints.originals import run_original
 from mobilebert_tf.cli import door
 from mobilebert_tf.config import ModelConfig, load_model_config
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import MobileBert, Task
+from mobilebert_tf.model import MobileBert, Task, copy_weights
 from mobilebert_tf.tokenizer import WordPiece
 from mobilebert_tf.vocabulary import replace_vocabulary
 
@@ -104,16 +104,21 @@ def _put(aside: Path, dest: Path) -> None:
 
 def _is_only_a_model(folder: Path) -> bool:
     """Whether all that a folder holds, weights among it, may have been written by `save`."""
-    written = {path.name for pattern in WRITTEN for path in folder.glob(pattern) if path.is_file()}
-    weights = [name for name in written if Path(name).suffix in (".h5", ".safetensors", ".index")]
-    return bool(weights) and set(os.listdir(folder)) == written
+    written = {path for pattern in WRITTEN for path in folder.glob(pattern) if path.is_file()}
+    weights = [path for path in written if path.suffix in (".h5", ".safetensors", ".index")]
+    folders = {path.parent for path in written} - {folder}
+    return bool(weights) and set(folder.rglob("*")) == written | folders
 
 
 def _changed(source: Loaded, config: ConvertConfig) -> tuple[MobileBert, WordPiece | None]:
     """The model that is to be written: without what was not asked for, or has no place there."""
     model, tokenizer = source.model, source.tokenizer
-    task = Task() if config.head == "encoder" else model.task
+    task = model.task
+    if config.head == "encoder" and task.kind != "encoder":
+        task = Task()
     model = _reduced(model, *held(model.config, task, config.to))
+    if (model.task.pooling, model.task.normalized) != (task.pooling, task.normalized):
+        print("left out, without a place in the destination: how embeddings are pooled")
     if config.vocab is None:
         return model, tokenizer
     if tokenizer is None:
@@ -135,10 +140,8 @@ def _reduced(model: MobileBert, config: ModelConfig, task: Task) -> MobileBert:
     if (config, task) == (model.config, model.task):
         return model
     reduced = MobileBert(config, task)
-    weights = {weight.path: weight for weight in model.weights}
-    for weight in reduced.weights:
-        weight.assign(weights.pop(weight.path))
-    left = sorted({path.partition("/")[0] for path in weights})
+    copied = copy_weights(model, reduced)
+    left = sorted({w.path.partition("/")[0] for w in model.weights if w.path not in copied})
     if left:
         print(f"left out, without a place in the destination: {', '.join(left)}")
     return reduced

@@ -9,7 +9,7 @@ from tabulate import tabulate
 from mobilebert_tf.cli import door
 from mobilebert_tf.config import load_model_config
 from mobilebert_tf.data.prepare import RunText, prepare_text
-from mobilebert_tf.distiller import Distiller, check_fit, copy_from_teacher, layer_map
+from mobilebert_tf.distiller import Distiller, copy_from_teacher
 from mobilebert_tf.held_out import batches, map_distances, masked_lm_accuracy
 from mobilebert_tf.maps import save_maps
 from mobilebert_tf.model import MobileBert, build_model, load_model, load_tokenizer, save_model
@@ -18,6 +18,7 @@ from mobilebert_tf.run_config import DistillConfig
 from mobilebert_tf.run_folder import RunFolder, open_run, write_whole
 from mobilebert_tf.strategies import Stage, plan
 from mobilebert_tf.training import fitted_config, prepare_process, pretrain_alone, train
+from mobilebert_tf.transfer import check_fit, layer_map
 
 
 def distill(config: DistillConfig) -> None:

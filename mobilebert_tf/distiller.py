@@ -4,12 +4,12 @@ import keras
 import tensorflow as tf
 
 from mobilebert_tf import losses
-from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import MobileBert
+from mobilebert_tf.model import MobileBert, copy_weights
 from mobilebert_tf.optimizer import Lamb, WarmupLinearDecay
 from mobilebert_tf.run_config import TransferConfig
 from mobilebert_tf.strategies import CLASSIFIER, EMBEDDINGS, Stage
+from mobilebert_tf.transfer import check_fit, layer_map, loss_kinds, transfer_terms
 
 
 class Distiller(keras.Model):
@@ -93,7 +93,7 @@ class Distiller(keras.Model):
     def _value_names(self) -> list[str]:
         names = ["loss"]
         if self.stage.layers:
-            names += list(self._transfer_kinds())
+            names += list(loss_kinds(self.transfer))
         if self.stage.pretraining:
             names += ["masked_lm", "next_sentence", "mlm_accuracy"]
             names += ["distillation"] if self.run_teacher else []
@@ -115,44 +115,20 @@ class Distiller(keras.Model):
         teacher = self.run_teacher and self.run_teacher(batch)
         terms, measures = {}, {}
         if self.stage.layers:
-            terms |= self._transfer_terms(teacher, student, batch["input_mask"])
+            terms |= transfer_terms(
+                teacher,
+                student,
+                batch["input_mask"],
+                self.transfer,
+                {layer: self.teacher_layers[layer] for layer in self.stage.layers},
+                self.student.config.num_hidden_layers,
+            )
         if self.stage.pretraining:
             terms |= self._pretraining_terms(teacher, student, batch)
             measures["mlm_accuracy"] = losses.masked_lm_accuracy(
                 student["mlm_logits"], batch["masked_lm_ids"], batch["masked_lm_weights"]
             )
         return terms, measures
-
-    def _transfer_kinds(self) -> dict:
-        """{term: (weight, loss function, the output it compares)}."""
-        weights = self.transfer
-        attention = (weights.attention_map_weight, losses.attention_map_loss, "attention_scores")
-        features = {
-            "feature_map": (weights.feature_map_weight, losses.feature_map_loss),
-            "feature_mean": (weights.feature_mean_weight, losses.feature_mean_loss),
-            "feature_variance": (weights.feature_variance_weight, losses.feature_variance_loss),
-        }
-        if weights.raw_feature_maps:  # the plain error contains that of the statistics
-            features = {"feature_map": (weights.feature_map_weight, losses.raw_feature_map_loss)}
-        features = {name: (*kind, "hidden_states") for name, kind in features.items()}
-        return features | {"attention_map": attention}
-
-    def _transfer_terms(self, teacher: dict, student: dict, input_mask) -> dict:
-        """Sums over the stage's layers, each scaled by 1 / number of student layers."""
-        scale = 1.0 / self.student.config.num_hidden_layers
-        terms = {}
-        for name, (weight, function, output) in self._transfer_kinds().items():
-            first = 1 if output == "hidden_states" else 0  # hidden_states[0]: the embeddings
-            values = [
-                function(
-                    teacher[output][self.teacher_layers[layer] + first],
-                    student[output][layer + first],
-                    input_mask,
-                )
-                for layer in self.stage.layers
-            ]
-            terms[name] = (weight, scale * sum(values))
-        return terms
 
     def _pretraining_terms(self, teacher: dict | None, student: dict, batch: dict) -> dict:
         """alpha * MLM + (1 - alpha) * KD + NSP (paper, equation 6); alone MLM + NSP."""
@@ -167,52 +143,14 @@ class Distiller(keras.Model):
         return terms
 
 
-def layer_map(student: ModelConfig, transfer: TransferConfig) -> list[int]:
-    """The teacher layer, from 0, that each student layer learns from."""
-    if transfer.layer_map is None:
-        return list(range(student.num_hidden_layers))
-    return transfer.layer_map
-
-
-def check_fit(teacher: ModelConfig, student: ModelConfig, transfer: TransferConfig) -> None:
-    """InputError unless every map of the student has a teacher's map of the same shape."""
-    for key in ("vocab_size", "hidden_size", "num_attention_heads"):
-        ours, theirs = getattr(student, key), getattr(teacher, key)
-        if ours != theirs:
-            raise InputError(f"{key} of teacher ({theirs}) and student ({ours}) must be equal")
-    if transfer.layer_map is None and teacher.num_hidden_layers != student.num_hidden_layers:
-        raise InputError(
-            f"the teacher has {teacher.num_hidden_layers} layers, the student "
-            f"{student.num_hidden_layers}: give transfer.layer_map, the teacher layer (from 0) "
-            "for each student layer"
-        )
-    layers = layer_map(student, transfer)
-    if len(layers) != student.num_hidden_layers or not all(
-        0 <= layer < teacher.num_hidden_layers for layer in layers
-    ):
-        raise InputError(
-            f"transfer.layer_map is {layers}: it must name a teacher layer, 0 to "
-            f"{teacher.num_hidden_layers - 1}, for each of {student.num_hidden_layers} layers"
-        )
-    if layers != sorted(layers):
-        raise InputError(f"transfer.layer_map is {layers}: it must not go down")
-
-
-def copy_from_teacher(teacher: MobileBert, student: MobileBert) -> list[str]:
+def copy_from_teacher(teacher: MobileBert, student: MobileBert) -> set[str]:
     """Starts the student's embeddings and classifier as copies of the teacher's, by name.
 
     Gives the paths copied: every weight outside the blocks that both models have with one shape
     (the pooler of a teacher with classifier_activation has no counterpart).
     """
-    theirs = {variable.path: variable for variable in teacher.weights}
-    copied = []
-    for variable in student.weights:
-        source = theirs.get(variable.path)
-        outside = variable.path.startswith((EMBEDDINGS, *CLASSIFIER))
-        if outside and source is not None and source.shape == variable.shape:
-            variable.assign(source)
-            copied.append(variable.path)
-    return copied
+    outside = (EMBEDDINGS, *CLASSIFIER)
+    return copy_weights(teacher, student, lambda path: path.startswith(outside))
 
 
 def _forward(model: MobileBert, depth: int | None) -> keras.Model:

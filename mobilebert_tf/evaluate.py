@@ -69,20 +69,29 @@ def evaluate(config: EvaluateConfig) -> None:
     )
     if not task.splits:
         raise InputError(f"{config.data_dir} has no {config.split} split")
-    judged = [_judge(path, m, task, config) for path, m in zip(paths, models, strict=True)]
+    files = _prediction_files(task, config.predictions) if config.predictions else {}
+    for path in (*files.values(), *([config.json] if config.json else [])):
+        check_free(path, config.overwrite)
+    orders = [_class_order(path, m, task) for path, m in zip(paths, models, strict=True)]
+    judged = [_judge(*each, task, config) for each in zip(paths, models, orders, strict=True)]
     rows = [row for found in judged for row in found["rows"]]
     print(tabulate.tabulate(rows, headers="keys", floatfmt=".4f"))
     for split in task.splits if len(judged) == 2 else ():
         _compare(task, split, *judged)
-    if config.predictions:
-        _write_predictions(task, judged[0]["outputs"], config)
+    for split, path in files.items():
+        _write(path, _predictions(task, split, judged[0]["outputs"][split]))
     if config.json:
-        _write(Path(config.json), json.dumps(circumstances() | {"scores": rows}, indent=2), config)
+        _write(Path(config.json), json.dumps(circumstances() | {"scores": rows}, indent=2))
 
 
-def _judge(path: str, model: Runnable, task: AnyTask, config: EvaluateConfig) -> dict:
+def _judge(
+    path: str,
+    model: Runnable,
+    order: Sequence[int] | None,
+    task: AnyTask,
+    config: EvaluateConfig,
+) -> dict:
     """Outputs by split, and a row of figures for each."""
-    order = _class_order(path, model, task)
     found = {"outputs": {}, "rows": []}
     usual = SPAN_LENGTH if task.kind == "span" else SEQUENCE_LENGTH
     length = config.sequence_length or model.sequence_length or usual
@@ -165,31 +174,38 @@ def _compare_answers(task: AnyTask, split: str, first: Mapping, second: Mapping)
     print(tabulate.tabulate(rows[:SHOWN], headers="keys"))
 
 
-def _write_predictions(task: AnyTask, outputs: Mapping, config: EvaluateConfig) -> None:
-    """A file for each split: .tsv, named and formed as the GLUE server wants them; for answers
-    .json, {id: text}, as SQuAD's evaluation does."""
-    folder = Path(config.predictions)
-    folder.mkdir(parents=True, exist_ok=True)
+def _prediction_files(task: AnyTask, folder: str) -> dict[str, Path]:
+    """A file for each split: .tsv, named as the GLUE server wants them; for answers .json."""
     if task.kind == "span":
-        for split in task.splits:
-            texts = {row["id"]: row["prediction"] for row in task.rows(split, outputs[split])}
-            text = json.dumps(texts, indent=2, ensure_ascii=False)
-            _write(folder / f"{task.name}-{split}.json", text, config)
-        return
+        return {split: Path(folder) / f"{task.name}-{split}.json" for split in task.splits}
+    if task.kind == "token_classifier":
+        raise InputError("predictions of words: python -m mobilebert_tf.predict writes them")
     name = GLUE[task.name].folder if task.name in GLUE else task.name
-    for split in task.splits:
-        suffix = {"matched": "-m", "mismatched": "-mm"}.get(split.rpartition("_")[2], "")
-        lines = ["index\tprediction"]
-        for row in task.rows(split, outputs[split]):
-            value = row["prediction"]
-            if task.kind == "regression":
-                value = f"{np.clip(value, 0, 5) if task.name == 'sts-b' else value:.3f}"
-            lines.append(f"{row['id']}\t{value}")
-        _write(folder / f"{name}{suffix}.tsv", "\n".join(lines), config)
+    suffixes = {"matched": "-m", "mismatched": "-mm"}
+    return {
+        split: Path(folder) / f"{name}{suffixes.get(split.rpartition('_')[2], '')}.tsv"
+        for split in task.splits
+    }
 
 
-def _write(path: Path, text: str, config: EvaluateConfig) -> None:
-    check_free(path, config.overwrite)
+def _predictions(task: AnyTask, split: str, outputs: Mapping) -> str:
+    """A file's text: index and prediction as the GLUE server wants them; for answers {id: text}, as
+    SQuAD's evaluation does."""
+    rows = task.rows(split, outputs)
+    if task.kind == "span":
+        texts = {row["id"]: row["prediction"] for row in rows}
+        return json.dumps(texts, indent=2, ensure_ascii=False)
+    lines = ["index\tprediction"]
+    for row in rows:
+        value = row["prediction"]
+        if task.kind == "regression":
+            value = f"{np.clip(value, 0, 5) if task.name == 'sts-b' else value:.3f}"
+        lines.append(f"{row['id']}\t{value}")
+    return "\n".join(lines)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text + "\n")
     print(path)
 

@@ -20,19 +20,28 @@ import tabulate
 
 from mobilebert_tf.checkpoints.formats import Loaded, load
 from mobilebert_tf.cli import door
-from mobilebert_tf.data.examples import Batches
-from mobilebert_tf.data.own import Columns
+from mobilebert_tf.data.examples import Batches, Examples, encode, joined, widened
+from mobilebert_tf.data.own import Columns, read_unlabelled
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.finetuner import Finetuner
 from mobilebert_tf.lite.runtime import KerasModel
 from mobilebert_tf.metrics import ranking
-from mobilebert_tf.model import MobileBert, Task, save_model
+from mobilebert_tf.model import MobileBert, Task, copy_weights, save_model
 from mobilebert_tf.outputs import run_all
-from mobilebert_tf.run_config import Phase
+from mobilebert_tf.run_config import LayerTransfer, Phase
 from mobilebert_tf.run_folder import RunFolder, open_run, write_whole
 from mobilebert_tf.strategies import Stage
-from mobilebert_tf.tasks import MLPERF, SEQUENCE_LENGTH, SPAN_LENGTH, SQUAD, AnyTask, open_task
+from mobilebert_tf.tasks import (
+    MLPERF,
+    SEQUENCE_LENGTH,
+    SPAN_LENGTH,
+    SQUAD,
+    AnyTask,
+    TextTask,
+    open_task,
+)
 from mobilebert_tf.training import prepare_process, train
+from mobilebert_tf.transfer import check_fit
 
 # The paper's search (section 4.4.1).
 GRID = {
@@ -50,8 +59,8 @@ class FinetuneConfig:
         task: cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli (GLUE), squad, squad-v2; or for
             files of your own classification, regression, tokens.
         model: what to start from: a model directory, a Hugging Face folder or a checkpoint.
-        data_dir: GLUE's folder of the task (or "tfds"), SQuAD's; or a folder with train and dev as
-            .tsv, .csv, .jsonl or .conll.
+        data_dir: GLUE's folder of the task, SQuAD's, or "tfds" (both from TensorFlow Datasets); or
+            a folder with train and dev as .tsv, .csv, .jsonl or .conll.
         output_dir: where everything goes; the same command goes on where a killed one stopped.
         columns: names of the columns of your own files.
         sequence_length: most tokens, longer texts are cut (SQuAD's into windows); null: 128, for
@@ -70,6 +79,11 @@ class FinetuneConfig:
         teacher: a model fine-tuned on the same task, whose outputs are learnt too.
         teacher_weight: share of the teacher's outputs in the loss.
         temperature: at which the teacher's and the model's distributions are compared.
+        transfer_weight: of the losses between the teacher's layers and the model's (feature and
+            attention maps) in the loss; 0 leaves them out.
+        transfer: the losses of the layers.
+        augment: texts without labels, which join the training split and are labelled by the
+            teacher: a .txt file with one a line, or a .tsv, .csv or .jsonl with `columns`.
         bucketed: batches of texts of like length; false pads all to sequence_length.
         overwrite: delete what output_dir holds first.
         precision: Keras dtype policy.
@@ -95,6 +109,9 @@ class FinetuneConfig:
     teacher: str | None = None
     teacher_weight: float = 0.5
     temperature: float = 1.0
+    transfer_weight: float = 0.0
+    transfer: LayerTransfer = LayerTransfer()
+    augment: str | None = None
     bucketed: bool = True
     overwrite: bool = False
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
@@ -109,6 +126,12 @@ class FinetuneConfig:
         _require(len(self.seeds) > 0, "seeds", self.seeds, "one number or more")
         _require(0 <= self.teacher_weight <= 1, "teacher_weight", self.teacher_weight, "0 to 1")
         _require(self.temperature > 0, "temperature", self.temperature, "above 0")
+        _require(self.transfer_weight >= 0, "transfer_weight", self.transfer_weight, "at least 0")
+        for key in ("augment", "transfer_weight"):
+            if getattr(self, key) and not self.teacher:
+                raise InputError(f"{key} is of use with a teacher only (--teacher)")
+        if self.augment and self.task in SQUAD:
+            raise InputError(f"augment is for texts: {self.task} needs questions with a context")
         unknown = set(self.grid or {}) - set(GRID)
         _require(not unknown, "grid", sorted(unknown), f"of {', '.join(GRID)}")
 
@@ -158,9 +181,10 @@ def finetune(config: FinetuneConfig) -> None:
         raise InputError(f"{config.data_dir} has no dev split to judge by")
     head = task.head(_sequence_length(config, start.model))
     teacher = _teacher(config, head, start) if config.teacher else None
+    augment = _augment(config, task) if config.augment else None
     trials = _trials(config)
     with open_run(config) as folder:
-        run = _Run(config, task, head, start, teacher, folder)
+        run = _Run(config, task, head, start, teacher, augment, folder)
         results = [run.trial(trial) for trial in trials]
         best = max(results, key=lambda result: result["ranking"])
         _publish(folder, best)
@@ -197,22 +221,47 @@ def _teacher(config: FinetuneConfig, head: Task, start: Loaded) -> MobileBert:
         )
     if loaded.tokenizer is None or loaded.tokenizer.vocabulary != start.tokenizer.vocabulary:
         raise InputError(f"{config.teacher} has another vocabulary than {config.model}")
+    longest = loaded.model.config.max_position_embeddings
+    if longest < head.sequence_length:
+        raise InputError(f"{config.teacher} takes {longest} tokens: --sequence-length {longest}")
+    if config.transfer_weight:
+        check_fit(loaded.model.config, start.model.config, config.transfer)
     return loaded.model
+
+
+def _augment(config: FinetuneConfig, task: TextTask) -> Examples:
+    """The texts that only the teacher labels; InputError unless they are pairs where the task's
+    are."""
+    examples = read_unlabelled(config.augment, config.columns)
+    if (examples.pairs is None) != (task.splits["train"].pairs is None):
+        wanted = "single texts" if examples.pairs else "pairs of texts: name --columns.pair"
+        raise InputError(f"{config.augment} does not fit: {task.name} has {wanted}")
+    return examples
 
 
 class _Run:
     """The trials of a run, with the data that they share."""
 
     def __init__(
-        self, config, task: AnyTask, head: Task, start: Loaded, teacher, folder: RunFolder
+        self,
+        config: FinetuneConfig,
+        task: AnyTask,
+        head: Task,
+        start: Loaded,
+        teacher: MobileBert | None,
+        augment: Examples | None,
+        folder: RunFolder,
     ):
         self.config, self.task, self.head = config, task, head
         self.start, self.teacher, self.folder = start, teacher, folder
         names = ("train", *task.dev_splits)
         length = head.sequence_length
         self.arrays = {name: task.encode(name, start.tokenizer, length) for name in names}
+        if augment is not None:
+            unlabelled = encode(augment, start.tokenizer, length)
+            self.arrays["train"] = joined(self.arrays["train"], unlabelled)
         if not config.bucketed:
-            self.arrays["train"] = _padded(self.arrays["train"], length)
+            self.arrays["train"] = widened(self.arrays["train"], length)
 
     def trial(self, trial: Trial) -> dict:
         """Trains and judges, or goes on with it, or reads what was found; gives the best epoch."""
@@ -249,6 +298,8 @@ class _Run:
                 self.teacher,
                 config.temperature,
                 config.teacher_weight,
+                config.transfer_weight,
+                config.transfer,
             )
 
         def judge(step: int) -> bool:
@@ -263,13 +314,14 @@ class _Run:
         before = self._epochs(trial)
         if before and before[-1]["epoch"] == epoch:  # by the run that was killed
             return self._stopped(before)
-        scores = {}
+        scores, ranked = {}, {}
         for split in self.task.dev_splits:
             outputs = run_all(runnable, self.arrays[split])
             suffix = split.removeprefix("dev")
             found = self.task.score(split, self.arrays[split], outputs)
             scores |= {name + suffix: value for name, value in found.items()}
-        record = {"epoch": epoch, "scores": scores, "ranking": ranking(scores)}
+            ranked |= {name + suffix: found[name] for name in self.task.metrics}
+        record = {"epoch": epoch, "scores": scores, "ranking": ranking(ranked)}
         if all(record["ranking"] > e["ranking"] for e in before):
             save_model(model, directory / "model", self.start.tokenizer)
         place = {"model": trial.name, "total_step": step}
@@ -305,23 +357,10 @@ class _Run:
         return (counts.sum() / (len(counts) * counts)).astype(np.float32)
 
 
-def _padded(arrays: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
-    """Arrays by token [N,T] as [N,length]."""
-    missing = length - arrays["input_ids"].shape[1]
-    return {
-        name: np.pad(array, ((0, 0), (0, missing))) if array.ndim > 1 else array
-        for name, array in arrays.items()
-    }
-
-
 def _with_head(start: MobileBert, task: Task) -> MobileBert:
     """A copy with the task's head; the weights that the two have in common are the same."""
     model = MobileBert(start.config, task)
-    weights = {weight.path: weight for weight in start.weights}
-    for weight in model.weights:
-        source = weights.get(weight.path)
-        if source is not None and source.shape == weight.shape:
-            weight.assign(source)
+    copy_weights(start, model)
     return model
 
 

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,7 +14,7 @@ import h5py
 import keras
 from keras import ops
 
-from mobilebert_tf.config import ModelConfig, load_model_config, parse_strictly
+from mobilebert_tf.config import ModelConfig, load_model_config, parse_strictly, read_json
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.layers import (
     AttentionBias,
@@ -29,6 +29,7 @@ from mobilebert_tf.tokenizer import WordPiece
 WEIGHTS_FILE = "model.weights.h5"
 MODEL_FILES = {"config.json", "task.json", WEIGHTS_FILE, "vocab.txt", "tokenizer_config.json"}
 SMALL_ENOUGH = 10**8  # parameters that any machine has the memory for
+SHORTEST = 1e-12  # length that an embedding is divided by, PyTorch's in F.normalize
 HEAD_DROPOUT = 0.1  # before the classifier, in Google's run_classifier.py as in BERT's
 
 NEXT_SENTENCE_LABELS = ("next", "random")  # in the order of BERT's next sentence logits
@@ -45,6 +46,9 @@ class Task:
             logits.
         sequence_length: tokens that the head was trained on; null if any.
         metric: name of the metric that the head is judged by.
+        pooling: what an encoder's embedding of a text is: the pooled output, of the first token,
+            or the mean of the sequence output over real tokens.
+        normalized: whether that embedding has length 1.
     """
 
     kind: Literal[
@@ -61,8 +65,12 @@ class Task:
     labels: Sequence[str] = ()
     sequence_length: int | None = None
     metric: str | None = None
+    pooling: Literal["first", "mean"] = "first"
+    normalized: bool = False
 
     def __post_init__(self):
+        if self.kind != "encoder" and (self.pooling != "first" or self.normalized):
+            raise InputError(f"pooling and normalized are an encoder's, this is a {self.kind}")
         if self.has_labels and len(self.labels) < 2:
             raise InputError(f"a {self.kind} needs at least two labels, not {len(self.labels)}")
 
@@ -87,7 +95,7 @@ class MobileBert(keras.Model):
     Inputs: input_ids, input_mask, segment_ids, int32 [B,T]; to predict masks also
     masked_lm_positions, int32 [B,P]. Outputs:
 
-        sequence_output [B,T,H], pooled_output [B,H],
+        sequence_output [B,T,H], pooled_output [B,H]; encoder: embedding [B,H],
         hidden_states: the embedding output, then one per block, each [B,T,H],
         attention_scores: one per block, [B,N,T,T], masked, before softmax,
         pretraining, masked_lm: mlm_logits [B,P,V],
@@ -112,6 +120,8 @@ class MobileBert(keras.Model):
                 outputs["sequence_output"], positions[..., None], axis=1
             )  # [B,P,H]
             outputs["mlm_logits"] = masked_lm(masked)
+        if task.kind == "encoder":
+            outputs["embedding"] = _embedding(task, outputs, inputs["input_mask"])
         outputs |= _text_head(config, task, outputs["pooled_output"])
         outputs |= _token_head(config, task, outputs["sequence_output"])
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
@@ -139,6 +149,19 @@ def _encode(config: ModelConfig, embeddings: Embeddings, inputs: dict) -> dict:
         "hidden_states": hidden_states,
         "attention_scores": attention_scores,
     }
+
+
+def _embedding(task: Task, outputs: dict, input_mask):
+    """A text's embedding [B,H], as sentence-transformers makes it."""
+    embedding = outputs["pooled_output"]
+    if task.pooling == "mean":
+        real = ops.cast(input_mask, embedding.dtype)[..., None]  # [B,T,1]
+        total = ops.sum(real * outputs["sequence_output"], axis=1)
+        embedding = total / ops.maximum(ops.sum(real, axis=1), 1.0)
+    if task.normalized:
+        length = ops.sqrt(ops.sum(ops.square(embedding), axis=-1, keepdims=True))  # [B,1]
+        embedding = embedding / ops.maximum(length, SHORTEST)
+    return embedding
 
 
 def _text_head(config: ModelConfig, task: Task, pooled) -> dict:
@@ -184,6 +207,24 @@ def build_model(
     return MobileBert(config, Task(kind=head or "encoder", labels=tuple(labels)))
 
 
+def copy_weights(
+    source: MobileBert, target: MobileBert, chosen: Callable[[str], bool] = lambda path: True
+) -> set[str]:
+    """Sets the weights of `target` that `source` has too, by path and shape; gives their paths.
+
+    Args:
+        chosen: whether a path is to be copied.
+    """
+    theirs = {weight.path: weight for weight in source.weights}
+    copied = set()
+    for weight in target.weights:
+        other = theirs.get(weight.path)
+        if other is not None and other.shape == weight.shape and chosen(weight.path):
+            weight.assign(other)
+            copied.add(weight.path)
+    return copied
+
+
 def save_model(
     model: MobileBert, directory: str | Path, tokenizer: WordPiece | None = None
 ) -> None:
@@ -224,7 +265,7 @@ def load_model(directory: str | Path) -> MobileBert:
     task = Task()
     if (directory / "task.json").is_file():
         path = directory / "task.json"
-        task = parse_strictly(Task, _read_json(path), str(path))
+        task = parse_strictly(Task, read_json(path), str(path))
     weights = directory / WEIGHTS_FILE
     if not weights.is_file():
         raise InputError(f"{directory} is not a whole model directory: it has no {WEIGHTS_FILE}")
@@ -288,15 +329,5 @@ def load_tokenizer(directory: str | Path) -> WordPiece:
     if not (directory / "vocab.txt").is_file():
         raise InputError(f"{directory} has no vocab.txt: it cannot read text")
     settings = directory / "tokenizer_config.json"
-    lower_case = _read_json(settings).get("do_lower_case") if settings.is_file() else None
+    lower_case = read_json(settings).get("do_lower_case") if settings.is_file() else None
     return WordPiece.from_file(directory / "vocab.txt", lower_case=lower_case)
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} is not a JSON object")
-    return values

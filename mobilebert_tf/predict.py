@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.data.tables import read_table
+from mobilebert_tf.data.tables import read_text, read_texts
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.pipeline import (
     Answered,
@@ -94,7 +94,7 @@ def _results(pipeline: Pipeline, config: PredictConfig) -> Iterator[Result]:
     """Results of the arguments, the file's rows in batches, or of each line as it comes."""
     context = _context(config)
     if config.input:
-        rows = iter(_rows(config))
+        rows = iter(read_texts(Path(config.input), config.text_column, config.pair_column))
         while batch := list(itertools.islice(rows, _BATCH)):
             texts, pairs = zip(*batch, strict=True)
             yield from pipeline(texts, context or (pairs if config.pair_column else None))
@@ -108,25 +108,7 @@ def _results(pipeline: Pipeline, config: PredictConfig) -> Iterator[Result]:
 def _context(config: PredictConfig) -> str | None:
     if config.context is None or not config.context.startswith("@"):
         return config.context
-    try:
-        return Path(config.context[1:]).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{config.context[1:]} is not UTF-8 text ({error.reason})") from None
-
-
-def _rows(config: PredictConfig) -> Iterable[tuple[str, str | None]]:
-    """(text, pair) of each row of the input."""
-    path = Path(config.input)
-    if path.suffix in (".tsv", ".csv", ".jsonl"):
-        pair = [config.pair_column] if config.pair_column else []
-        for _, values in read_table(path, [config.text_column, *pair]):
-            yield values[0], values[1] if pair else None
-        return
-    try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            yield line, None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text ({error.reason})") from None
+    return read_text(Path(config.context[1:]))
 
 
 def _lines(results: Iterable[Result], style: str) -> Iterator[str]:

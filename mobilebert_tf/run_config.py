@@ -45,39 +45,52 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class TransferConfig:
-    """Knowledge transfer (paper, sections 3.4 and 3.5; weights from Google's code).
+class LayerTransfer:
+    """What a student's layers learn from a teacher's (paper, section 3.4; weights from Google's
+    code).
 
     Args:
-        phase: steps of all layers together, which progressive transfer shares out; warm-up and
-            decay are those of each stage.
         feature_map_weight: of the square error of normalised feature maps.
         feature_mean_weight: of the square error of their means.
         feature_variance_weight: of the absolute error of their variances.
         attention_map_weight: of the divergence of attention maps.
         raw_feature_maps: the plain square error (equation 4) instead of normalised maps and
             statistics.
-        lower_layer_rate: progressive: relative learning rate of the layers below; 0 freezes them,
-            Google's code has 0.1.
-        alpha: share of the hard labels in the masked LM loss, the rest is the teacher's.
         layer_map: the teacher layer (from 0) for each student layer; null if depths are equal.
     """
 
-    phase: Phase = Phase(240, learning_rate=1e-2, end_factor=0.1)
     feature_map_weight: float = 100.0
     feature_mean_weight: float = 5000.0
     feature_variance_weight: float = 5.0
     attention_map_weight: float = 1.0
     raw_feature_maps: bool = False
-    lower_layer_rate: float = 0.0
-    alpha: float = 0.5
     layer_map: list[int] | None = None
 
     def __post_init__(self):
-        for item in dataclasses.fields(self):
+        for item in dataclasses.fields(LayerTransfer):
             if item.name.endswith("_weight"):
                 value = getattr(self, item.name)
                 _require(value >= 0, item.name, value, "at least 0")
+
+
+@dataclass(frozen=True)
+class TransferConfig(LayerTransfer):
+    """Knowledge transfer in pre-training (paper, section 3.5).
+
+    Args:
+        phase: steps of all layers together, which progressive transfer shares out; warm-up and
+            decay are those of each stage.
+        lower_layer_rate: progressive: relative learning rate of the layers below; 0 freezes them,
+            Google's code has 0.1.
+        alpha: share of the hard labels in the masked LM loss, the rest is the teacher's.
+    """
+
+    phase: Phase = Phase(240, learning_rate=1e-2, end_factor=0.1)
+    lower_layer_rate: float = 0.0
+    alpha: float = 0.5
+
+    def __post_init__(self):
+        super().__post_init__()
         _require(
             0 <= self.lower_layer_rate <= 1, "lower_layer_rate", self.lower_layer_rate, "0 to 1"
         )

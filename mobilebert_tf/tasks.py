@@ -1,5 +1,6 @@
 """The tasks by name: where the examples come from, what the head is, what the score is."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,15 @@ from mobilebert_tf.data.examples import NO_LABEL, Examples, encode
 from mobilebert_tf.data.glue import GLUE, read_split
 from mobilebert_tf.data.mlperf import MlperfSquad, app_answers, read_mlperf, score_mlperf
 from mobilebert_tf.data.own import Columns, has_split, read_own
-from mobilebert_tf.data.squad import Features, Question, make_features, proportions, read_squad
+from mobilebert_tf.data.squad import (
+    Features,
+    Question,
+    load_squad,
+    make_features,
+    proportions,
+    read_squad,
+)
+from mobilebert_tf.data.tfds import TFDS
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.metrics import scores
 from mobilebert_tf.model import Task
@@ -142,14 +151,20 @@ class SpanTask:
         return answers(self.splits[split], self._features[split], *logits, version_2=version_2)
 
     def score(self, split: str, arrays: Mapping, outputs: Mapping) -> dict[str, float]:
-        """Official exact match and F1 in percent; for SQuAD 2.0 also their best thresholds'."""
+        """Official exact match and F1 in percent; for SQuAD 2.0 also their best thresholds'.
+
+        Those decide between "no answer" and the best span: of it, whatever was answered.
+        """
         found = self.answers(split, outputs)
         texts = {id: answer.text for id, answer in found.items()}
         if self.name != "squad-v2":
             values = score(self.splits[split], texts)
             return {name: values[name] for name in self.metrics}
         nulls = {id: answer.null_score_difference for id, answer in found.items()}
+        spans = {id: next((s.text for s in a.best if s.text), "") for id, a in found.items()}
         values = score(self.splits[split], texts, nulls)
+        answered = score(self.splits[split], spans, nulls)
+        values |= {name: answered[name] for name in answered if name.startswith("best_")}
         return {n: v for n, v in values.items() if not n.endswith("total")}
 
     def rows(self, split: str, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
@@ -200,7 +215,7 @@ def open_task(
 
     Args:
         name: one of TASKS.
-        data_dir: where its files are; "tfds" for GLUE from TensorFlow Datasets.
+        data_dir: where its files are; "tfds" for GLUE and SQuAD from TensorFlow Datasets.
         splits: of train, dev and test; dev stands for all dev splits of the task, and so does
             test.
         columns: of the user's own files.
@@ -213,10 +228,9 @@ def open_task(
         wanted = [dev.replace("dev", s) if s != "train" else s for s in splits for dev in task.dev]
         found = {split: read_split(name, data_dir, split) for split in dict.fromkeys(wanted)}
         kind = "classifier" if task.labels else "regression"
-        return TextTask(name, kind, task.labels, task.metrics, found)
+        return _told(TextTask(name, kind, task.labels, task.metrics, found))
     if name in SQUAD:
-        found = {s: read_squad(_squad_file(data_dir, s, SQUAD[name])) for s in splits}
-        return SpanTask(name, found)
+        return SpanTask(name, {s: _questions(name, data_dir, s) for s in splits})
     if name == MLPERF:
         return MlperfTask(read_mlperf(*(Path(data_dir) / file for file in MLPERF_FILES)))
     if name not in OWN:
@@ -226,7 +240,30 @@ def open_task(
     for split in splits:
         if split == "train" or has_split(data_dir, split):
             found[split], labels = read_own(data_dir, split, kind, columns or Columns(), labels)
-    return TextTask(name, kind, tuple(labels or ()), metrics, found)
+    return _told(TextTask(name, kind, tuple(labels or ()), metrics, found))
+
+
+def _told(task: TextTask) -> TextTask:
+    """The task; classes that are trained, but that a dev split has no example of, are said."""
+    if task.kind == "regression" or "train" not in task.splits:
+        return task
+    tokens = task.kind == "token_classifier"
+    classes = {
+        split: set(itertools.chain.from_iterable(rows.targets)) if tokens else set(rows.targets)
+        for split, rows in task.splits.items()
+        if rows.targets is not None
+    }
+    for split in task.dev_splits:
+        missing = [task.labels[i] for i in sorted(classes["train"] - classes[split])]
+        if missing:
+            print(f"{task.name} {split}: no example of {', '.join(missing)}, which train has")
+    return task
+
+
+def _questions(name: str, data_dir: str | Path, split: str) -> list[Question]:
+    if str(data_dir) == TFDS:
+        return load_squad(SQUAD[name], split)
+    return read_squad(_squad_file(data_dir, split, SQUAD[name]))
 
 
 def _squad_file(data_dir: str | Path, split: str, version: str) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import MobileBert
+from mobilebert_tf.model import MobileBert, copy_weights
 
 # The weights with a row, or a number, for each token.
 BY_TOKEN = (
@@ -37,10 +37,11 @@ def replace_vocabulary(model: MobileBert, old: Sequence[str], new: Sequence[str]
     places = {token: index for index, token in enumerate(old)}
     rows = np.array([places.get(token, -1) for token in new])  # [new tokens]
     resized = MobileBert(model.config.replace(vocab_size=len(new)), model.task)
-    weights = {weight.path: weight for weight in model.weights}
+    copy_weights(model, resized)
+    tables = {weight.path: weight for weight in model.weights if weight.path in BY_TOKEN}
     for weight in resized.weights:
-        value = weights[weight.path].numpy()
-        weight.assign(_resized(value, rows) if weight.path in BY_TOKEN else value)
+        if weight.path in tables:
+            weight.assign(_resized(tables[weight.path].numpy(), rows))
     return resized
 
 

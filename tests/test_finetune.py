@@ -1,5 +1,6 @@
 """finetune and evaluate from files to scores: killed and resumed, searched, compared, refused."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -103,8 +104,16 @@ def test_model_file_and_dev_score_agree(tuned, place, capsys, tmp_path):
     for row in rows:
         assert row["accuracy"] == best["scores"]["accuracy"]
         assert row["macro_f1"] == best["scores"]["macro_f1"]
-    with pytest.raises(InputError, match="exists"):
-        judged(capsys, path, place, json=str(report))
+
+
+def test_files_that_exist_are_refused_before_anything_is_run(tuned, place, tmp_path, monkeypatch):
+    (tmp_path / "scores.json").write_text("mine")
+    (tmp_path / "classification.tsv").write_text("mine")
+    monkeypatch.setattr("mobilebert_tf.evaluate.run_all", None)
+    config = dict(model=str(tuned / "model"), task="classification", data_dir=str(place / "data"))
+    for option in ({"json": str(tmp_path / "scores.json")}, {"predictions": str(tmp_path)}):
+        with pytest.raises(InputError, match="exists: choose another name, or --overwrite"):
+            evaluate(EvaluateConfig(**config, **option))
 
 
 def test_changed_examples_are_shown(tuned, place, capsys):
@@ -125,8 +134,6 @@ def test_predictions_of_unlabelled_texts(tuned, place, capsys, tmp_path):
     lines = (tmp_path / "out" / "classification.tsv").read_text().splitlines()
     assert lines[0] == "index\tprediction" and len(lines) == 14
     assert {line.split("\t")[1] for line in lines[1:]} <= {"good", "bad"}
-    with pytest.raises(InputError, match="exists"):
-        judged(capsys, tuned / "model", place, split="test", predictions=str(tmp_path / "out"))
 
 
 def test_search_tries_the_grid_and_patience_stops(place, tmp_path, capsys):
@@ -153,35 +160,104 @@ def test_teacher_and_class_weights(place, tuned, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_killed_and_resumed_it_ends_with_the_same_bits(place, tuned, tmp_path):
-    command = [sys.executable, "-m", "mobilebert_tf.finetune", "--task", "classification"]
-    command += ["--model", place / "start", "--data-dir", place / "data", "--batch-size", "13"]
-    command += [
-        "--learning-rate",
-        "5e-3",
-        "--epochs",
-        "8",
-        "--seeds",
-        "[0,1]",
-        "--output-dir",
-        tmp_path / "out",
-    ]
-    for _ in range(2):  # once in each trial, if the machine is not too slow
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        for line in process.stdout:
-            if b"epoch 2" in line:
-                break
-        time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run(command, check=True, capture_output=True)
-    assert scores(tmp_path / "out") == scores(tuned)
-    for trial in os.listdir(tuned / "trials"):
-        ours, theirs = (
-            load_model(folder / "trials" / trial / "model") for folder in (tmp_path / "out", tuned)
-        )
+def command_of(config):
+    """The command line of a config: options that are not the default's."""
+    command = [sys.executable, "-m", "mobilebert_tf.finetune"]
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        default = item.default
+        if value != default and not isinstance(value, list) or item.name == "seeds":
+            command += [f"--{item.name.replace('_', '-')}", str(value)]
+    return command
+
+
+def kill_after(command, said):
+    """Runs a command until it prints a line with `said`, and kills it soon after."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    for line in process.stdout:
+        if said in line:
+            break
+    time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def assert_same_trials(folder, expected):
+    assert scores(folder) == scores(expected)
+    for trial in os.listdir(expected / "trials"):
+        ours, theirs = (load_model(f / "trials" / trial / "model") for f in (folder, expected))
         for a, b in zip(ours.weights, theirs.weights, strict=True):
             np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bits(place, tuned, tmp_path):
+    command = command_of(config_of(place, tmp_path / "out", seeds=[0, 1]))
+    for _ in range(2):  # once in each trial, if the machine is not too slow
+        kill_after(command, b"epoch 2")
+    subprocess.run(command, check=True, capture_output=True)
+    assert_same_trials(tmp_path / "out", tuned)
+
+
+def unlabelled(path, count=116):
+    """Texts of the same kind, a line each, and an empty line after every tenth."""
+    texts = [row.partition("\t")[0] for row in sentences(count, 5).splitlines()[1:]]
+    lines = [line for i, text in enumerate(texts) for line in [text, *[""] * (i % 10 == 9)]]
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def test_texts_that_the_teacher_labels(place, tuned, tmp_path, capsys):
+    """Few labels and many texts: layers and outputs of the teacher; killed, it ends the same."""
+    few = tmp_path / "data"
+    few.mkdir()
+    (few / "train.tsv").write_text(sentences(14, 0))
+    shutil.copy(place / "data" / "dev.tsv", few)
+    changes = dict(data_dir=str(few), teacher=str(tuned / "model"))
+    changes |= dict(augment=unlabelled(tmp_path / "more.txt"), transfer_weight=0.01)
+    finetune(config_of(place, tmp_path / "whole", **changes))
+    assert "116 texts without labels, 11 empty lines skipped" in capsys.readouterr().out
+    assert scores(tmp_path / "whole")[0]["scores"]["accuracy"] > 0.85
+    command = command_of(config_of(place, tmp_path / "out", **changes))
+    kill_after(command, b"epoch 2")
+    subprocess.run(command, check=True, capture_output=True)
+    assert_same_trials(tmp_path / "out", tmp_path / "whole")
+    history = (tmp_path / "out" / "history.jsonl").read_text().splitlines()
+    assert json.loads(history[-1])["total_step"] == 8 * 10  # of 14 + 116 texts, 13 at a time
+    with pytest.raises(InputError, match="augment"):  # of another run
+        finetune(config_of(place, tmp_path / "out", **changes | {"augment": None}))
+
+
+def test_augment_and_transfer_that_do_not_fit(place, tuned, tmp_path):
+    def refused(**changes):
+        with pytest.raises(InputError) as error:
+            finetune(config_of(place, tmp_path / "out", **changes))
+        assert not (tmp_path / "out").exists() and "\n" not in str(error.value)
+        return str(error.value)
+
+    more, teacher = unlabelled(tmp_path / "more.txt", 3), str(tuned / "model")
+    (tmp_path / "empty.txt").write_text("\n \n")
+    assert "augment is of use with a teacher" in refused(augment=more)
+    assert "transfer_weight is of use with a teacher" in refused(transfer_weight=1.0)
+    assert "squad needs questions" in refused(augment=more, teacher=teacher, task="squad")
+    assert "has no texts" in refused(augment=str(tmp_path / "empty.txt"), teacher=teacher)
+    assert "does not exist" in refused(augment=str(tmp_path / "absent.txt"), teacher=teacher)
+    short = load_model(place / "start").config.replace(max_position_embeddings=13)
+    save_model(
+        build_model(short, "classifier", ("bad", "good")), tmp_path / "short", WordPiece(PIECES)
+    )
+    assert "takes 13 tokens: --sequence-length 13" in refused(teacher=str(tmp_path / "short"))
+    deep = load_model(place / "start").config.replace(num_hidden_layers=3)
+    model = build_model(deep, "classifier", ("bad", "good"))
+    save_model(model, tmp_path / "deep", WordPiece(PIECES))
+    pairs = build_model(deep, "classifier", ("entailment", "not_entailment"))
+    save_model(pairs, tmp_path / "rte", WordPiece(PIECES))
+    for split in ("train", "dev"):
+        rows = "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n"
+        (tmp_path / f"{split}.tsv").write_text(rows)
+    rte = dict(task="rte", data_dir=str(tmp_path), teacher=str(tmp_path / "rte"))
+    assert "rte has pairs of texts: name --columns.pair" in refused(augment=more, **rte)
+    said = refused(teacher=str(tmp_path / "deep"), transfer_weight=1.0)
+    assert "give transfer.layer_map" in said
 
 
 @pytest.mark.parametrize(
@@ -192,7 +268,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(place, tuned, tmp_path):
         ({"task": "tokens"}, ".conll"),
         ({"sequence_length": 64}, "the model takes 37 tokens"),
         ({"grid": {"epochs": [1]}}, "--search"),
-        ({"model": "absent"}, "does not exist"),
+        ({"model": "absent"}, "mobilebert_tf.convert absent FOLDER --from huggingface"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_trained(place, tmp_path, changes, said):
@@ -232,6 +308,20 @@ def test_models_that_do_not_fit_the_task(place, tuned, capsys, tmp_path):
         judged(capsys, tuned / "model", place, data_dir=str(tmp_path), split="test")
 
 
+def test_words_have_no_form_of_predictions(place, tmp_path):
+    config = load_model(place / "start").config
+    words = build_model(config, "token_classifier", ("B-x", "O"))
+    save_model(words, tmp_path / "words", WordPiece(PIECES))
+    (tmp_path / "dev.conll").write_text("the O\nfilm B-x\n")
+    with pytest.raises(InputError, match="mobilebert_tf.predict writes them"):
+        evaluate(
+            EvaluateConfig(
+                str(tmp_path / "words"), "tokens", str(tmp_path), predictions=str(tmp_path / "out")
+            )
+        )
+    assert not (tmp_path / "out").exists()
+
+
 def squad(count, seed):
     """Which film was good? In a text of several windows one is; a third of them has none."""
     rng = np.random.default_rng(seed)
@@ -255,7 +345,9 @@ def test_questions_from_files_to_answers(place, tmp_path, capsys):
     (tmp_path / "dev-v2.0.json").write_text(squad(31, 1))
     data = dict(task="squad-v2", data_dir=str(tmp_path))
     finetune(config_of(place, tmp_path / "out", **data, learning_rate=1e-2, epochs=4))
-    best = scores(tmp_path / "out")[0]["scores"]
+    (trial,) = scores(tmp_path / "out")
+    best = trial["scores"]
+    assert trial["ranking"] == pytest.approx((best["f1"] + best["exact"]) / 2)  # no thresholds
     assert best["f1"] > 80 and best["HasAns_f1"] > 60 and best["NoAns_f1"] > 60
     capsys.readouterr()
     model, predictions = str(tmp_path / "out" / "model"), str(tmp_path / "predictions")

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilebert_tf import build_model
+from mobilebert_tf import InputError, build_model
 from mobilebert_tf.data.examples import NO_LABEL
 from mobilebert_tf.finetuner import Finetuner, distillation_loss, task_loss
-from mobilebert_tf.run_config import Phase
+from mobilebert_tf.run_config import LayerTransfer, Phase
+from mobilebert_tf.transfer import transfer_terms
 
 KINDS = ("classifier", "regression", "token_classifier", "span")
 LABELS = ("x", "y", "z")
@@ -106,6 +107,71 @@ def test_taught_by_itself_only_the_labels_count():
     taught = Finetuner(model, Phase(1), teacher=model, teacher_weight=0.25)
     alone, taught = (float(t.loss_of(batch, training=False)) for t in (alone, taught))
     assert taught == pytest.approx(0.75 * alone, rel=1e-5)
+
+
+NOTHING = {"classifier": NO_LABEL, "token_classifier": NO_LABEL, "regression": np.nan}
+
+
+@pytest.mark.parametrize("kind", NOTHING)
+def test_without_a_label_the_teacher_alone_counts(kind):
+    """The mean over texts of (1 - w) * label + w * teacher, or of the teacher alone."""
+    batch, model, teacher = batch_of(kind), model_of(kind), model_of(kind, seed=1)
+    targets = batch["targets"].numpy()
+    targets[1:3] = NOTHING[kind]
+    trainer = Finetuner(model, Phase(1, learning_rate=1e-2), teacher=teacher, teacher_weight=0.25)
+    found = float(trainer.loss_of(batch | {"targets": tf.constant(targets)}, training=False))
+    weights, expected = batch["input_mask"].numpy().sum(axis=1), []
+    for row in range(4):
+        alone = {name: values[row : row + 1] for name, values in batch.items()}
+        inputs = {name: alone[name] for name in ("input_ids", "input_mask", "segment_ids")}
+        theirs, ours = teacher(inputs, training=False), model(inputs, training=False)
+        label = float(task_loss(kind, ours, alone["targets"]))
+        taught = float(distillation_loss(kind, theirs, ours, alone["input_mask"], 1.0))
+        expected.append((0, taught) if row in (1, 2) else (0.75 * label, 0.25 * taught))
+    labels, taught = np.array(expected).T
+    if kind == "token_classifier":  # tokens count alike, not texts
+        mine = weights[[0, 3]]
+        labels, taught = 0.5 * (labels[[0, 3]] * mine).sum() / mine.sum(), taught * weights
+        assert found == pytest.approx(labels + taught.sum() / weights.sum(), rel=1e-4)
+    else:
+        assert found == pytest.approx(labels.mean() + taught.mean(), rel=1e-4)
+    trainer.compile()
+    trainer.train_step(batch | {"targets": tf.constant(targets)})
+    assert all(np.isfinite(weight.numpy()).all() for weight in model.weights)
+
+
+def test_layers_of_a_teacher_that_is_the_student_have_nothing_to_teach():
+    batch, model = batch_of("classifier"), model_of("classifier")
+    losses = [
+        float(
+            Finetuner(model, Phase(1), teacher=teacher, transfer_weight=weight).loss_of(
+                batch, training=False
+            )
+        )
+        for teacher in (model, model_of("classifier", seed=1))
+        for weight in (0.0, 3.0)
+    ]
+    assert losses[1] - losses[0] == pytest.approx(0, abs=1e-6)
+    assert losses[3] - losses[2] > 1
+
+
+def test_layer_transfer_is_the_distillers():
+    batch, model, teacher = batch_of("span"), model_of("span"), model_of("span", seed=1)
+    teacher = build_model(teacher.config.replace(num_hidden_layers=3), "span")
+    transfer = LayerTransfer(feature_mean_weight=7.0, layer_map=[0, 2])
+    plain, layers = (
+        float(Finetuner(model, Phase(1), None, teacher, 1.0, 0.5, weight, transfer).loss_of(
+            batch, training=False
+        ))
+        for weight in (0.0, 0.5)
+    )  # fmt: skip
+    inputs = {name: batch[name] for name in ("input_ids", "input_mask", "segment_ids")}
+    outputs = [m(inputs, training=False) for m in (teacher, model)]
+    terms = transfer_terms(*outputs, batch["input_mask"], transfer, {0: 0, 1: 2}, 2)
+    expected = 0.5 * sum(weight * float(value) for weight, value in terms.values())
+    assert layers - plain == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(InputError, match="3 layers, the student 2: give transfer.layer_map"):
+        Finetuner(model, Phase(1), teacher=teacher, transfer_weight=0.5)
 
 
 def test_teacher_is_not_trained():

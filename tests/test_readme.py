@@ -59,6 +59,7 @@ def workplace(tmp_path_factory) -> Path:
     for split in ("train", "dev"):
         rows = "".join(f"{word} text\t{word}\n" for word in ("good", "bad") * 8)
         (directory / "reviews" / f"{split}.tsv").write_text(f"text\tlabel\n{rows}")
+    (directory / "unlabelled.txt").write_text("a good text\n\na bad text\n" * 9)
     return directory
 
 

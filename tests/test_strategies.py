@@ -3,10 +3,10 @@
 import pytest
 
 from mobilebert_tf.config import SIZES
-from mobilebert_tf.distiller import check_fit, layer_map
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.run_config import Phase, TransferConfig
 from mobilebert_tf.strategies import bare, plan
+from mobilebert_tf.transfer import check_fit, layer_map
 
 LAYERS = 3
 BLOCKS = {"block_0", "block_1", "block_2"}

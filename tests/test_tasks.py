@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from mobilebert_tf.data.examples import NO_LABEL, Batches, by_length, encode
-from mobilebert_tf.data.own import Columns
+from mobilebert_tf.data.examples import NO_LABEL, Batches, by_length, encode, joined
+from mobilebert_tf.data.own import Columns, read_unlabelled
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.metrics import scores
+from mobilebert_tf.finetuner import labelled
 from mobilebert_tf.tasks import open_task
 from mobilebert_tf.tokenizer import SPECIAL_TOKENS, WordPiece
 
@@ -115,7 +115,14 @@ def test_rows_that_are_skipped_are_counted(tmp_path, capsys):
         ({"train__tsv": "text\tlabel\na\tx\n", "dev__tsv": "text\tlabel\na\tz\n"}, "line 2"),
         ({"train__tsv": "sentence\tlabel\na\tx\n"}, "no column 'text'"),
         ({"train__tsv": "text\tlabel\n"}, "no rows"),
-        ({"train__tsv": b"text\tlabel\na\tx\n" + b"\xff\tx\n"}, "line 3"),
+        ({"train__tsv": b"text\tlabel\na\tx\nab\xff\tx\n"}, "line 3, byte 3: not UTF-8"),
+        ({"train__csv": b"text,label\n" + b"a,x\n" * 9999 + b"\xe9,x\n"}, "line 10001, byte 1"),
+        ({"train__jsonl": b'{"text": "\xe9", "label": 1}\n'}, "line 1, byte 11"),
+        ({"train__tsv": "text\tlabel\na\tx\n".encode("utf-16")}, "line 1, byte 1"),
+        ({"train__csv": 'text,label\na,x\n"b,y\nc,y\n'}, "the row from line 3"),
+        ({"train__csv": 'text,label\n"a"b,x\n'}, "the row from line 2"),
+        ({"train__csv": 'text,label\na,x\n"b\nc,y\n"d",x\n'}, "its quotes balanced"),
+        ({"train__jsonl": '{"text": ["a"], "label": 1}\n'}, "line 1: 'text' is no text"),
         ({"train__jsonl": '{"text": "a", "label": 1}\n{"text"\n'}, "line 2"),
         ({"train__jsonl": '{"text": "a"}\n'}, "line 1"),
         ({"train__tsv": "text\tlabel\na\tx\n", "train__csv": ""}, "more than one"),
@@ -133,6 +140,80 @@ def test_labels_scores_and_tasks_that_are_none(tmp_path):
     assert "line 2" in message(open_task, "regression", tmp_path, ("train",))
     assert "tasks: cola" in message(open_task, "speling", tmp_path, ("train",))
     assert "train.tsv" in message(open_task, "rte", tmp_path / "none", ("train",))
+
+
+def test_lines_end_where_a_line_ends(tmp_path):
+    """Not at what str.splitlines takes for ends: JSON and text may have it inside a line."""
+    lines = ['{"text": "a\u2028b", "label": "x\u0085"}', '{"text": "c\\u000bd", "label": "y"}']
+    write(tmp_path, train__jsonl="\r\n".join(lines), more__txt="\ufeffa\x0bb\r\n\r\nc\u2028d\n")
+    task = open_task("classification", tmp_path, ("train",))
+    assert task.splits["train"].texts == ["a\u2028b", "c\x0bd"]
+    texts = read_unlabelled(tmp_path / "more.txt", Columns())
+    assert (texts.texts, texts.targets) == (["a\x0bb", "c\u2028d"], None)
+
+
+def test_classes_of_one_split(tmp_path, capsys):
+    """Of the training split: said; of the dev split: an error, nothing learns them."""
+    write(tmp_path, train__tsv="text\tlabel\na\tx\nb\ty\nc\tz\n", dev__tsv="text\tlabel\na\ty\n")
+    task = open_task("classification", tmp_path, ("train", "dev"))
+    assert task.labels == ("x", "y", "z") and task.splits["dev"].targets.tolist() == [1]
+    said = "classification dev: no example of x, z, which train has\n"
+    assert capsys.readouterr().out == said
+    open_task("classification", tmp_path, ("dev",), labels=("x", "y", "z"))
+    assert capsys.readouterr().out == ""
+    write(tmp_path / "tokens", train__conll="a O\nb B-x\n", dev__conll="a O\n")
+    open_task("tokens", tmp_path / "tokens", ("train", "dev"))
+    assert "no example of B-x" in capsys.readouterr().out
+    write(tmp_path / "tokens", dev__conll="a O\nb B-y\n")
+    text = message(open_task, "tokens", tmp_path / "tokens", ("train", "dev"))
+    assert "dev.conll, line 1: the label 'B-y' is not one of the training data's" in text
+
+
+def test_ids_that_repeat(tmp_path):
+    """The GLUE server counts predictions by them."""
+    write(tmp_path, test__tsv="index\tsentence\n0\ta\n7\tb\n0\tc\n")
+    text = message(open_task, "sst-2", tmp_path, ("test",))
+    assert f"{tmp_path / 'test.tsv'}, line 4: the id '0' is that of line 2 too" == text
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('{"text": "ab", "label": "OO"}', "line 2: it must have one label for each word"),
+        ('{"text": ["a"], "label": ["O", "O"]}', "line 2: it must have one label"),
+        ('{"text": ["a"]}', "line 2: KeyError"),
+        ("[", "line 2: JSONDecodeError"),
+    ],
+)
+def test_bad_lines_of_words(lines, said, tmp_path):
+    good = '{"text": ["a"], "label": ["O"]}\n'
+    text = message(open_task, "tokens", write(tmp_path, train__jsonl=good + lines), ("train",))
+    assert said in text
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "file", "first"),
+    [
+        ("classification", "classifier", {"train__tsv": "text\tlabel\na b\tx\nc\ty\n"}, 0),
+        ("regression", "regression", {"train__tsv": "text\tlabel\na b\t0.5\nc\t1\n"}, 0.5),
+        (
+            "tokens",
+            "token_classifier",
+            {"train__conll": "a O\nb B\n\nc O\n"},
+            [NO_LABEL, 1, 0, NO_LABEL, NO_LABEL, NO_LABEL],
+        ),
+    ],
+)
+def test_texts_without_labels_join_those_with(task, kind, file, first, tmp_path):
+    write(tmp_path, **file, more__csv='text,other\n"a, b c",1\nd,2\n,3\n')
+    known = open_task(task, tmp_path, ("train",)).encode("train", TOKENIZER, 16)
+    unknown = encode(read_unlabelled(tmp_path / "more.csv", Columns()), TOKENIZER, 16)
+    found = joined(known, unknown)
+    assert found["input_mask"].sum(axis=1).tolist() == [4, 3, 6, 3]
+    assert found["input_ids"].shape == (4, 6)
+    assert np.asarray(labelled(kind, found["targets"])).tolist() == [1, 1, 0, 0]
+    assert found["targets"][0].tolist() == first
+    assert found["targets"].dtype == known["targets"].dtype
 
 
 CONLL = "-DOCSTART- O\n\nab NN B-x\nc NN I-x\n\n# note\na VB O\n"
@@ -229,17 +310,3 @@ def test_texts_longer_than_the_model_are_cut(tmp_path):
     )
     assert task.encode("train", TOKENIZER, 4)["input_ids"].shape == (1, 4)
     assert encode(task.splits["train"], TOKENIZER, 128)["input_ids"].shape == (1, 6)
-
-
-def test_metrics_by_hand():
-    targets, predictions = np.array([1, 1, 0, 0, 1]), np.array([1, 0, 0, 1, 1])
-    found = scores(("accuracy", "f1", "matthews", "macro_f1"), targets, predictions)
-    # 2 true positives, 1 false positive, 1 false negative, 1 true negative
-    assert found["accuracy"] == pytest.approx(3 / 5)
-    assert found["f1"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))
-    assert found["matthews"] == pytest.approx((2 * 1 - 1 * 1) / np.sqrt(3 * 3 * 2 * 2))
-    assert found["macro_f1"] == pytest.approx((2 / 3 + 1 / 2) / 2)
-    x, y = np.array([0.0, 1, 2, 5]), np.array([1.0, 1.5, 4, 3])
-    found = scores(("pearson", "spearman"), x, y)
-    assert found["pearson"] == pytest.approx(np.corrcoef(x, y)[0, 1])
-    assert found["spearman"] == pytest.approx(1 - 6 * 2 / (4 * 15))

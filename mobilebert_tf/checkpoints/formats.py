@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 
-from mobilebert_tf.checkpoints import google, huggingface, model_garden
+from mobilebert_tf.checkpoints import google, huggingface, model_garden, sentence_transformers
 from mobilebert_tf.checkpoints.huggingface_tokenizer import (
     load_tokenizer_files,
     save_tokenizer_files,
@@ -35,6 +35,7 @@ FORMATS = ("mobilebert", "google", "huggingface", "model-garden")
 WRITTEN = (
     *("config.json", "task.json", "model.weights.h5", "model.safetensors"),
     *("vocab.txt", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"),
+    *sentence_transformers.FILES,
     *("bert_config.json", "labels.txt", "checkpoint", "*.ckpt*.index", "*.ckpt*.data-*"),
 )
 _FOREIGN = {"google": google, "huggingface": huggingface, "model-garden": model_garden}
@@ -66,7 +67,10 @@ def detect(path: Path) -> str:
     if prefix is not None:
         return "model-garden" if is_object_based(prefix) else "google"
     if not path.exists():
-        raise InputError(f"{path} does not exist; a model of the hub needs --from huggingface")
+        raise InputError(
+            f"{path} does not exist; a model of the hub needs a folder here first: "
+            f"python -m mobilebert_tf.convert {path} FOLDER --from huggingface"
+        )
     raise InputError(
         f"{path} is no model: no config.json (ours, Hugging Face's) and no checkpoint (*.index)"
     )
@@ -115,6 +119,8 @@ def held(config: ModelConfig, task: Task, name: str) -> tuple[ModelConfig, Task]
         task = dataclasses.replace(task, kind="masked_lm")
     if name == "huggingface" and task.kind in huggingface.KINDS_WITHOUT_POOLER:
         config = config.replace(classifier_activation=False)
+    if name in ("google", "model-garden"):
+        task = dataclasses.replace(task, pooling="first", normalized=False)
     return config, task
 
 

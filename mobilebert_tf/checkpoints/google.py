@@ -5,8 +5,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, dense, foreign_tensors
-from mobilebert_tf.checkpoints.tensorflow_file import find_prefix, reading
-from mobilebert_tf.config import ModelConfig, load_model_config
+from mobilebert_tf.checkpoints.tensorflow_file import TensorFlowFile
+from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.model import MobileBert, Task
 
@@ -34,21 +34,10 @@ def open_checkpoint(path: Path, config: ModelConfig | None = None) -> Checkpoint
 
     Raises InputError if it is none, or damaged.
     """
-    prefix = find_prefix(path)
-    if prefix is None:
-        raise InputError(f"{path} has no TensorFlow checkpoint (*.index)")
-    directory = Path(prefix).parent
-    config = config or load_model_config(directory / "bert_config.json")
-    with reading(prefix):
-        reader = tf.train.load_checkpoint(prefix)
-        shapes = {name: tuple(s) for name, s in reader.get_variable_to_shape_map().items()}
-
-    def read(name):
-        with reading(prefix):
-            return reader.get_tensor(name)
-
-    task = _task(shapes, directory / LABELS_FILE)
-    return Checkpoint(prefix, config, task, name_table(config, task), shapes, read, IGNORED)
+    file = TensorFlowFile(path, config)
+    task = _task(file.shapes, file.folder / LABELS_FILE)
+    table = name_table(file.config, task)
+    return Checkpoint(file.prefix, file.config, task, table, file.shapes, file.read, IGNORED)
 
 
 def _task(shapes: dict[str, tuple[int, ...]], labels_path: Path) -> Task:

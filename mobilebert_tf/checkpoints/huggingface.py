@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
+from mobilebert_tf.checkpoints.sentence_transformers import read_embedding, write_embedding
 from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, foreign_tensors
 from mobilebert_tf.checkpoints.torch_files import TensorFiles
-from mobilebert_tf.config import SIZES, ModelConfig, parse_strictly
+from mobilebert_tf.config import SIZES, ModelConfig, parse_strictly, read_json
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.layers import LAYER_NORM_EPSILON
 from mobilebert_tf.model import MobileBert, Task
@@ -60,6 +61,7 @@ IGNORED = (
 UNUSED_TRANSFORMATION = Ignored(
     "*embeddings.embedding_transformation.*", "not used where trigram_input is false"
 )
+UNUSED_POOLER = Ignored("*pooler.dense.*", "not used by sentence-transformers")
 EMPTY_OUTPUT = Ignored("cls.predictions.dense.weight", "empty where the embeddings are full width")
 LAYER_NORM_KEYS = {"gamma": "weight", "beta": "bias"}
 DENSE_KEYS = {"kernel": "weight", "bias": "bias"}
@@ -79,9 +81,14 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     if not any(name.endswith("pooler.dense.weight") for name in shapes):
         # Without weights for it nothing reads the pooler's output.
         config = config.replace(classifier_activation=False)
+    ignored = list(IGNORED)
+    if task.kind == "encoder" and (embedding := read_embedding(directory)):
+        task = replace(task, **embedding)
+        if task.pooling == "first":  # theirs is the token itself
+            config = config.replace(classifier_activation=False)
+            ignored.append(UNUSED_POOLER)
     prefix = f"{values['model_type']}."
     prefix = prefix if any(name.startswith(prefix) for name in shapes) else ""
-    ignored = list(IGNORED)
     if not config.trigram_input and config.embedding_size == config.hidden_size:
         ignored += [UNUSED_TRANSFORMATION, EMPTY_OUTPUT]
     table = name_table(config, task, prefix)
@@ -97,7 +104,8 @@ def open_checkpoint(directory: Path) -> Checkpoint:
 
 
 def save_checkpoint(model: MobileBert, directory: Path) -> None:
-    """Writes config.json and model.safetensors into an existing folder.
+    """Writes config.json and model.safetensors into an existing folder, and what
+    sentence-transformers reads of an encoder.
 
     Raises InputError for a model that Hugging Face's classes cannot hold.
     """
@@ -109,15 +117,12 @@ def save_checkpoint(model: MobileBert, directory: Path) -> None:
     save_file(arrays, directory / WEIGHTS_FILE, metadata={"format": "pt"})
     text = json.dumps(_config_values(config, task, family), indent=2)
     (directory / "config.json").write_text(text + "\n", encoding="utf-8")
+    if task.kind == "encoder":
+        write_embedding(config, task, directory)
 
 
 def _read_config(path: Path) -> dict:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a readable JSON file: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} is not a JSON object")
+    values = read_json(path)
     if values.get("model_type") not in list(FAMILIES):
         found, known = values.get("model_type"), " or ".join(FAMILIES)
         raise InputError(f"{path}: model_type is {found!r}, expected {known}")

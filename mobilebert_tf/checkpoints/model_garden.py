@@ -12,8 +12,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, dense
-from mobilebert_tf.checkpoints.tensorflow_file import OBJECT_GRAPH, find_prefix, reading
-from mobilebert_tf.config import ModelConfig, load_model_config
+from mobilebert_tf.checkpoints.tensorflow_file import OBJECT_GRAPH, TensorFlowFile, reading
+from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.model import MobileBert, Task
 
@@ -42,29 +42,22 @@ def open_checkpoint(path: Path, config: ModelConfig | None = None) -> Checkpoint
 
     Raises InputError if it is none, damaged, or of another kind of model.
     """
-    prefix = find_prefix(path)
-    if prefix is None:
-        raise InputError(f"{path} has no TensorFlow checkpoint (*.index)")
-    config = config or load_model_config(Path(prefix).parent / "bert_config.json")
-    _check_config(config)
-    with reading(prefix):
-        reader = tf.train.load_checkpoint(prefix)
-        key_shapes = reader.get_variable_to_shape_map()
-        graph = trackable_object_graph_pb2.TrackableObjectGraph()
-        graph.ParseFromString(reader.get_tensor(OBJECT_GRAPH))
-    roots = _roots(graph, prefix)
+    file = TensorFlowFile(path, config)
+    _check_config(file.config)
+    graph = trackable_object_graph_pb2.TrackableObjectGraph()
+    with reading(file.prefix):
+        graph.ParseFromString(file.read(OBJECT_GRAPH))
+    roots = _roots(graph, file.prefix)
     task = Task(kind="masked_lm" if _descend(graph, roots["masked_lm"]) is not None else "encoder")
-    table = name_table(config, task)
+    table = name_table(file.config, task)
     keys = _keys(graph, table, roots)
-    key_shapes.pop(OBJECT_GRAPH)
     names = {key: name for name, key in keys.items()}
-    shapes = {names.get(key, key): tuple(shape) for key, shape in key_shapes.items()}
+    shapes = {names.get(key, key): s for key, s in file.shapes.items() if key != OBJECT_GRAPH}
 
     def read(name):
-        with reading(prefix):
-            return reader.get_tensor(keys[name])
+        return file.read(keys[name])
 
-    return Checkpoint(prefix, config, task, table, shapes, read, IGNORED)
+    return Checkpoint(file.prefix, file.config, task, table, shapes, read, IGNORED)
 
 
 def save_checkpoint(model: MobileBert, directory: Path) -> None:

@@ -3,11 +3,39 @@
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
+from mobilebert_tf.config import ModelConfig, load_model_config
 from mobilebert_tf.errors import InputError
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # in TF2 checkpoints only, which go by object paths
+
+
+class TensorFlowFile:
+    """A checkpoint's tensors by key, and the config of its model.
+
+    Args:
+        path: a folder with one checkpoint, or the prefix of a checkpoint.
+        config: in place of the bert_config.json beside it.
+
+    Raises InputError if there is none, or it is damaged.
+    """
+
+    def __init__(self, path: Path, config: ModelConfig | None = None):
+        self.prefix = find_prefix(path)
+        if self.prefix is None:
+            raise InputError(f"{path} has no TensorFlow checkpoint (*.index)")
+        self.folder = Path(self.prefix).parent
+        self.config = config or load_model_config(self.folder / "bert_config.json")
+        with reading(self.prefix):
+            self._reader = tf.train.load_checkpoint(self.prefix)
+            shapes = self._reader.get_variable_to_shape_map()
+        self.shapes = {key: tuple(shape) for key, shape in shapes.items()}
+
+    def read(self, key: str) -> np.ndarray | bytes:
+        with reading(self.prefix):
+            return self._reader.get_tensor(key)
 
 
 def find_prefix(path: str | Path) -> str | None:

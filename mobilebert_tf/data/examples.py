@@ -86,6 +86,36 @@ def _encode_words(examples: Examples, tokenizer: WordPiece, longest: int) -> dic
     return arrays
 
 
+def joined(first: dict, second: dict) -> dict[str, np.ndarray]:
+    """The examples of both arrays, one after the other; those of `second` have no label.
+
+    Args:
+        first, second: as from `encode`, `first` with targets.
+    """
+    width = max(arrays["input_ids"].shape[1] for arrays in (first, second))
+    targets = first["targets"]
+    shape = second["input_ids"].shape[: targets.ndim]
+    missing = np.nan if targets.dtype.kind == "f" else NO_LABEL
+    second = second | {"targets": np.full(shape, missing, targets.dtype)}
+    first, second = widened(first, width), widened(second, width)
+    return {name: np.concatenate([array, second[name]]) for name, array in first.items()}
+
+
+def widened(arrays: dict, width: int) -> dict[str, np.ndarray]:
+    """The same examples, the arrays by token padded from [N,T] to [N,width]."""
+    tokens = arrays["input_ids"].shape[1]
+    return {
+        name: np.pad(
+            array,
+            ((0, 0), (0, width - tokens)),
+            constant_values=NO_LABEL if name == "targets" else 0,
+        )
+        if array.ndim > 1 and array.shape[1] == tokens
+        else array
+        for name, array in arrays.items()
+    }
+
+
 def _padded(rows: list[list[int]], width: int, filler: int) -> np.ndarray:
     return np.array([row + [filler] * (width - len(row)) for row in rows], np.int32)
 

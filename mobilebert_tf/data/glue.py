@@ -11,9 +11,8 @@ import numpy as np
 
 from mobilebert_tf.data.examples import Examples
 from mobilebert_tf.data.tables import read_table
+from mobilebert_tf.data.tfds import TFDS, load_rows
 from mobilebert_tf.errors import InputError
-
-TFDS = "tfds"
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ GLUE = {
 # The one task whose labelled files have no header line.
 COLA_HEADER = ("source", "label", "original", "sentence")
 # Where TensorFlow Datasets calls the columns otherwise.
-_TFDS_TEXTS = {"mrpc": ("sentence1", "sentence2")}
+_TFDS_TEXTS = {"mrpc": ("sentence1", "sentence2"), "mnli": ("premise", "hypothesis")}
 
 
 def read_split(name: str, data_dir: str | Path, split: str) -> Examples:
@@ -85,11 +84,21 @@ def read_split(name: str, data_dir: str | Path, split: str) -> Examples:
     else:
         first = "id" if name == "qqp" else "index"
         rows = read_table(path, (*task.texts, first))
-        ids = [values[-1] for _, values in rows]
+        ids = _unique_ids(path, rows)
     texts = [values[0] for _, values in rows]
     pairs = [values[1] for _, values in rows] if len(task.texts) == 2 else None
     targets = [_target(task, path, n, v[-1]) for n, v in rows] if labelled else None
     return Examples(texts, pairs, targets and _array(task, targets), ids)
+
+
+def _unique_ids(path: Path, rows: list[tuple[int, list[str]]]) -> list[str]:
+    """The last value of each row; InputError if one occurs twice: GLUE's server counts by it."""
+    lines = {}
+    for line, (*_, id) in rows:
+        if id in lines:
+            raise InputError(f"{path}, line {line}: the id {id!r} is that of line {lines[id]} too")
+        lines[id] = line
+    return list(lines)
 
 
 def _target(task: GlueTask, path: Path, line: int, text: str) -> int | float:
@@ -109,26 +118,14 @@ def _array(task: GlueTask, targets: list) -> np.ndarray:
 
 
 def _from_tfds(name: str, split: str) -> Examples:
-    import tensorflow_datasets as tfds  # takes seconds
-
     task = GLUE[name]
-    theirs = split.replace("dev", "validation")
-    try:
-        builder = tfds.builder(f"glue/{name.replace('-', '')}")
-        builder.download_and_prepare()
-        rows = list(tfds.as_numpy(builder.as_dataset(split=theirs)))
-    except Exception as error:  # no network, no such split: many kinds of error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"TensorFlow Datasets did not give glue/{name} ({reason}): put GLUE's own files into a "
-            f"folder and name it with --data-dir"
-        ) from None
+    rows, features = load_rows(f"glue/{name.replace('-', '')}", split)
     rows.sort(key=lambda row: row["idx"])
     columns = _TFDS_TEXTS.get(name, task.texts)
     texts = [[row[column].decode() for row in rows] for column in columns]
     targets = None
     if not split.startswith("test"):
-        named = builder.info.features["label"]
+        named = features["label"]
         order = [task.labels.index(n) if n in task.labels else i for i, n in _names(named)]
         targets = [order[row["label"]] if order else row["label"] for row in rows]
     ids = [str(row["idx"]) for row in rows]

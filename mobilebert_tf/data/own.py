@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mobilebert_tf.data.examples import Examples
-from mobilebert_tf.data.tables import read_table
+from mobilebert_tf.data.tables import read_lines, read_table, read_texts
 from mobilebert_tf.errors import InputError
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".conll")
@@ -67,6 +67,22 @@ def read_own(
     return Examples([row[0] for _, row in rows], pairs, targets, ids), labels
 
 
+def read_unlabelled(path: str | Path, columns: Columns) -> Examples:
+    """Texts without labels, from a .txt file with one a line or from the columns of a table.
+
+    Empty ones are skipped; how many there are is said. Raises InputError as read_own.
+    """
+    rows = read_texts(Path(path), columns.text, columns.pair)
+    rows = [(text.strip(), pair) for text, pair in rows]
+    used = [row for row in rows if row[0]]
+    if not used:
+        raise InputError(f"{path} has no texts")
+    print(f"{path}: {len(used)} texts without labels, {len(rows) - len(used)} empty lines skipped")
+    pairs = [pair for _, pair in used] if columns.pair else None
+    ids = [str(index) for index in range(len(used))]
+    return Examples([text for text, _ in used], pairs, None, ids)
+
+
 def has_split(folder: str | Path, split: str) -> bool:
     return any((Path(folder) / f"{split}{suffix}").is_file() for suffix in SUFFIXES)
 
@@ -116,26 +132,23 @@ def _tokens(path: Path, columns: Columns, labels: Sequence[str] | None):
 def _json_words(path: Path, columns: Columns) -> Iterator[tuple[int, list[str], list[str]]]:
     if path.suffix != ".jsonl":
         raise InputError(f"{path}: token classification reads .jsonl and .conll files")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                row = json.loads(line)
-                words, marks = list(row[columns.text]), list(map(str, row[columns.label]))
-                if len(words) != len(marks) or not all(isinstance(word, str) for word in words):
-                    raise ValueError("it must have one label for each word")
-                if words:
-                    yield number, words, marks
-    except (ValueError, KeyError, TypeError) as error:
-        where = f"{path}, line {number}" if not isinstance(error, UnicodeDecodeError) else path
-        raise InputError(f"{where}: {error!r}") from None
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            words, marks = row[columns.text], row[columns.label]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}, line {number}: {error!r}") from None
+        lists = isinstance(words, list) and isinstance(marks, list)
+        if not lists or len(words) != len(marks) or not all(isinstance(w, str) for w in words):
+            raise InputError(f"{path}, line {number}: it must have one label for each word")
+        if words:
+            yield number, words, list(map(str, marks))
 
 
 def _conll(path: Path, columns: Columns) -> Iterator[tuple[int, list[str], list[str]]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error.reason})") from None
+    lines = read_lines(path)
     words, marks = [], []
     for number, line in enumerate([*lines, ""], start=1):
         fields = line.split()

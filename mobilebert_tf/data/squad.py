@@ -1,4 +1,4 @@
-"""Questions about a text: SQuAD files, and the windows that a model sees of them.
+"""Questions about a text: SQuAD, and the windows that a model sees of it.
 
 Windows and answer positions are those of google-research/bert's run_squad.py.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobilebert_tf.data.tfds import load_rows
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.offsets import tokenize_with_offsets
 from mobilebert_tf.tokenizer import WordPiece
@@ -87,19 +88,52 @@ def read_squad(path: str | os.PathLike) -> list[Question]:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise InputError(f"{path} is no JSON file: {error}") from None
-    questions, ids = [], set()
-    for article in _get(content, "data", list, path):
-        for paragraph in _get(article, "paragraphs", list, path):
-            context = _get(paragraph, "context", str, path)
-            for entry in _get(paragraph, "qas", list, path):
-                question = _question(entry, context, path)
-                if question.id in ids:
-                    raise InputError(f"{path}: question {question.id} appears more than once")
-                ids.add(question.id)
-                questions.append(question)
-    if not questions:
-        raise InputError(f"{path} holds no question")
-    return questions
+    entries = (
+        (entry, _get(paragraph, "context", str, path))
+        for article in _get(content, "data", list, path)
+        for paragraph in _get(article, "paragraphs", list, path)
+        for entry in _get(paragraph, "qas", list, path)
+    )
+    return _unique((_question(*entry, path) for entry in entries), path)
+
+
+def load_squad(version: str, split: str) -> list[Question]:
+    """The questions of a split of TensorFlow Datasets' squad, by id.
+
+    Args:
+        version: v1.1 or v2.0.
+        split: train or dev.
+
+    Raises InputError if it does not give them.
+    """
+    name = f"squad/{version}"
+    rows, _ = load_rows(name, split)
+    rows.sort(key=lambda row: row["id"])
+    return _unique(map(_from_row, rows), f"{name}, {split}")
+
+
+def _from_row(row: dict) -> Question:
+    answers = row["answers"]
+    return Question(
+        id=row["id"].decode(),
+        question=row["question"].decode(),
+        context=row["context"].decode(),
+        answers=tuple(text.decode() for text in answers["text"]),
+        starts=tuple(map(int, answers["answer_start"])),
+        is_impossible=bool(row.get("is_impossible", False)),
+    )
+
+
+def _unique(questions: Iterable[Question], source: str | os.PathLike) -> list[Question]:
+    """All of them; InputError if an id repeats, or there is none."""
+    found = {}
+    for question in questions:
+        if question.id in found:
+            raise InputError(f"{source}: question {question.id} appears more than once")
+        found[question.id] = question
+    if not found:
+        raise InputError(f"{source} holds no question")
+    return list(found.values())
 
 
 def _question(entry: dict, context: str, path: str | os.PathLike) -> Question:

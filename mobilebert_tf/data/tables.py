@@ -1,6 +1,7 @@
-"""Rows with names from .tsv (unquoted, as GLUE's), .csv (quoted) and .jsonl files."""
+"""Rows with names: .tsv (unquoted, as GLUE's), .csv (quoted), .jsonl; and lines of text."""
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -8,7 +9,44 @@ from pathlib import Path
 
 from mobilebert_tf.errors import InputError
 
+TABLES = (".tsv", ".csv", ".jsonl")
 csv.field_size_limit(10_000_000)  # a document can be one field
+
+
+def read_text(path: Path) -> str:
+    """All of a UTF-8 file, without its byte order mark.
+
+    Raises InputError for a missing file, and for other bytes, with their place.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except UnicodeDecodeError as error:
+        lines = error.object[: error.start].split(b"\n")
+        place = f"line {len(lines)}, byte {len(lines[-1]) + 1}"
+        raise InputError(f"{path}, {place}: not UTF-8 text ({error.reason})") from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file, which end with a line feed, a carriage return or both.
+
+    Not str.splitlines: JSON and plain text may have U+2028, U+0085 and others inside a line.
+    """
+    return [line.removesuffix("\n") for line in io.StringIO(read_text(path), newline=None)]
+
+
+def read_texts(path: Path, text: str, pair: str | None = None) -> list[tuple[str, str | None]]:
+    """(text, pair) of each row of a table with these columns, or (line, None) of each line of
+    another file."""
+    if path.suffix not in TABLES:
+        if pair:
+            raise InputError(
+                f"{path} has no column {pair!r}: pairs come from a .tsv, .csv or .jsonl"
+            )
+        return [(line, None) for line in read_lines(path)]
+    rows = read_table(path, [text, *([pair] if pair else [])])
+    return [(values[0], values[1] if pair else None) for _, values in rows]
 
 
 def read_table(
@@ -46,29 +84,27 @@ def read_table(
 def _rows(path: Path, columns: Sequence[str], header) -> Iterator[tuple[int, dict]]:
     """(line number, {column: value}); None is the key of fields beyond the header."""
     read = _json_lines if path.suffix == ".jsonl" else _delimited
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            yield from read(path, file, columns, header)
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}, about line {line}: not UTF-8 text ({error.reason})") from None
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except csv.Error as error:
-        raise InputError(f"{path}: {error}") from None
+    return read(path, columns, header)
 
 
-def _delimited(path: Path, file, columns: Sequence[str], header) -> Iterator[tuple[int, dict]]:
+def _delimited(path: Path, columns: Sequence[str], header) -> Iterator[tuple[int, dict]]:
     tabs = path.suffix == ".tsv"
     style = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"strict": True}
-    reader = csv.DictReader(file, fieldnames=header, **style)
-    _check_columns(path, columns, reader.fieldnames or [])
-    for row in reader:
-        yield reader.line_num, row
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), fieldnames=header, **style)
+    begin = 1  # of the row that is read: an open quote is noticed at the end of the file only
+    try:
+        _check_columns(path, columns, reader.fieldnames or [])
+        begin = reader.line_num + 1
+        for row in reader:
+            yield reader.line_num, row
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        reason = f"{error}; are its quotes balanced?" if not tabs else error
+        raise InputError(f"{path}, the row from line {begin}: {reason}") from None
 
 
-def _json_lines(path: Path, file, columns: Sequence[str], header) -> Iterator[tuple[int, dict]]:
-    for number, line in enumerate(file, start=1):
+def _json_lines(path: Path, columns: Sequence[str], header) -> Iterator[tuple[int, dict]]:
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         try:
@@ -78,6 +114,9 @@ def _json_lines(path: Path, file, columns: Sequence[str], header) -> Iterator[tu
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: not a JSON object")
         _check_columns(f"{path}, line {number}", columns, list(row))
+        for name in columns:
+            if isinstance(row[name], list | dict):
+                raise InputError(f"{path}, line {number}: {name!r} is no text: {row[name]!r:.40}")
         yield number, {name: row[name] for name in columns}
 
 

@@ -135,7 +135,7 @@ class KerasModel:
             inputs["masked_lm_positions"] = tf.cumsum(everywhere, axis=1, exclusive=True)  # [B,T]
         outputs = self._model(inputs, training=False)
         if self.kind == "encoder":
-            return {"embedding": outputs["pooled_output"]}
+            return {"embedding": outputs.get("embedding", outputs["pooled_output"])}
         if self.kind == "classifier":
             return {"probability": tf.nn.softmax(outputs["logits"])}
         if self.kind == "next_sentence":

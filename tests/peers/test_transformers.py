@@ -1,6 +1,8 @@
 """Hugging Face's own classes load what we write, we load what they write, and both compute the
 same. Run by make test-peers; with -s for the table."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -101,6 +103,30 @@ def disagreement(ours, theirs):
             actual, expected = actual[real], expected[real]
         errors[name] = np.abs(actual - expected).max() / np.abs(expected).max()
     return max(errors.values())
+
+
+@pytest.mark.parametrize(("pooling", "normalized"), [("mean", True), ("cls", False)])
+def test_sentence_embeddings(pooling, normalized, tmp_path):
+    """sentence-transformers' recipe, in torch, on the model that transformers reads back."""
+    their_model("bert", "encoder").save_pretrained(tmp_path)
+    kinds = ["Transformer", "Pooling", *["Normalize"] * normalized]
+    modules = [
+        {"path": "1_Pooling" if kind == "Pooling" else "", "type": f"sentence_transformers.{kind}"}
+        for kind in kinds
+    ]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    modes = {f"pooling_mode_{n}": n.startswith(pooling) for n in ("cls_token", "mean_tokens")}
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(modes))
+    theirs = transformers.AutoModel.from_pretrained(tmp_path).eval()
+    tokens = torch.from_numpy(their_outputs(theirs, "encoder")["sequence_output"])
+    real = torch.from_numpy(batch()["input_mask"])[..., None].float()
+    mean = (tokens * real).sum(1) / real.sum(1).clamp(min=1e-9)
+    expected = mean if pooling == "mean" else tokens[:, 0]
+    if normalized:
+        expected = torch.nn.functional.normalize(expected, p=2, dim=1)
+    found = our_outputs(formats.load(tmp_path).model)["embedding"]
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
 CASES = [(variant, kind) for variant in ("student", "bert") for kind in CLASSES]

@@ -1,0 +1,122 @@
+"""Fine-tunes a model on each task with several seeds and scores it in every form that it takes.
+
+    python benchmarks/scores.py MODEL_DIR OUTPUT_DIR --glue GLUE_DIR [--squad SQUAD_DIR] ...
+
+GLUE_DIR holds a folder for each task (SST-2, MRPC, ...), SQUAD_DIR train and dev files. Scores are
+of the dev split: of the Keras model, and of the .tflite file of each quantization, calibrated on
+the training texts. What is there already is not made again. Writes OUTPUT_DIR/scores.json
+and prints a table in markdown: mean and standard deviation over the seeds.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import tabulate
+
+from mobilebert_tf.data.glue import GLUE
+from mobilebert_tf.evaluate import EvaluateConfig, evaluate
+from mobilebert_tf.finetune import FinetuneConfig, finetune
+from mobilebert_tf.lite.export import ExportConfig, export
+from mobilebert_tf.lite.quantize import MODES
+from mobilebert_tf.lite.timing import circumstances
+from mobilebert_tf.tasks import open_task
+
+TASKS = ("sst-2", "mrpc", "rte", "cola", "sts-b", "squad")
+
+
+def main() -> None:
+    options = _options()
+    records = []
+    for task in options.tasks:
+        data = Path(options.squad) if task == "squad" else Path(options.glue) / GLUE[task].folder
+        for seed in options.seeds:
+            records += scored(task, str(data), seed, options)
+    result = {"model": options.model, "records": records} | circumstances()
+    (Path(options.output) / "scores.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(table(records))
+    print(f"{result['machine']['cpu']}, {result['date']}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("output")
+    parser.add_argument("--glue", required=True)
+    parser.add_argument("--squad")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS[:-1]))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--learning-rate", type=float, default=5e-5)
+    parser.add_argument("--sequence-length", type=int, default=128)
+    return parser.parse_args()
+
+
+def scored(task: str, data: str, seed: int, options: argparse.Namespace) -> list[dict]:
+    """One record for each form of the model that one seed gives."""
+    folder = Path(options.output) / f"{task}-{seed}"
+    if not (folder / "scores.json").exists():
+        finetune(
+            FinetuneConfig(
+                task=task,
+                model=options.model,
+                data_dir=data,
+                output_dir=str(folder),
+                seeds=[seed],
+                epochs=options.epochs,
+                learning_rate=options.learning_rate,
+                sequence_length=options.sequence_length,
+            )
+        )
+    forms = {"keras": folder / "model"}
+    for mode in options.modes:
+        forms[mode] = folder / f"model-{mode}.tflite"
+        if not forms[mode].exists():
+            texts = str(_texts(task, data, folder))
+            export(ExportConfig(str(folder / "model"), quantize=mode, calibration_data=texts))
+    return [_record(task, data, seed, form, path) for form, path in forms.items()]
+
+
+def _texts(task: str, data: str, folder: Path) -> Path:
+    """The first training texts, one a line, to calibrate on."""
+    path = folder / "calibration.txt"
+    if not path.exists():
+        examples = open_task(task, data, ("train",)).splits["train"]
+        texts = [q.context for q in examples] if task == "squad" else examples.texts
+        lines = dict.fromkeys(" ".join(text.split()) for text in texts[:4000])
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def _record(task: str, data: str, seed: int, form: str, path: Path) -> dict:
+    scores = path.with_name(f"scores-{form}.json")
+    if not scores.exists():
+        evaluate(EvaluateConfig(str(path), task, data, json=str(scores)))
+    rows = json.loads(scores.read_text())["scores"]
+    metrics = {key: value for key, value in rows[0].items() if isinstance(value, float)}
+    for key in ("seconds", "examples/s"):
+        metrics.pop(key)
+    return {"task": task, "seed": seed, "form": form, "metrics": metrics}
+
+
+def table(records: list[dict]) -> str:
+    """Tasks and metrics down, forms across: mean and spread in points."""
+    rows = {}
+    forms = list(dict.fromkeys(record["form"] for record in records))
+    for record in records:
+        for metric, value in record["metrics"].items():
+            points = value if record["task"] == "squad" else 100 * value
+            cells = rows.setdefault((record["task"], metric), {form: [] for form in forms})
+            cells[record["form"]].append(points)
+    lines = [
+        {"task": task, "metric": metric}
+        | {form: f"{np.mean(values):.1f} ± {np.std(values):.1f}" for form, values in cells.items()}
+        for (task, metric), cells in rows.items()
+    ]
+    return tabulate.tabulate(lines, headers="keys", tablefmt="pipe")
+
+
+if __name__ == "__main__":
+    main()

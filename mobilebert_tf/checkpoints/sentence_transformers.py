@@ -1,0 +1,72 @@
+"""sentence-transformers' folders: modules.json says how tokens' vectors become a text's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mobilebert_tf.config import ModelConfig, read_json
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.model import Task
+
+MODULES_FILE = "modules.json"
+POOLING_FILE = "1_Pooling/config.json"
+FILES = (MODULES_FILE, POOLING_FILE)
+MODULES = ("Transformer", "Pooling", "Normalize")  # in this order; the last one may be missing
+# Their key in the Pooling's config and our Task's pooling.
+POOLINGS = {"pooling_mode_cls_token": "first", "pooling_mode_mean_tokens": "mean"}
+
+
+def read_embedding(directory: Path) -> dict[str, Any]:
+    """A Task's pooling and normalized; nothing if the folder has no modules.json.
+
+    Raises InputError for modules, and for ways to pool, that ours have not.
+    """
+    path = directory / MODULES_FILE
+    if not path.is_file():
+        return {}
+    modules = read_json(path, list)
+    try:  # "sentence_transformers.models.Pooling"
+        kinds = tuple(module["type"].rpartition(".")[2] for module in modules)
+        folders = [module["path"] for module in modules]
+        pooling = directory / folders[1] / "config.json"
+    except (TypeError, KeyError, AttributeError, IndexError):
+        raise InputError(f"{path} is no list of sentence-transformers' modules") from None
+    if kinds not in (MODULES, MODULES[:2]) or folders[0] != "":
+        raise InputError(
+            f"{path} has the modules {', '.join(kinds)}: only a Transformer in the folder itself, "
+            "Pooling and Normalize are supported"
+        )
+    values = read_json(pooling)
+    modes = [key for key, value in values.items() if key.startswith("pooling_mode") and value]
+    if len(modes) != 1 or modes[0] not in POOLINGS:
+        raise InputError(
+            f"{pooling} has {' and '.join(modes) or 'no pooling mode'}: only the first token "
+            "(pooling_mode_cls_token) or the mean (pooling_mode_mean_tokens) is supported"
+        )
+    return {"pooling": POOLINGS[modes[0]], "normalized": kinds == MODULES}
+
+
+def write_embedding(config: ModelConfig, task: Task, directory: Path) -> None:
+    """Writes an encoder's files; none where it has a pooler with weights, which theirs has not.
+
+    Raises InputError for the output of such a pooler in length 1.
+    """
+    if task.pooling == "first" and config.classifier_activation:
+        if task.normalized:
+            raise InputError("sentence-transformers has no normalized output of a pooler's weights")
+        return
+    kinds = MODULES if task.normalized else MODULES[:2]
+    modules = [
+        {
+            "idx": index,
+            "name": str(index),
+            "path": f"{index}_{kind}" if index else "",
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for index, kind in enumerate(kinds)
+    ]
+    pooling = {"word_embedding_dimension": config.hidden_size}
+    pooling |= {theirs: ours == task.pooling for theirs, ours in POOLINGS.items()}
+    (directory / POOLING_FILE).parent.mkdir()
+    for name, values in ((MODULES_FILE, modules), (POOLING_FILE, pooling)):
+        (directory / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
