@@ -34,9 +34,10 @@ from mobilebert_tf import InputError
 from mobilebert_tf.lite import export as export_module
 from mobilebert_tf.lite import metadata, quantize, verify
 from mobilebert_tf.lite.export import ExportConfig, export
-from mobilebert_tf.lite.graph import quantized_rows
+from mobilebert_tf.lite.graph import INPUTS, quantized_rows
 from mobilebert_tf.lite.runtime import LiteModel, open_model
 from mobilebert_tf.lite.samples import padded, samples
+from mobilebert_tf.model import MobileBert, Task, copy_weights
 
 QUANTIZED = quantize.MODES[1:]
 TO_TFLITE = Path(__file__).parents[1] / "export" / "to_tflite.py"
@@ -86,6 +87,22 @@ def test_encoder_of_a_model_with_another_head():
     assert relative_error(embedding, pooled) < 1e-5
     with pytest.raises(InputError, match="no span head"):
         quantize.convert(classifier, "none", head="span")
+
+
+@pytest.mark.parametrize("mode", ["none", "int8-full"])
+def test_sentence_embeddings(mode):
+    """The mean of real tokens at length 1: a folded stream's scales must be undone."""
+    task = Task("encoder", pooling="mean", normalized=True)
+    keras = MobileBert(VARIANTS["student"], task)
+    copy_weights(model(head="encoder"), keras)
+    calibration = [dict(zip(INPUTS, inputs(13, i).values(), strict=True)) for i in range(8)]
+    file = quantize.convert(keras, mode, calibration)
+    for padding in (0, 4):
+        sample = inputs(13, padding=padding)
+        expected = keras(sample, training=False)["embedding"].numpy()
+        embedding = run(file, sample)["embedding"]
+        np.testing.assert_allclose(np.linalg.norm(expected), 1, rtol=1e-5)
+        assert np.abs(embedding - expected).max() < (1e-5 if mode == "none" else 0.1)
 
 
 @pytest.mark.parametrize("mode", ["none", "dynamic"])

@@ -144,30 +144,21 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
     model, tokenizer = load_model(directory), load_tokenizer(directory)
     reference = KerasModel(model, tokenizer, config.head)
     max_tokens = _max_tokens(config, reference)
-    texts = samples(
-        config.calibration_data,
-        tokenizer,
-        max_tokens,
-        _SAMPLES,
-        reference.kind in ("pretraining", "masked_lm"),
-    )
-    if config.sequence_length:
-        texts = [padded(sample, max_tokens) for sample in texts]
-    checks, calibration = texts[::3], [text for i, text in enumerate(texts) if i % 3]
+    checks, calibration = texts(config, reference)
     checks[::2] = [padded(s, min(s["input_ids"].shape[1] + 5, max_tokens)) for s in checks[::2]]
 
     print(f"converting {directory.name} ({config.quantize})", flush=True)
     content = quantize.convert(
         model,
         config.quantize,
-        [dict(zip(INPUTS, sample.values(), strict=True)) for sample in calibration],
+        calibration,
         head=config.head,
         sequence_length=config.sequence_length,
         ranges=config.calibration_ranges,
         per_channel=config.runtime >= _PER_CHANNEL_RUNTIME,
     )
     runtime = _minimum_runtime(content, config)
-    content = metadata.pack(content, _packed(reference))
+    content = metadata.pack(content, packed(reference))
     path.write_bytes(content)
 
     print(f"checking it on {len(checks)} texts", flush=True)
@@ -191,6 +182,18 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
         "agreement": measured,
         "latency": _latency(path, max_tokens, config.num_threads),
     } | timing.circumstances()
+
+
+def texts(config: ExportConfig, model: KerasModel) -> tuple[list[dict], list[dict]]:
+    """Real texts: those to check a file on, as a Runnable takes them, and those to calibrate it on,
+    as the graph does; int32 [1,T] each."""
+    longest = _max_tokens(config, model)
+    masked = model.kind in ("pretraining", "masked_lm")
+    found = samples(config.calibration_data, model.tokenizer, longest, _SAMPLES, masked)
+    if config.sequence_length:
+        found = [padded(sample, longest) for sample in found]
+    calibration = [sample for i, sample in enumerate(found) if i % 3]
+    return found[::3], [dict(zip(INPUTS, s.values(), strict=True)) for s in calibration]
 
 
 def _minimum_runtime(content: bytes, config: ExportConfig) -> str:
@@ -219,7 +222,8 @@ def _text(model: KerasModel, sample: dict) -> str:
     return " ".join(model.tokenizer.vocabulary[i] for i in ids)[:60]
 
 
-def _packed(model: KerasModel) -> metadata.Packed:
+def packed(model: KerasModel) -> metadata.Packed:
+    """What travels with the model's graph."""
     return metadata.Packed(
         kind=model.kind,
         vocabulary=model.tokenizer.vocabulary,

@@ -1,5 +1,6 @@
 """The .tflite format: reading models, writing them small, and the runtime that they need."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import flatbuffers
@@ -102,3 +103,15 @@ def _version(name: str, operator: schema.OperatorT, graph: schema.SubGraphT) -> 
     data = tensors[1] if name == "SPLIT" else tensors[0]
     default = {INT8: 2, INT16: 3}.get(data.type, 1)
     return _VERSIONS.get(data.type, {}).get(name, default)
+
+
+def sizes(model: schema.ModelT) -> dict[str, int]:
+    """Bytes of the constants by part of the model, largest first."""
+    found = Counter()
+    for name, operator, graph in operators(model):
+        part = graph.tensors[operator.outputs[0]].name.decode().split("/")[0].split(";")[0]
+        for index in operator.inputs:
+            data = model.buffers[graph.tensors[index].buffer].data if index >= 0 else None
+            if data is not None and len(data):
+                found["tables" if name == "GATHER" else part] += len(data)
+    return dict(found.most_common())

@@ -12,7 +12,7 @@ import tensorflow as tf
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.layers import ACTIVATIONS, ATTENTION_MASK, LAYER_NORM_EPSILON
 from mobilebert_tf.lite.fold import fold
-from mobilebert_tf.model import MobileBert
+from mobilebert_tf.model import SHORTEST, MobileBert
 
 INPUTS = ("ids", "mask", "segment_ids")
 # Outputs with an entry for each token, in their second dimension.
@@ -45,7 +45,7 @@ class InferenceGraph(tf.Module):
 
     Outputs by head: classifier probability [1,C]; token_classifier token_probability [1,T,C];
     regression and multiple_choice score [1,1]; span start_logits, end_logits [1,T]; encoder
-    embedding [1,H], the pooled output; pretraining and masked_lm mlm_logits [1,T,V];
+    embedding [1,H], as its Task says; pretraining and masked_lm mlm_logits [1,T,V];
     next_sentence probability [1,2].
     """
 
@@ -61,14 +61,16 @@ class InferenceGraph(tf.Module):
         self.head = head or model.task.kind
         if self.head not in ("encoder", model.task.kind):
             raise InputError(f"no {self.head} head to export: the model's is {model.task.kind}")
+        self.averaged = self.head == "encoder" and model.task.pooling == "mean"
+        self.normalized = self.head == "encoder" and model.task.normalized
         self.int8_tables = int8_tables
         weights = {v.path: v.numpy() for v in model.weights}
         self.weights = fold(weights, self.config, self._head_layer(), scales)
 
     def _head_layer(self) -> str | None:
         """The dense layer that reads the last block."""
-        if self.head in _TOKEN_LAYERS:
-            return _TOKEN_LAYERS[self.head]
+        if self.head in _TOKEN_LAYERS or self.averaged:
+            return _TOKEN_LAYERS.get(self.head)
         return "pooler/dense" if self.config.classifier_activation else _TEXT_LAYERS.get(self.head)
 
     def concrete_function(self, sequence_length: int | None = None):
@@ -81,9 +83,13 @@ class InferenceGraph(tf.Module):
         hidden = self._embeddings(ids, mask, segment_ids)  # [T,H]
         attention_bias = self._attention_bias(mask)
         last = self.config.num_hidden_layers - 1
+        all_rows = self.head in _TOKEN_LAYERS or self.averaged
         for index in range(last + 1):
-            first_row = index == last and self.head not in _TOKEN_LAYERS
+            first_row = index == last and not all_rows
             hidden = self._block(f"block_{index}", hidden, attention_bias, first_row)  # [T,H]
+        if self.averaged:
+            real = tf.reshape(tf.cast(mask, tf.float32), [1, -1])  # [1,T]
+            hidden = tf.matmul(real / tf.reduce_sum(real), hidden)  # [1,H]
         return getattr(self, f"_{self.head}")(hidden)
 
     def _embeddings(self, ids, mask, segment_ids):
@@ -175,9 +181,9 @@ class InferenceGraph(tf.Module):
         """norm(dense(x) + residual); of a folded norm at most a factor of the residual is left."""
         x = self._dense(x, f"{name}/dense")
         gamma = self.weights.get(f"{name}/norm/gamma")
-        if gamma is not None and self.config.normalization_type == "no_norm":
-            residual *= gamma
         with tf.name_scope(f"{name}/residual/"):
+            if gamma is not None and self.config.normalization_type == "no_norm":
+                residual *= gamma
             x += residual
         return self._norm(name, x)
 
@@ -209,10 +215,14 @@ class InferenceGraph(tf.Module):
             return first
         return tf.tanh(self._dense(first, "pooler/dense"))
 
-    def _encoder(self, first):
+    def _encoder(self, row):
         if "output_scale" in self.weights:
-            first *= self.weights["output_scale"]
-        return {"embedding": self._pooled(first)}
+            row *= self.weights["output_scale"]
+        embedding = row if self.averaged else self._pooled(row)
+        if self.normalized:
+            square = tf.reduce_sum(tf.square(embedding), axis=-1, keepdims=True)  # [1,1]
+            embedding *= tf.math.rsqrt(tf.maximum(square, SHORTEST**2))
+        return {"embedding": embedding}
 
     def _classifier(self, first):
         return {"probability": tf.nn.softmax(self._dense(self._pooled(first), "classifier"))}

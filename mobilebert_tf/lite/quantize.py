@@ -16,12 +16,14 @@ converter, can quantize some operations and leave others, and takes seconds for 
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 from litert_quantizer import calibrator, quantizer, recipe_manager
+from litert_quantizer.algorithm_manager import AlgorithmName
 from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
 
 from mobilebert_tf.lite import flatbuffer
@@ -58,21 +60,53 @@ def convert(
         mode: one of MODES.
         calibration: for CALIBRATED modes, samples of ids, mask and segment_ids, int32 [1,T] each.
         head, sequence_length: as in InferenceGraph.
-        ranges: of activations in CALIBRATED modes, one of RANGES.
-        per_channel: False gives each weight matrix one scale, for runtimes before TFLite 2.17.
+        ranges, per_channel: as in `quantized`.
     """
-    graph = _graph(model, mode, calibration, head)
-    content = _converted(graph, sequence_length, halved=mode == "float16")
+    content = float_twin(model, mode, calibration, head, sequence_length)
     if mode in ("none", "float16"):
         return content
-    recipe = _recipe(
-        mode, QuantGranularity.CHANNELWISE if per_channel else QuantGranularity.TENSORWISE
-    )
+    return quantized(content, mode, calibration, ranges, per_channel)
+
+
+def float_twin(
+    model: MobileBert,
+    mode: str,
+    calibration: Sequence[dict[str, np.ndarray]] = (),
+    head: str | None = None,
+    sequence_length: int | None = None,
+) -> bytes:
+    """The graph of a mode before its numbers are quantized (of float16, after). Arguments as for
+    `convert`."""
+    graph = _graph(model, mode, calibration, head)
+    return _converted(graph, sequence_length, halved=mode == "float16")
+
+
+def quantized(
+    content: bytes,
+    mode: str,
+    calibration: Sequence[dict[str, np.ndarray]],
+    ranges: str = "min-max",
+    per_channel: bool = True,
+    in_float: Sequence[str] = (),
+) -> bytes:
+    """A float twin's content, quantized.
+
+    Args:
+        content, mode, calibration: as for `convert`.
+        ranges: of activations in CALIBRATED modes, one of RANGES.
+        per_channel: False gives each weight matrix one scale, for runtimes before TFLite 2.17.
+        in_float: names of tensors whose operations compute in float; weights stay int8.
+    """
+    granularity = QuantGranularity.CHANNELWISE if per_channel else QuantGranularity.TENSORWISE
+    recipe = _recipe(mode, granularity)
+    for name in in_float:
+        _keep_in_float(recipe, re.escape(name), granularity)
     with _quiet():
         job = quantizer.Quantizer(content, recipe.get_quantization_recipe())
+        values = None
         if mode in CALIBRATED:
             values = _calibrated(content, recipe, calibration, RANGES[ranges])
-        result = job.quantize(values if mode in CALIBRATED else None, enable_progress_report=False)
+        result = job.quantize(values, enable_progress_report=False)
     return flatbuffer.write(flatbuffer.read(result.quantized_model))
 
 
@@ -112,10 +146,17 @@ def _recipe(mode: str, granularity: QuantGranularity) -> recipe_manager.RecipeMa
         # Static in the blocks alone: a masked LM of 4 trained blocks then chose the float model's
         # word 98.9 % of the time, with static embedding and head layers 95.7 %.
         recipe.add_static_config("block_", dense, 8, 8, granularity)
-        recipe.add_static_config("residual", TFLOperationName.ADD, 8, 8)
+        for operation in (TFLOperationName.ADD, TFLOperationName.MUL):
+            recipe.add_static_config("residual", operation, 8, 8)
         for move in _MOVES:
             recipe.add_static_config("block_", move, 8, 8)
     return recipe
+
+
+def _keep_in_float(recipe, name: str, granularity: QuantGranularity) -> None:
+    everything, unchanged = TFLOperationName.ALL_SUPPORTED, AlgorithmName.NO_QUANTIZE
+    recipe.add_quantization_config(name, everything, algorithm_key=unchanged)
+    recipe.add_dynamic_config(name, TFLOperationName.FULLY_CONNECTED, 8, granularity)
 
 
 def _calibrated(content: bytes, recipe, calibration, reduced: Callable) -> dict:

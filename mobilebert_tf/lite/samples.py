@@ -15,15 +15,21 @@ _MASKED_SHARE = 0.15  # of the tokens, as in pre-training
 
 
 def samples(
-    corpus: str | Sequence[str], tokenizer: WordPiece, max_tokens: int, count: int, masked: bool
+    corpus: str | Sequence[str],
+    tokenizer: WordPiece,
+    max_tokens: int,
+    count: int,
+    masked: bool,
+    most: int = 0,
 ) -> list[dict[str, np.ndarray]]:
-    """`count` paragraphs, evenly spread over the corpus, as input_ids, input_mask, segment_ids.
+    """Paragraphs, evenly spread over the corpus, as input_ids, input_mask, segment_ids.
 
     Each int32 [1,T] without padding, T at most max_tokens; every second one is a pair of its
     halves, so that both segments occur.
 
     Args:
         corpus: as in data.corpus.load_documents.
+        count, most: how many; if there are more than `count`, up to `most`.
         masked: replace some tokens by [MASK], for a masked language model.
 
     Raises InputError if the corpus has fewer than `count` paragraphs.
@@ -34,6 +40,7 @@ def samples(
             f"the calibration data {corpus} has {len(paragraphs)} paragraphs: at least {count} "
             "are needed"
         )
+    count = max(count, min(most, len(paragraphs)))
     places = np.linspace(0, len(paragraphs) - 1, count).astype(int)
     texts = [paragraphs[place] for place in places]
     lengths = [min(length, max_tokens) for length in _LENGTHS]
@@ -80,3 +87,10 @@ def padded(inputs: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
         name: np.pad(array, ((0, 0), (0, length - array.shape[1])))
         for name, array in inputs.items()
     }
+
+
+def joined(inputs: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Samples as one batch [B,longest T]."""
+    longest = max(sample["input_ids"].shape[1] for sample in inputs)
+    rows = [padded(sample, longest) for sample in inputs]
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

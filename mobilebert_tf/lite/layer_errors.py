@@ -1,0 +1,128 @@
+"""Where a quantized file loses: each operation's output beside that of its float twin."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from mobilebert_tf.lite import flatbuffer
+from mobilebert_tf.lite.graph import INPUTS
+
+# What changes values; moves, casts and quantization itself only pass errors on.
+OPERATIONS = ("FULLY_CONNECTED", "BATCH_MATMUL", "SOFTMAX", "ADD", "MUL", "TANH")
+_EXACT = 200.0  # dB
+
+
+@dataclass
+class LayerError:
+    """One operation's output over all samples.
+
+    Args:
+        name: its tensor's, in both files.
+        operation: such as FULLY_CONNECTED.
+        dtype: in the quantized file.
+        signal, noise: sums of the squares of the float values, and of the differences.
+        low, high: range of the float values.
+        representable: range of the quantized tensor; None of a float one.
+        clipped: how many float values are outside that.
+        count: of all values.
+    """
+
+    name: str
+    operation: str
+    dtype: str
+    representable: tuple[float, float] | None
+    signal: float = 0.0
+    noise: float = 0.0
+    low: float = np.inf
+    high: float = -np.inf
+    clipped: int = 0
+    count: int = 0
+
+    @property
+    def snr(self) -> float:
+        """Signal to noise ratio in decibels, at most _EXACT."""
+        if self.noise == 0:
+            return _EXACT
+        return min(_EXACT, float(10 * np.log10(max(self.signal, 1e-30) / self.noise)))
+
+    def add(self, values: np.ndarray, expected: np.ndarray) -> None:
+        self.signal += float(np.square(expected, dtype=np.float64).sum())
+        self.noise += float(np.square(values - expected, dtype=np.float64).sum())
+        self.low = min(self.low, float(expected.min()))
+        self.high = max(self.high, float(expected.max()))
+        self.count += expected.size
+        if self.representable is not None:
+            low, high = self.representable
+            self.clipped += int(np.sum((expected < low) | (expected > high)))
+
+
+def layer_errors(
+    quantized: bytes, twin: bytes, samples: Sequence[dict[str, np.ndarray]]
+) -> list[LayerError]:
+    """The errors of the operations that both files have, in the order of the graph.
+
+    Args:
+        quantized, twin: files of one graph, as quantize.convert makes both.
+        samples: ids, mask and segment_ids, int32 [1,T] each, unpadded.
+    """
+    files = [_AllTensors(quantized), _AllTensors(twin)]
+    errors = [
+        LayerError(name, operation, *files[0].kind(name))
+        for name, operation in files[0].outputs()
+        if name in files[1].places
+    ]
+    for sample in samples:
+        for file in files:
+            file.run(sample)
+        for error in errors:
+            error.add(*(file.value(error.name) for file in files))
+    return errors
+
+
+class _AllTensors:
+    """A file whose intermediate tensors can be read: without XNNPACK, which keeps none."""
+
+    def __init__(self, content: bytes):
+        self._model = flatbuffer.read(content)
+        self._interpreter = Interpreter(
+            model_content=content,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=True,
+        )
+        self._inputs = self._interpreter.get_signature_runner().get_input_details()
+        self._details = self._interpreter.get_tensor_details()
+        self.places = {each["name"]: each["index"] for each in self._details}
+
+    def outputs(self) -> Iterator[tuple[str, str]]:
+        """Names of the tensors that OPERATIONS write, and the operation."""
+        for operation, operator, graph in flatbuffer.operators(self._model):
+            if operation in OPERATIONS:
+                yield graph.tensors[operator.outputs[0]].name.decode(), operation
+
+    def kind(self, name: str) -> tuple[str, tuple[float, float] | None]:
+        """dtype and representable range."""
+        details = self._details_of(name)
+        dtype, (scale, zero_point) = np.dtype(details["dtype"]), details["quantization"]
+        if not scale:
+            return dtype.name, None
+        limits = np.iinfo(dtype)
+        return dtype.name, tuple(scale * (end - zero_point) for end in (limits.min, limits.max))
+
+    def run(self, sample: dict[str, np.ndarray]) -> None:
+        for name in INPUTS:
+            index = self._inputs[name]["index"]
+            self._interpreter.resize_tensor_input(index, sample[name].shape)
+        self._interpreter.allocate_tensors()
+        for name in INPUTS:
+            self._interpreter.set_tensor(self._inputs[name]["index"], sample[name])
+        self._interpreter.invoke()
+
+    def value(self, name: str) -> np.ndarray:
+        value = self._interpreter.get_tensor(self.places[name])
+        scale, zero_point = self._details_of(name)["quantization"]
+        return (value.astype(np.float32) - zero_point) * np.float32(scale) if scale else value
+
+    def _details_of(self, name: str) -> dict:
+        return next(each for each in self._details if each["index"] == self.places[name])

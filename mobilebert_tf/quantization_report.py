@@ -1,0 +1,193 @@
+"""python -m mobilebert_tf.quantization_report FILE --model DIR: where a quantized file loses.
+
+Every operation's output is compared with that of the same graph in float, on the texts that the
+export was checked on. `--search` then keeps the worst operations in float, as few as will do.
+"""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import tabulate
+from tqdm import tqdm
+
+from mobilebert_tf.cli import door
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.lite import flatbuffer, metadata, quantize
+from mobilebert_tf.lite.export import ExportConfig, packed, texts
+from mobilebert_tf.lite.graph import INPUTS
+from mobilebert_tf.lite.layer_errors import LayerError, layer_errors
+from mobilebert_tf.lite.runtime import KerasModel, LiteModel
+from mobilebert_tf.lite.verify import agreement
+from mobilebert_tf.model import load_model, load_tokenizer
+from mobilebert_tf.run_folder import check_free, write_whole
+
+_SHOWN = 15  # of the worst operations
+_COMPARED = 16  # texts
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What to look into.
+
+    Args:
+        file: a .tflite file of export/to_tflite.py, its .json beside it.
+        model: the model directory that it was made from.
+        search: also write FILE-mixed.tflite, with so many of the worst operations in float that the
+            file agrees with the model.
+        max_drop: the largest share of texts or tokens with another choice (of an encoder: of the
+            cosine from 1) that --search accepts.
+        overwrite: replace what an earlier report wrote.
+    """
+
+    file: str
+    model: str
+    search: bool = False
+    max_drop: float = 0.01
+    overwrite: bool = False
+
+
+def quantization_report(config: ReportConfig) -> None:
+    """Compares each operation of a quantized file with its float twin, which FILE-layers.html
+    and FILE-layers.json show."""
+    path, page = Path(config.file), _beside(config.file, "-layers.html")
+    for written in (page, page.with_suffix(".json"), *([_mixed(path)] if config.search else [])):
+        check_free(written, config.overwrite)
+    export_config, report = _export_of(path, config.model)
+    directory = Path(config.model)
+    model = KerasModel(load_model(directory), load_tokenizer(directory), export_config.head)
+    checks, calibration = texts(export_config, model)
+    arguments = (export_config.head, export_config.sequence_length)
+    twin = quantize.float_twin(load_model(directory), report["mode"], calibration, *arguments)
+    samples = [dict(zip(INPUTS, s.values(), strict=True)) for s in checks[:_COMPARED]]
+    errors = layer_errors(path.read_bytes(), twin, samples)
+    rows = [_row(error) for error in errors]
+    worst = sorted(rows, key=lambda row: row["snr_db"])[:_SHOWN]
+    print(tabulate.tabulate(worst, headers="keys", floatfmt=".4g"))
+    record = {"file": path.name, "sha256": report["sha256"], "operations": rows}
+    write_whole(page.with_suffix(".json"), json.dumps(record, indent=2) + "\n")
+    write_whole(page, _page(path, report, rows))
+    print(page)
+    if config.search:
+        _search(
+            config, _Search(export_config, report["mode"], model, twin, checks, calibration), errors
+        )
+
+
+def _export_of(path: Path, model: str) -> tuple[ExportConfig, dict]:
+    """The options that a file was exported with, and its report."""
+    report_path = path.with_suffix(".json")
+    if not path.is_file() or not report_path.is_file():
+        raise InputError(f"{path} and {report_path.name} beside it: make both with an export")
+    try:
+        report = json.loads(report_path.read_text())
+        options, mode = report["options"], report["mode"]
+        config = ExportConfig(model=model, **options)
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{report_path} is not the report of an export") from None
+    if mode in ("none", "float16"):
+        raise InputError(f"{path} is not quantized: its mode is {mode}")
+    return config, report
+
+
+def _beside(file: str, ending: str) -> Path:
+    return Path(file).with_name(Path(file).stem + ending)
+
+
+def _mixed(path: Path) -> Path:
+    return path.with_name(path.stem + "-mixed.tflite")
+
+
+def _row(error: LayerError) -> dict:
+    low, high = error.representable or (None, None)
+    return {
+        "operation": error.operation,
+        "name": error.name.split(";")[0],
+        "type": error.dtype,
+        "snr_db": error.snr,
+        "low": error.low,
+        "high": error.high,
+        "tensor_low": low,
+        "tensor_high": high,
+        "clipped": error.clipped / max(error.count, 1),
+    }
+
+
+def _page(path: Path, report: dict, rows: list[dict]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    parts = flatbuffer.sizes(flatbuffer.read(path.read_bytes()))
+    template = environment.get_template("quantization_report.html")
+    return template.render(path=path, report=report, rows=rows, parts=parts)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What a search needs of an export."""
+
+    config: ExportConfig
+    mode: str
+    model: KerasModel
+    twin: bytes
+    checks: list[dict]
+    calibration: list[dict]
+
+    def content(self, in_float: list[str]) -> bytes:
+        """The file with some operations in float."""
+        ranges = self.config.calibration_ranges
+        arguments = dict(ranges=ranges, in_float=in_float)
+        content = quantize.quantized(self.twin, self.mode, self.calibration, **arguments)
+        return metadata.pack(content, packed(self.model))
+
+    def drop(self, content: bytes) -> float:
+        """How far the file's choices are from the model's: 0 to 1."""
+        with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
+            file.write(content)
+            file.flush()
+            measured = agreement(LiteModel(file.name), self.model, self.checks)
+        return 1 - min(values.get("choice", values["cosine"]) for values in measured.values())
+
+
+def _search(config: ReportConfig, search: _Search, errors: list[LayerError]) -> None:
+    """Bisects how many of the worst operations must be float; writes that file."""
+    integers = [error for error in errors if error.dtype in ("int8", "int16")]
+    worst = [error.name for error in sorted(integers, key=lambda error: error.snr)]
+    if not worst:
+        raise InputError(f"{config.file} has no integer operation to keep in float")
+    enough, best = len(worst), search.content(worst)
+    drop = search.drop(best)
+    if drop > config.max_drop:
+        raise InputError(
+            f"even with all {len(worst)} operations in float {100 * drop:.2f} % differ, more than "
+            f"--max-drop {config.max_drop}"
+        )
+    too_few = -1
+    with tqdm(
+        total=int(np.ceil(np.log2(len(worst) + 1))), desc="searching", unit="file"
+    ) as progress:
+        while enough - too_few > 1:
+            count = (enough + too_few) // 2
+            content = search.content(worst[:count])
+            found = search.drop(content)
+            if found <= config.max_drop:
+                enough, best, drop = count, content, found
+            else:
+                too_few = count
+            progress.update()
+    target = _mixed(Path(config.file))
+    target.with_name(target.name + ".partial").write_bytes(best)
+    target.with_name(target.name + ".partial").replace(target)
+    print(f"{target}: {enough} of {len(worst)} operations in float, {100 * drop:.2f} % differ")
+    for name in worst[:enough]:
+        print(f"  {name.split(';')[0]}")
+
+
+if __name__ == "__main__":
+    door(quantization_report, ReportConfig, {"file": None})
