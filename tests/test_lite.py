@@ -32,7 +32,7 @@ from tiny_lite import (
 
 from mobilebert_tf import InputError
 from mobilebert_tf.lite import export as export_module
-from mobilebert_tf.lite import metadata, quantize, verify
+from mobilebert_tf.lite import flatbuffer, metadata, quantize, verify
 from mobilebert_tf.lite.export import ExportConfig, export
 from mobilebert_tf.lite.graph import INPUTS, quantized_rows
 from mobilebert_tf.lite.runtime import LiteModel, open_model
@@ -151,6 +151,29 @@ def test_only_builtins_and_no_shape_operation(mode):
     if mode in ("int8-full", "int16x8"):  # not a single island of float
         assert not {"BATCH_MATMUL", "DEQUANTIZE", "CAST"} & set(operations)
     assert not {"SHAPE", "CUSTOM", "BROADCAST_TO"} & set(operations)
+
+
+@pytest.mark.parametrize(
+    ("mode", "length", "per_channel", "runtime"),
+    [
+        ("none", None, True, "2.4"),  # CUMSUM numbers the positions
+        ("none", 13, True, "2.3"),
+        ("dynamic", None, True, "2.17"),
+        ("dynamic", 13, False, "2.8"),  # CAST of int8 tables
+        ("int8", 13, False, "2.8"),
+        ("int8-full", 13, True, "2.3"),
+        ("int8-full", 13, False, "2.3"),
+        ("int16x8", None, True, "2.4"),
+    ],
+)
+def test_minimum_runtime(mode, length, per_channel, runtime):
+    calibration = [dict(zip(INPUTS, inputs(13, i).values(), strict=True)) for i in range(6)]
+    arguments = dict(sequence_length=length, per_channel=per_channel)
+    file = quantize.convert(model("student", "span"), mode, calibration, **arguments)
+    assert flatbuffer.minimum_runtime(flatbuffer.read(file)) == runtime
+    expected = keras_model("student", "span")(**inputs(13))
+    for name, values in run(file, inputs(13)).items():
+        assert relative_error(values, expected[name]) < 0.4
 
 
 def test_custom_operation_is_refused():

@@ -101,7 +101,9 @@ class InferenceGraph(tf.Module):
             words = tf.concat([after, words, before], axis=1)  # [T,3E]
         if "embeddings/embedding_transformation/kernel" in self.weights:
             words = self._dense(words, "embeddings/embedding_transformation")  # [T,H]
-        positions = tf.cumsum(tf.maximum(mask, 1)) - 1  # 0, 1, 2 ...: [T]
+        positions = np.arange(ids.shape[0] or 0)  # [T]; rows of a fixed length become constants
+        if not len(positions):
+            positions = tf.cumsum(tf.maximum(mask, 1)) - 1  # 0, 1, 2 ... without a shape
         words += self._rows("token_type_embeddings", segment_ids)
         words += self._rows("position_embeddings", positions)
         return self._norm("embeddings", words)
