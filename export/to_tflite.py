@@ -46,6 +46,7 @@ class ToTfliteConfig(ExportConfig):
     max_drop: float = 0.05
 
     def __post_init__(self):
+        super().__post_init__()
         if (self.task is None) != (self.data_dir is None):
             raise InputError("--task and --data-dir go together")
         if self.max_drop < 0:

@@ -63,6 +63,12 @@ class ExportConfig:
     num_threads: int = 1
     overwrite: bool = False
 
+    def __post_init__(self):
+        if self.num_threads < 1:
+            raise InputError(f"--num-threads is {self.num_threads}: at least 1")
+        if not re.fullmatch(r"\d+(\.\d+)+", self.min_runtime):
+            raise InputError(f"--min-runtime is {self.min_runtime}: a version such as 2.8")
+
     def content_options(self) -> dict:
         """The options that the file's bytes depend on."""
         names = ("quantize", "sequence_length", "head", "calibration_data", "calibration_ranges")
@@ -70,9 +76,7 @@ class ExportConfig:
 
     @property
     def runtime(self) -> tuple[int, ...]:
-        """min_runtime as numbers; InputError if it is no version."""
-        if not re.fullmatch(r"\d+(\.\d+)+", self.min_runtime):
-            raise InputError(f"--min-runtime is {self.min_runtime}: a version such as 2.8")
+        """min_runtime as numbers."""
         return tuple(map(int, self.min_runtime.split(".")))
 
 
@@ -86,8 +90,6 @@ def export(config: ExportConfig) -> Path:
     output = Path(config.output or directory.parent / f"{directory.name}-{config.quantize}.tflite")
     if output.suffix != ".tflite":
         raise InputError(f"--output is {output}: the name must end in .tflite")
-    if config.num_threads < 1:
-        raise InputError(f"--num-threads is {config.num_threads}: at least 1")
     report_path = output.with_suffix(".json")
     model_sha256 = _sha256_of_model(directory)
     if _is_done(config, output, report_path, model_sha256):
@@ -201,8 +203,8 @@ def _minimum_runtime(content: bytes, config: ExportConfig) -> str:
     version = flatbuffer.minimum_runtime(flatbuffer.read(content))
     if tuple(map(int, version.split("."))) > config.runtime:
         raise InputError(
-            f"--min-runtime is {config.min_runtime}, but a {config.quantize} file needs {version}: "
-            "another --quantize mode may do"
+            f"--min-runtime is {config.min_runtime}, but this {config.quantize} file needs "
+            f"{version}: another --quantize mode or a --sequence-length may do"
         )
     return version
 
