@@ -38,7 +38,7 @@ def test_errors_of_quantized_files(mode):
     twin = quantize.float_twin(built, mode, SAMPLES)
     errors = layer_errors(quantize.quantized(twin, mode, SAMPLES), twin, SAMPLES[:6])
     dense = [error for error in errors if error.operation == "FULLY_CONNECTED"]
-    assert len(dense) == 18 + 8 * (mode in ("int8-full", "int16x8"))
+    assert len(dense) == 18 + 8 * (mode == "int8-full")
     low, high = {"int16x8": (15, 90)}.get(mode, (5, 60))
     assert all(low < error.snr < high for error in dense)
     integers = {error.dtype for error in dense}

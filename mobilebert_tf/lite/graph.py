@@ -258,12 +258,7 @@ class InferenceGraph(tf.Module):
 
 
 class IntegerGraph(InferenceGraph):
-    """The same for files that compute in integers alone.
-
-    Attention is one product of matrices for each head, which the converter writes as
-    FULLY_CONNECTED: no runtime here has a fast BATCH_MATMUL for integers (measured at 128 tokens,
-    full size: the whole model takes 1.7 times as long with it). The mask is looked up, not computed
-    in float.
+    """The same for files that compute in integers alone: the mask is looked up, not computed.
 
     Args:
         mask: added to the score of a padded key. Scores and mask share one range of integers, so
@@ -276,7 +271,17 @@ class IntegerGraph(InferenceGraph):
 
     def _attention_bias(self, mask):
         table = np.array([self.mask, 0], np.float32)
-        return tf.reshape(tf.gather(table, mask), [1, -1])  # [1,T]
+        return tf.reshape(tf.gather(table, mask), [1, 1, -1])  # [1,1,T]
+
+
+class HeadByHeadGraph(IntegerGraph):
+    """Attention as one product of matrices for each head, which the converter writes as
+    FULLY_CONNECTED: no runtime here has a fast int8 BATCH_MATMUL (measured at 128 tokens, full
+    size: the whole model takes 1.7 times as long with it).
+    """
+
+    def _attention_bias(self, mask):
+        return super()._attention_bias(mask)[0]  # [1,T]
 
     def _heads(self, x, *roles):
         """[T,R*I] -> for each role N matrices: of query and key [T,D], of value [D,T]."""

@@ -6,7 +6,8 @@ dynamic    int8 weights and tables; activations are quantized on the fly, row by
 int8       as dynamic, and inside the blocks the dense layers and the sums of the residual streams
            read and write int8, with ranges calibrated on text. Attention's products, softmax and
            norms stay float: XNNPACK, which runs the rest, has no int8 kernels for them.
-int8-full  every operation in integers, for accelerators that have no float.
+int8-full  every operation in integers, for accelerators that have no float; outputs are given back
+           in float.
 int16x8    as int8-full with 16 bits for activations: nearly exact, slow on CPUs.
 
 Weights have a scale for each output channel and no zero point, as the TFLite specification asks.
@@ -28,7 +29,7 @@ from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
 
 from mobilebert_tf.lite import flatbuffer
 from mobilebert_tf.lite.equalize import observe
-from mobilebert_tf.lite.graph import InferenceGraph, IntegerGraph
+from mobilebert_tf.lite.graph import HeadByHeadGraph, InferenceGraph, IntegerGraph
 from mobilebert_tf.model import MobileBert
 
 MODES = ("none", "float16", "dynamic", "int8", "int8-full", "int16x8")
@@ -118,7 +119,9 @@ def _graph(model, mode, calibration, head) -> InferenceGraph:
         return InferenceGraph(model, head, int8_tables=True, scales=seen.scales)
     # So low that padding gets less than half a step, 1/256 or 1/32768, of probability.
     margin = np.log(2.0 * (2**15 if mode == "int16x8" else 2**8))
-    return IntegerGraph(model, head, seen.scales, mask=-(seen.score_span + margin))
+    # TensorFlow's own runtime has no FULLY_CONNECTED of two int16 tensors.
+    graph = IntegerGraph if mode == "int16x8" else HeadByHeadGraph
+    return graph(model, head, seen.scales, mask=-(seen.score_span + margin))
 
 
 def _converted(graph: InferenceGraph, sequence_length: int | None, halved: bool) -> bytes:
@@ -139,6 +142,10 @@ def _recipe(mode: str, granularity: QuantGranularity) -> recipe_manager.RecipeMa
         bits = 16 if mode == "int16x8" else 8
         everything = TFLOperationName.ALL_SUPPORTED
         recipe.add_static_config(".*", everything, bits, 8, granularity)
+        # MediaPipe, LiteRT.js and the Task Library's question answerer want outputs in float.
+        recipe.add_quantization_config(
+            ".*", TFLOperationName.OUTPUT, algorithm_key=AlgorithmName.NO_QUANTIZE
+        )
         return recipe
     dense = TFLOperationName.FULLY_CONNECTED
     recipe.add_dynamic_config(".*", dense, 8, granularity)

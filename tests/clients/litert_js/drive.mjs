@@ -1,0 +1,42 @@
+// node drive.mjs MODULES CHROMIUM < {"files": [{path, samples}]} > {path: {outputs} or {refused}}
+// MODULES is the folder that holds node_modules.
+import fs from "node:fs";
+import http from "node:http";
+import {createRequire} from "node:module";
+import os from "node:os";
+import path from "node:path";
+
+const [modules, executablePath] = process.argv.slice(2).map(given => path.resolve(given));
+const {chromium} = createRequire(path.join(modules, "x.js"))("playwright-core");
+const asked = JSON.parse(fs.readFileSync(0));
+const TYPES = {".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm"};
+const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+  "--disable-background-networking", "--disable-component-update"];
+
+function answer(request, response) {
+  const asks = decodeURIComponent(new URL(request.url, "http://x").pathname);
+  let file = path.join(modules, asks);
+  if (asks === "/page.html") file = path.join(import.meta.dirname, "page.html");
+  if (asks.startsWith("/file/")) file = asked.files[Number(asks.slice(6))].path;
+  if (!fs.existsSync(file)) return response.writeHead(404).end();
+  response.writeHead(200, {"content-type": TYPES[path.extname(file)] ?? "application/octet-stream"});
+  fs.createReadStream(file).pipe(response);
+}
+
+const server = http.createServer(answer);
+await new Promise(done => server.listen(0, "127.0.0.1", done));
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), "chromium-"));
+const browser = await chromium.launchPersistentContext(
+  folder, {executablePath, headless: true, args: ARGS});
+const page = await browser.newPage();
+await page.goto(`http://127.0.0.1:${server.address().port}/page.html`);
+await page.waitForFunction(() => window.ready, null, {timeout: 120000});
+const found = {};
+for (const [index, file] of asked.files.entries()) {
+  found[file.path] = await page.evaluate(
+    ([url, samples]) => window.run(url, samples), [`/file/${index}`, file.samples]);
+}
+console.log(JSON.stringify(found));
+await browser.close();
+server.close();
+fs.rmSync(folder, {recursive: true, force: true});
