@@ -1,6 +1,8 @@
 # make demo    text -> teacher -> student -> int8 .tflite -> latency and report, in runs/demo
 # make test    every test but the slow proofs (make test-slow) and make test-peers
 # make test-peers  against Hugging Face's and Model Garden's own code, in an environment of its own
+# make compare-peers TEXTS=dev.tsv VOCABULARY=vocab.txt  our files against other people's, in runs/peers
+# make test-clients  MediaPipe, the Task Library and LiteRT.js on our files, each in one of its own
 # make lint    ruff: rules and formatting (make format mends)
 # make setup   .venv with the locked packages; all of the above call it
 
@@ -8,7 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: setup demo test test-slow test-peers lint format lock clean
+.PHONY: setup demo test test-slow test-peers compare-peers test-clients lint format lock clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -45,6 +47,35 @@ test-slow: setup
 test-peers: .venv-peers/ready
 	.venv-peers/bin/python -m pytest tests/peers
 
+.venv-compare/ready: .venv/ready benchmarks/peers/requirements.txt tests/peers/requirements.txt setup.py
+	test -d .venv-compare || $(PYTHON) -m venv .venv-compare
+	.venv-compare/bin/pip install --quiet torch==2.13.0
+	$(UV) pip install --quiet --compile-bytecode --python .venv-compare/bin/python \
+		--constraint constraints.txt -r benchmarks/peers/requirements.txt --editable ".[dev]"
+	touch $@
+
+# More options in OPTIONS, such as --small or --build-only.
+compare-peers: .venv-compare/ready
+	.venv-compare/bin/python benchmarks/compare_peers.py --output runs/peers \
+		--texts $(TEXTS) --vocabulary $(VOCABULARY) $(OPTIONS)
+
+# Clients that phones and browsers have; each wants packages that requirements.lock cannot have.
+.venv-%/ready: .venv/ready tests/clients/requirements-%.txt
+	$(UV) venv --quiet --clear --python $(BIN)/python .venv-$*
+	$(UV) pip install --quiet --python .venv-$*/bin/python -r tests/clients/requirements-$*.txt
+	touch $@
+
+# Without npm the test in the browser says why it is skipped.
+.npm-litert-js/ready: tests/clients/litert_js/package-lock.json
+	mkdir -p .npm-litert-js
+	echo '*' > .npm-litert-js/.gitignore
+	cp tests/clients/litert_js/package*.json .npm-litert-js
+	if command -v npm; then cd .npm-litert-js && npm ci --silent --ignore-scripts; fi
+	touch $@
+
+test-clients: .venv-mediapipe/ready .venv-tflite-support/ready .npm-litert-js/ready
+	$(BIN)/python -m pytest tests/clients
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,4 +90,4 @@ lock: setup
 		--custom-compile-command "make lock" setup.py --output-file requirements.lock
 
 clean:
-	rm -rf .venv .venv-peers runs build *.egg-info
+	rm -rf .venv .venv-peers .venv-compare .venv-mediapipe .venv-tflite-support .npm-litert-js runs build *.egg-info

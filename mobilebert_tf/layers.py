@@ -27,8 +27,13 @@ ACTIVATIONS = {
 }
 
 
-def dense(config: ModelConfig, units: int, name: str, activation=None) -> keras.layers.Dense:
-    return keras.layers.Dense(units, activation, kernel_initializer=_initializer(config), name=name)
+def dense(
+    config: ModelConfig, units: int, name: str, activation=None, dtype=None
+) -> keras.layers.Dense:
+    initializer = _initializer(config)
+    return keras.layers.Dense(
+        units, activation, kernel_initializer=initializer, name=name, dtype=dtype
+    )
 
 
 def _initializer(config: ModelConfig) -> keras.initializers.Initializer:

@@ -167,7 +167,7 @@ def _embedding(task: Task, outputs: dict, input_mask):
 def _text_head(config: ModelConfig, task: Task, pooled) -> dict:
     """What the head says of a whole text, from pooled [B,H]."""
     if task.kind in ("pretraining", "next_sentence"):
-        return {"nsp_logits": dense(config, 2, "next_sentence")(pooled)}
+        return {"nsp_logits": _head(config, 2, "next_sentence", pooled)}
     if task.kind == "classifier":
         return {"logits": _classifier(config, len(task.labels), pooled)}
     if task.kind in ("regression", "multiple_choice"):
@@ -180,13 +180,18 @@ def _token_head(config: ModelConfig, task: Task, hidden) -> dict:
     if task.kind == "token_classifier":
         return {"logits": _classifier(config, len(task.labels), hidden)}
     if task.kind == "span":
-        logits = dense(config, 2, "span")(hidden)  # [B,T,2]
+        logits = _head(config, 2, "span", hidden)  # [B,T,2]
         return {"start_logits": logits[..., 0], "end_logits": logits[..., 1]}
     return {}
 
 
 def _classifier(config: ModelConfig, units: int, x):
-    return dense(config, units, "classifier")(keras.layers.Dropout(HEAD_DROPOUT)(x))
+    return _head(config, units, "classifier", keras.layers.Dropout(HEAD_DROPOUT)(x))
+
+
+def _head(config: ModelConfig, units: int, name: str, x):
+    """Logits and scores are float32 under mixed precision too."""
+    return dense(config, units, name, dtype="float32")(x)
 
 
 def build_model(

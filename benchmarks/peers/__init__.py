@@ -1,0 +1,1 @@
+"""What benchmarks/compare_peers.py is made of."""
