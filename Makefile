@@ -10,7 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: setup demo test test-slow test-peers compare-peers test-clients lint format lock clean
+.PHONY: setup demo test test-slow test-peers compare-peers test-compare test-clients lint format lock clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -45,7 +45,7 @@ test-slow: setup
 	touch $@
 
 test-peers: .venv-peers/ready
-	.venv-peers/bin/python -m pytest tests/peers
+	.venv-peers/bin/python -m pytest tests/peers -m "not slow"
 
 .venv-compare/ready: .venv/ready benchmarks/peers/requirements.txt tests/peers/requirements.txt setup.py
 	test -d .venv-compare || $(PYTHON) -m venv .venv-compare
@@ -58,6 +58,9 @@ test-peers: .venv-peers/ready
 compare-peers: .venv-compare/ready
 	.venv-compare/bin/python benchmarks/compare_peers.py --output runs/peers \
 		--texts $(TEXTS) --vocabulary $(VOCABULARY) $(OPTIONS)
+
+test-compare: .venv-compare/ready
+	.venv-compare/bin/python -m pytest tests/peers/test_compare.py
 
 # Clients that phones and browsers have; each wants packages that requirements.lock cannot have.
 .venv-%/ready: .venv/ready tests/clients/requirements-%.txt

@@ -1,4 +1,4 @@
-"""benchmarks/compare_peers.py, all of it, with models of 2 layers. Run by make test-peers."""
+"""benchmarks/compare_peers.py, all of it, with models of 2 layers: make test-compare."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 from tiny_lite import VOCABULARY, save_corpus
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,7 @@ def compare(folder, *options):
     return subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_all_of_it(tmp_path):
     save_corpus(tmp_path / "texts.txt")
     (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
