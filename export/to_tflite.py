@@ -1,23 +1,26 @@
 """python export/to_tflite.py: a model directory becomes one .tflite file for phones."""
 
 import dataclasses
+import os
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.held_out import score_file
-from mobilebert_tf.lite.export import ExportConfig, export
+from mobilebert_tf.lite.export import ExportConfig, export, model_directory
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel, Runnable
 from mobilebert_tf.lite.samples import joined, samples
 from mobilebert_tf.lite.verify import agreement
 from mobilebert_tf.metrics import ranking
-from mobilebert_tf.model import load_model, load_tokenizer, save_model
+from mobilebert_tf.model import MobileBert, load_model, load_tokenizer, save_model
 from mobilebert_tf.operational import swap
-from mobilebert_tf.outputs import run_all
+from mobilebert_tf.outputs import class_order, ordered, run_all
 from mobilebert_tf.report import write_report
 from mobilebert_tf.run_config import Phase
-from mobilebert_tf.tasks import SEQUENCE_LENGTH, SPAN_LENGTH, AnyTask, open_task
+from mobilebert_tf.tasks import MLPERF, SEQUENCE_LENGTH, SPAN_LENGTH, AnyTask, open_task
 
 _TEXTS = (96, 1024)  # at least and at most, that a swap is fitted to and checked on
 _TOKENS = 128  # at most, in each of them
@@ -49,16 +52,21 @@ class ToTfliteConfig(ExportConfig):
         super().__post_init__()
         if (self.task is None) != (self.data_dir is None):
             raise InputError("--task and --data-dir go together")
+        if self.task == MLPERF:
+            raise InputError(f"--task {MLPERF}: python -m mobilebert_tf.evaluate scores it")
+        if self.task and self.head:
+            raise InputError(f"--task needs the model's own head, not --head {self.head}")
         if self.max_drop < 0:
             raise InputError(f"--max-drop is {self.max_drop}: at least 0")
 
 
 def export_into_run(config: ToTfliteConfig) -> None:
+    directory = model_directory(config)
+    gate = _Gate(config, KerasModel(load_model(directory), load_tokenizer(directory)))
     if config.operational_optimizations:
-        config = dataclasses.replace(config, model=str(_swapped(config)))
-    path = export(config)
-    if config.task:
-        _check_score(config, path)
+        path = _export_swapped(config, directory, gate)
+    else:
+        path = export(config, gate.check if config.task else None)
     accuracy = score_file(path)
     if accuracy is not None:
         print(f"held-out masked LM accuracy: {100 * accuracy:.1f} %")
@@ -69,70 +77,88 @@ def export_into_run(config: ToTfliteConfig) -> None:
 export_into_run.__doc__ = export.__doc__
 
 
-def _swapped(config: ToTfliteConfig) -> Path:
-    """Writes the model with NoNorm and ReLU; InputError if it lost more than max_drop."""
-    directory = Path(config.model)
+class _Gate:
+    """Refuses what scores too far below the original model.
+
+    Raises InputError if the task's files are missing or wrong, or the model has another head.
+    """
+
+    def __init__(self, config: ToTfliteConfig, original: KerasModel):
+        self.config, self.original, self.task = config, original, None
+        if config.task:
+            self.task = open_task(config.task, config.data_dir, ("dev",), labels=original.labels)
+            if not self.task.dev_splits:
+                raise InputError(f"{config.data_dir} has no dev split")
+            class_order(config.model, original, self.task)
+            self.before = _scores(self.task, original)
+
+    def check(self, path: Path) -> None:
+        """InputError if the file lost more than max_drop."""
+        self.refuse(self.lost(LiteModel(path), "the file"), f"the {self.config.quantize} file")
+
+    def lost(self, model: Runnable, name: str) -> float:
+        """How much lower the model's dev score is, which is printed beside the original's."""
+        after = _scores(self.task, model)
+        for metric, value in self.before.items():
+            print(f"{metric}: {value:.4f}, {name} {after[metric]:.4f}")
+        return ranking(self.before) - ranking(after)
+
+    def refuse(self, lost: float, what: str) -> None:
+        if not lost <= self.config.max_drop:  # nor what is not a number
+            raise InputError(
+                f"{what} lost {100 * lost:.2f} points, more than --max-drop "
+                f"{self.config.max_drop}, and is not kept"
+            )
+
+
+def _export_swapped(config: ToTfliteConfig, directory: Path, gate: _Gate) -> Path:
+    """Exports the model with NoNorm and ReLU, which then stays beside the original."""
     target = directory.with_name(f"{directory.name}-no-norm")
     if target.exists() and not config.overwrite:
         raise InputError(f"{target} exists: export it with --model, or --overwrite it")
-    model, tokenizer = load_model(directory), load_tokenizer(directory)
-    before = KerasModel(model, tokenizer)
-    longest = min(_TOKENS, before.max_tokens)
-    masked = model.task.predicts_masks
+    with tempfile.TemporaryDirectory(dir=directory.parent) as folder:
+        swapped = Path(folder) / target.name
+        save_model(_swapped(config, directory, gate), swapped, gate.original.tokenizer)
+        output = config.output or target.with_name(f"{target.name}-{config.quantize}.tflite")
+        changed = dataclasses.replace(config, model=str(swapped), output=str(output))
+        path = export(changed, gate.check if config.task else None)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(swapped, target)
+    return path
+
+
+def _swapped(config: ToTfliteConfig, directory: Path, gate: _Gate) -> MobileBert:
+    """The model with NoNorm and ReLU; InputError if it lost more than max_drop."""
+    model, tokenizer = load_model(directory), gate.original.tokenizer
+    longest = min(_TOKENS, gate.original.max_tokens)
     least, most = _TEXTS
+    masked = model.task.predicts_masks
     texts = samples(config.calibration_data, tokenizer, longest, least, masked, most)
     checks, fitted = texts[::4], [text for i, text in enumerate(texts) if i % 4]
     swapped = swap(model, joined(fitted), config.recovery)
-    after = KerasModel(swapped, tokenizer)
+    after, name = KerasModel(swapped, tokenizer), "with NoNorm and ReLU"
     if config.task:
-        lost = _drop(config, before, after, "with NoNorm and ReLU")
+        lost = gate.lost(after, name)
     else:
-        measured = agreement(after, before, checks)
+        measured = agreement(after, gate.original, checks)
         kept = min(values.get("choice", values["cosine"]) for values in measured.values())
         lost = 1 - kept
-        print(f"with NoNorm and ReLU: {100 * kept:.2f} % agreement with the original")
-    if lost > config.max_drop:
-        raise InputError(
-            f"NoNorm and ReLU cost {100 * lost:.2f} points, more than --max-drop "
-            f"{config.max_drop}: more --recovery.steps or --calibration-data may do"
-        )
-    save_model(swapped, target, tokenizer)
-    return target
-
-
-def _check_score(config: ToTfliteConfig, path: Path) -> None:
-    """Prints the file's score beside the model's; deletes the file if it lost too much."""
-    directory = Path(config.model)
-    model = KerasModel(load_model(directory), load_tokenizer(directory))
-    lost = _drop(config, model, LiteModel(path), f"{path.name}")
-    if lost > config.max_drop:
-        path.unlink()
-        path.with_suffix(".json").unlink()
-        raise InputError(
-            f"the {config.quantize} file lost {100 * lost:.2f} points, more than --max-drop "
-            f"{config.max_drop}, and is not kept"
-        )
-
-
-def _drop(config: ToTfliteConfig, before: Runnable, after: Runnable, name: str) -> float:
-    """How much lower the score of `after` is, on the dev splits."""
-    task = open_task(config.task, config.data_dir, ("dev",), labels=before.labels)
-    if before.kind != task.kind:
-        raise InputError(f"the model has a {before.kind} head, {task.name} needs a {task.kind}")
-    scores = [_scores(task, model) for model in (before, after)]
-    for metric, value in scores[0].items():
-        print(f"{metric}: {value:.4f}, {name} {scores[1][metric]:.4f}")
-    return ranking(scores[0]) - ranking(scores[1])
+        print(f"{name}: {100 * kept:.2f} % agreement with the original")
+    gate.refuse(lost, f"the model {name}")
+    return swapped
 
 
 def _scores(task: AnyTask, model: Runnable) -> dict[str, float]:
     """The task's metrics on all dev splits, 0 to 1."""
     usual = SPAN_LENGTH if task.kind == "span" else SEQUENCE_LENGTH
     length = min(model.sequence_length or usual, model.max_tokens)
-    found = {}
+    order, found = class_order("the model", model, task), {}
     for split in task.dev_splits:
         arrays = task.encode(split, model.tokenizer, length)
-        values = task.score(split, arrays, run_all(model, arrays))
+        outputs = run_all(model, arrays)
+        outputs = {name: ordered(name, values, order) for name, values in outputs.items()}
+        values = task.score(split, arrays, outputs)
         unit = 100 if task.kind == "span" else 1  # SQuAD's are percentages
         suffix = split.removeprefix("dev")
         found |= {name + suffix: values[name] / unit for name in task.metrics}

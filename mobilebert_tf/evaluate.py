@@ -20,7 +20,7 @@ from mobilebert_tf.data.own import Columns
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.runtime import Runnable
 from mobilebert_tf.lite.timing import circumstances
-from mobilebert_tf.outputs import open_any, run_all
+from mobilebert_tf.outputs import class_order, open_any, ordered, run_all
 from mobilebert_tf.run_folder import check_free, write_whole
 from mobilebert_tf.tasks import SEQUENCE_LENGTH, SPAN_LENGTH, AnyTask, open_task
 
@@ -72,7 +72,7 @@ def evaluate(config: EvaluateConfig) -> None:
     files = _prediction_files(task, config.predictions) if config.predictions else {}
     for path in (*files.values(), *([config.json] if config.json else [])):
         check_free(path, config.overwrite)
-    orders = [_class_order(path, m, task) for path, m in zip(paths, models, strict=True)]
+    orders = [class_order(path, m, task) for path, m in zip(paths, models, strict=True)]
     judged = [_judge(*each, task, config) for each in zip(paths, models, orders, strict=True)]
     rows = [row for found in judged for row in found["rows"]]
     print(tabulate.tabulate(rows, headers="keys", floatfmt=".4f"))
@@ -100,37 +100,13 @@ def _judge(
         started = time.perf_counter()
         outputs = run_all(model, arrays)
         seconds = time.perf_counter() - started
-        outputs = {name: _ordered(name, values, order) for name, values in outputs.items()}
+        outputs = {name: ordered(name, values, order) for name, values in outputs.items()}
         scores = task.score(split, arrays, outputs)
         count = len(arrays["input_ids"])
         row = {"model": path, "split": split, "examples": count}
         found["rows"].append(row | scores | {"seconds": seconds, "examples/s": count / seconds})
         found["outputs"][split] = outputs
     return found
-
-
-def _class_order(path: str, model: Runnable, task: AnyTask) -> list[int] | None:
-    """Which of the model's classes each of the task's is; None if it has none.
-
-    Raises InputError for a model with another head or other classes.
-    """
-    if model.kind != task.kind:
-        raise InputError(f"{path} has a {model.kind} head, {task.name} needs a {task.kind}")
-    if not task.labels:
-        return None
-    theirs, ours = ([name.lower() for name in names] for names in (model.labels, task.labels))
-    if set(theirs) == set(ours):
-        return [theirs.index(name) for name in ours]
-    if len(theirs) == len(ours) and theirs == [f"label_{i}" for i in range(len(ours))]:
-        return list(range(len(ours)))  # Hugging Face's names for no names
-    raise InputError(
-        f"{path} has the classes {', '.join(model.labels)}, {task.name} has "
-        f"{', '.join(task.labels)}"
-    )
-
-
-def _ordered(name: str, values: np.ndarray, order: Sequence[int] | None) -> np.ndarray:
-    return values[..., order] if order and name.endswith("probability") else values
 
 
 def _compare(task: AnyTask, split: str, first: Mapping, second: Mapping) -> None:

@@ -82,6 +82,8 @@ def score_file(path: Path) -> float | None:
     if lite.kind != "pretraining" or not (directory / "evaluation.json").exists():
         return None
     text = prepare_text(data_settings(directory), directory / "data")
+    if lite.max_tokens < text.config.sequence_length:
+        return None  # a file of a shorter fixed length
     accuracy = accuracy_of(lambda batch: _file_logits(lite, batch), text.held_out_examples())
     report = path.with_suffix(".json")
     values = json.loads(report.read_text()) | {"mlm_accuracy": accuracy}

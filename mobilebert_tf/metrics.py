@@ -8,8 +8,6 @@ from sklearn import metrics as sklearn_metrics
 
 from mobilebert_tf.data.examples import NO_LABEL
 
-REGRESSION = ("pearson", "spearman")
-
 
 def scores(names: Sequence[str], targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     """Each metric of `names`.

@@ -1,5 +1,6 @@
 """What a model says of many examples: a Keras model in batches, a .tflite file one by one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from mobilebert_tf.data.examples import by_length
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.graph import BY_TOKEN
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel, Runnable
+from mobilebert_tf.tasks import AnyTask
 
 MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 
@@ -50,3 +52,28 @@ def run_all(
             output = collected.setdefault(name, np.zeros(shape, np.float32))
             output[(rows, slice(values.shape[1])) if by_token else rows] = values
     return collected
+
+
+def class_order(name: str, model: Runnable, task: AnyTask) -> list[int] | None:
+    """Which of the model's classes each of the task's is; None if it has none.
+
+    Raises InputError for a model with another head or other classes.
+    """
+    if model.kind != task.kind:
+        raise InputError(f"{name} has a {model.kind} head, {task.name} needs a {task.kind}")
+    if not task.labels:
+        return None
+    theirs, ours = ([name.lower() for name in names] for names in (model.labels, task.labels))
+    if set(theirs) == set(ours):
+        return [theirs.index(name) for name in ours]
+    if len(theirs) == len(ours) and theirs == [f"label_{i}" for i in range(len(ours))]:
+        return list(range(len(ours)))  # Hugging Face's names for no names
+    raise InputError(
+        f"{name} has the classes {', '.join(model.labels)}, {task.name} has "
+        f"{', '.join(task.labels)}"
+    )
+
+
+def ordered(name: str, values: np.ndarray, order: Sequence[int] | None) -> np.ndarray:
+    """An output by its name, classes in the task's order."""
+    return values[..., order] if order and name.endswith("probability") else values

@@ -17,7 +17,13 @@ from tqdm import tqdm
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import flatbuffer, metadata, quantize
-from mobilebert_tf.lite.export import ExportConfig, packed, texts
+from mobilebert_tf.lite.export import (
+    ExportConfig,
+    model_directory,
+    packed,
+    sha256_of_model,
+    texts,
+)
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.layer_errors import LayerError, layer_errors
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel
@@ -90,6 +96,8 @@ def _export_of(path: Path, model: str) -> tuple[ExportConfig, dict]:
         raise InputError(f"{report_path} is not the report of an export") from None
     if mode in ("none", "float16"):
         raise InputError(f"{path} is not quantized: its mode is {mode}")
+    if report["model_sha256"] != sha256_of_model(model_directory(config)):
+        raise InputError(f"{path} was not made from {model} as it is now: export it again")
     return config, report
 
 
@@ -142,7 +150,8 @@ class _Search:
     def content(self, in_float: list[str]) -> bytes:
         """The file with some operations in float."""
         ranges = self.config.calibration_ranges
-        arguments = dict(ranges=ranges, in_float=in_float)
+        per_channel = self.config.per_channel
+        arguments = dict(ranges=ranges, per_channel=per_channel, in_float=in_float)
         content = quantize.quantized(self.twin, self.mode, self.calibration, **arguments)
         return metadata.pack(content, packed(self.model))
 

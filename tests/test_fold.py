@@ -68,6 +68,14 @@ def test_folded_graph_equals_the_model(variant, gammas):
         assert_near(last_hidden(bare, sample), outputs["sequence_output"][0])
 
 
+@pytest.mark.parametrize("variant", ["bert", "student"])
+def test_tied_output_words_are_not_scaled(variant):
+    keras_model, sample = model(variant, "masked_lm"), inputs(13)
+    every = sample | {"masked_lm_positions": np.arange(13, dtype=np.int32)[None]}
+    logits = InferenceGraph(keras_model)(**dict(zip(INPUTS, sample.values(), strict=True)))
+    assert_near(logits["mlm_logits"], keras_model(every, training=False)["mlm_logits"])
+
+
 def random_scales(config, random, sign=1):
     """Random values for every scale that is free."""
     size, inner = config.hidden_size, config.attention_size

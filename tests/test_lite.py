@@ -538,6 +538,8 @@ def test_fixed_length_encoder_export(place, tmp_path):
         (["--model", "{}", "--min-runtime", "new"], "new: a version such as 2.8"),
         (["--model", "{}", "--task", "sst-2"], "--task and --data-dir go together"),
         (["--model", "{}", "--max-drop", "-1"], "--max-drop is -1"),
+        (["--model", "{}", "--task", "mlperf-squad", "--data-dir", "x"], "evaluate scores it"),
+        (["--model", "{}", "--task", "rte", "--data-dir", "x", "--head", "encoder"], "own head"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

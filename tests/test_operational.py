@@ -105,8 +105,6 @@ def test_nothing_to_swap():
 def folder(tmp_path):
     save_directory(tmp_path / "model", "without-opt")
     save_corpus(tmp_path / "corpus.txt")
-    lines = ["sentence\tlabel", *(f"the dog runs {i}\t{i % 2}" for i in range(20))]
-    (tmp_path / "dev.tsv").write_text("\n".join(lines) + "\n")
     return tmp_path
 
 
@@ -140,6 +138,27 @@ def test_too_large_a_drop_is_refused(folder, monkeypatch, capsys):
     assert stopped.value.code == 2
     assert "more than --max-drop" in capsys.readouterr().err
     assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_task_score_gates_the_file(folder, monkeypatch, capsys):
+    """On a task; a refused file takes nothing with it, neither the old file nor the new model."""
+    rows = [f"the dog runs {i}\t{LABELS[i % 3]}" for i in range(12)]
+    (folder / "dev.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
+    task = ("--task", "classification", "--data-dir", str(folder), "--recovery.steps", "2")
+    run(monkeypatch, folder, *task, "--max-drop", "1")
+    printed = capsys.readouterr().out
+    assert printed.count("accuracy: ") == 2 and "with NoNorm and ReLU" in printed
+    kept = (folder / "x.tflite").read_bytes()
+    (folder / "dev.tsv").write_text("text\tlabel\n")
+    for options in ((*task, "--overwrite"), ("--task", "rte", "--data-dir", str(folder))):
+        with pytest.raises(SystemExit) as stopped:
+            run(monkeypatch, folder, *options)
+        assert stopped.value.code == 2 and capsys.readouterr().err.startswith("error: ")
+    assert (folder / "x.tflite").read_bytes() == kept
+    (folder / "dev.tsv").unlink()
+    with pytest.raises(SystemExit):
+        run(monkeypatch, folder, *task, "--overwrite")
+    assert "has no dev split" in capsys.readouterr().err
 
 
 def test_longest_text():

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,7 +26,6 @@ DEFAULT_MODEL = "runs/demo/student"
 _SAMPLES = 96  # paragraphs; every third one checks the file, the others calibrate it
 _LATENCY_TOKENS = (16, 32, 64, 128)
 _LATENCY_RUNS = 20
-_PER_CHANNEL_RUNTIME = (2, 17)  # the first that takes int8 weights with a scale for each channel
 _MODEL_FILES = ("config.json", "task.json", "tokenizer_config.json", "vocab.txt")
 _WEIGHTS_FILE = "model.weights.h5"
 
@@ -63,6 +63,11 @@ class ExportConfig:
     num_threads: int = 1
     overwrite: bool = False
 
+    @property
+    def per_channel(self) -> bool:
+        """Whether int8 weights may have a scale for each channel."""
+        return self.runtime >= (2, 17)
+
     def __post_init__(self):
         if self.num_threads < 1:
             raise InputError(f"--num-threads is {self.num_threads}: at least 1")
@@ -80,25 +85,30 @@ class ExportConfig:
         return tuple(map(int, self.min_runtime.split(".")))
 
 
-def export(config: ExportConfig) -> Path:
+def export(config: ExportConfig, check: Callable[[Path], None] | None = None) -> Path:
     """Exports a model directory to a .tflite file for phones, with a report in FILE.json.
 
     The file takes any number of tokens, carries its vocabulary and labels, and is checked against
-    the model on text: one that does not agree is not left behind.
+    the model on text: one that does not agree is not left behind. Nor is one for which `check`,
+    which is given the file, raises an InputError.
     """
-    directory = _model_directory(config)
+    directory = model_directory(config)
     output = Path(config.output or directory.parent / f"{directory.name}-{config.quantize}.tflite")
     if output.suffix != ".tflite":
         raise InputError(f"--output is {output}: the name must end in .tflite")
     report_path = output.with_suffix(".json")
-    model_sha256 = _sha256_of_model(directory)
+    model_sha256 = sha256_of_model(directory)
     if _is_done(config, output, report_path, model_sha256):
         print(f"{output} was made from this model with these options: nothing to do")
+        if check is not None:
+            check(output)
         return output
     aside = [path.with_name(path.name + ".partial") for path in (output, report_path)]
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
         report = {"file": output.name} | _export(config, directory, aside[0])
+        if check is not None:
+            check(aside[0])
         report |= {"model_sha256": model_sha256, "options": config.content_options()}
         aside[1].write_text(json.dumps(report, indent=2) + "\n")
         os.replace(aside[0], output)
@@ -110,7 +120,8 @@ def export(config: ExportConfig) -> Path:
     return output
 
 
-def _model_directory(config: ExportConfig) -> Path:
+def model_directory(config: ExportConfig) -> Path:
+    """The folder of config.model, as an absolute path; InputError if it is no model directory."""
     directory = Path(config.model)
     if not directory.is_dir() and config.model == DEFAULT_MODEL:
         raise InputError(
@@ -157,7 +168,7 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
         head=config.head,
         sequence_length=config.sequence_length,
         ranges=config.calibration_ranges,
-        per_channel=config.runtime >= _PER_CHANNEL_RUNTIME,
+        per_channel=config.per_channel,
     )
     runtime = _minimum_runtime(content, config)
     content = metadata.pack(content, packed(reference))
@@ -272,7 +283,8 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _sha256_of_model(directory: Path) -> str:
+def sha256_of_model(directory: Path) -> str:
+    """Of everything that an export depends on."""
     digest = hashlib.sha256()
     for name in (*_MODEL_FILES, _WEIGHTS_FILE):
         path = directory / name

@@ -22,7 +22,11 @@ _VERSIONS = {
 # From its runtime_version.cc: the first TFLite that has a version; "2.3" has the others.
 _RUNTIMES = {
     ("FULLY_CONNECTED", 12): "2.17",
+    ("GELU", 1): "2.9",
+    ("GELU", 2): "2.9",
     ("CAST", 3): "2.8",
+    ("RSQRT", 2): "2.5",
+    ("SQUARED_DIFFERENCE", 2): "2.5",
     **{(name, 3): "2.4" for name in ("ADD", "MEAN", "BATCH_MATMUL")},
     **{("TRANSPOSE", 5): "2.4", ("SLICE", 4): "2.4", ("SUB", 5): "2.4", ("GATHER", 4): "2.4"},
     ("CUMSUM", 1): "2.4",

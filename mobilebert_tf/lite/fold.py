@@ -117,7 +117,9 @@ class _Folder:
         if f"{transformation}/kernel" in self.weights:
             self.scale_outputs(transformation, factor, scale * beta)
         else:
-            self.weights["embeddings/word_embeddings"] *= factor
+            words = self.weights["embeddings/word_embeddings"]
+            self.weights["masked_lm/word_embeddings"] = words  # the tied output stays as it is
+            self.weights["embeddings/word_embeddings"] = words * factor
             positions += scale * beta
         self.weights["embeddings/position_embeddings"] = positions
 

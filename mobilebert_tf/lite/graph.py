@@ -248,6 +248,7 @@ class InferenceGraph(tf.Module):
         x = self._activation(self._dense(hidden, "masked_lm/transform"))
         x = self._layer_norm("masked_lm/norm", x)  # [T,H]
         table = self.weights["embeddings/word_embeddings"]
+        table = self.weights.get("masked_lm/word_embeddings", table)
         if "masked_lm/extra_output_weights" in self.weights:
             table = np.concatenate([table, self.weights["masked_lm/extra_output_weights"]], axis=1)
         with tf.name_scope("masked_lm/logits"):

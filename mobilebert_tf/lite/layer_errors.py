@@ -65,7 +65,7 @@ def layer_errors(
 
     Args:
         quantized, twin: files of one graph, as quantize.convert makes both.
-        samples: ids, mask and segment_ids, int32 [1,T] each, unpadded.
+        samples: ids, mask and segment_ids, int32 [1,T] each.
     """
     files = [_AllTensors(quantized), _AllTensors(twin)]
     errors = [

@@ -101,7 +101,7 @@ def quantized(
     granularity = QuantGranularity.CHANNELWISE if per_channel else QuantGranularity.TENSORWISE
     recipe = _recipe(mode, granularity)
     for name in in_float:
-        _keep_in_float(recipe, re.escape(name), granularity)
+        _keep_in_float(recipe, f"^{re.escape(name)};$", granularity)  # its scope
     with _quiet():
         job = quantizer.Quantizer(content, recipe.get_quantization_recipe())
         values = None
