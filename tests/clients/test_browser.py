@@ -18,8 +18,9 @@ MODULES = Path(__file__).parents[2] / ".npm-litert-js"
 DRIVER = Path(__file__).parent / "litert_js" / "drive.mjs"
 # It has no call that resizes a tensor, and knows float32 and int32 outputs alone.
 ANY_LENGTH = "does not match expected ranked tensor type Int32[1, -1]"
-# Of the largest output, as for MediaPipe.
-LIMITS = dict.fromkeys(MODES, 0.03) | {"none": 1e-5, "float16": 1e-5}
+# Of the largest output. Integers alone, a sum that its kernels round the other way stays another
+# integer to the end: 0.043 over 384 tokens, 0.009 over 64.
+LIMITS = dict.fromkeys(MODES, 0.03) | {"none": 1e-5, "float16": 1e-5, "int8-full": 0.06}
 
 
 @pytest.fixture
