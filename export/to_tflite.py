@@ -13,14 +13,14 @@ from mobilebert_tf.held_out import score_file
 from mobilebert_tf.lite.export import ExportConfig, export, model_directory
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel, Runnable
 from mobilebert_tf.lite.samples import joined, samples
-from mobilebert_tf.lite.verify import agreement
+from mobilebert_tf.lite.verify import agreement, lost
 from mobilebert_tf.metrics import ranking
 from mobilebert_tf.model import MobileBert, load_model, load_tokenizer, save_model
 from mobilebert_tf.operational import swap
-from mobilebert_tf.outputs import class_order, ordered, run_all
+from mobilebert_tf.outputs import class_order, longest, ordered, run_all
 from mobilebert_tf.report import write_report
 from mobilebert_tf.run_config import Phase
-from mobilebert_tf.tasks import MLPERF, SEQUENCE_LENGTH, SPAN_LENGTH, AnyTask, open_task
+from mobilebert_tf.tasks import MLPERF, open_task
 
 _TEXTS = (96, 1024)  # at least and at most, that a swap is fitted to and checked on
 _TOKENS = 128  # at most, in each of them
@@ -61,12 +61,10 @@ class ToTfliteConfig(ExportConfig):
 
 
 def export_into_run(config: ToTfliteConfig) -> None:
-    directory = model_directory(config)
-    gate = _Gate(config, KerasModel(load_model(directory), load_tokenizer(directory)))
     if config.operational_optimizations:
-        path = _export_swapped(config, directory, gate)
+        path = _export_swapped(config)
     else:
-        path = export(config, gate.check if config.task else None)
+        path = export(config, _Gate(config).check if config.task else None)
     accuracy = score_file(path)
     if accuracy is not None:
         print(f"held-out masked LM accuracy: {100 * accuracy:.1f} %")
@@ -83,14 +81,16 @@ class _Gate:
     Raises InputError if the task's files are missing or wrong, or the model has another head.
     """
 
-    def __init__(self, config: ToTfliteConfig, original: KerasModel):
-        self.config, self.original, self.task = config, original, None
+    def __init__(self, config: ToTfliteConfig):
+        directory = model_directory(config)
+        self.config, self.model = config, load_model(directory)
+        self.original = KerasModel(self.model, load_tokenizer(directory))
         if config.task:
-            self.task = open_task(config.task, config.data_dir, ("dev",), labels=original.labels)
+            labels = self.original.labels
+            self.task = open_task(config.task, config.data_dir, ("dev",), labels=labels)
             if not self.task.dev_splits:
                 raise InputError(f"{config.data_dir} has no dev split")
-            class_order(config.model, original, self.task)
-            self.before = _scores(self.task, original)
+            self.before = self._scores(self.original)
 
     def check(self, path: Path) -> None:
         """InputError if the file lost more than max_drop."""
@@ -98,10 +98,24 @@ class _Gate:
 
     def lost(self, model: Runnable, name: str) -> float:
         """How much lower the model's dev score is, which is printed beside the original's."""
-        after = _scores(self.task, model)
+        after = self._scores(model)
         for metric, value in self.before.items():
             print(f"{metric}: {value:.4f}, {name} {after[metric]:.4f}")
         return ranking(self.before) - ranking(after)
+
+    def _scores(self, model: Runnable) -> dict[str, float]:
+        """The task's metrics on all dev splits, 0 to 1."""
+        task, found = self.task, {}
+        order = class_order(self.config.model, model, task)
+        for split in task.dev_splits:
+            arrays = task.encode(split, model.tokenizer, longest(model, task))
+            outputs = run_all(model, arrays)
+            outputs = {name: ordered(name, values, order) for name, values in outputs.items()}
+            values = task.score(split, arrays, outputs)
+            unit = 100 if task.kind == "span" else 1  # SQuAD's are percentages
+            suffix = split.removeprefix("dev")
+            found |= {name + suffix: values[name] / unit for name in task.metrics}
+        return found
 
     def refuse(self, lost: float, what: str) -> None:
         if not lost <= self.config.max_drop:  # nor what is not a number
@@ -111,14 +125,16 @@ class _Gate:
             )
 
 
-def _export_swapped(config: ToTfliteConfig, directory: Path, gate: _Gate) -> Path:
+def _export_swapped(config: ToTfliteConfig) -> Path:
     """Exports the model with NoNorm and ReLU, which then stays beside the original."""
+    directory = model_directory(config)
     target = directory.with_name(f"{directory.name}-no-norm")
     if target.exists() and not config.overwrite:
         raise InputError(f"{target} exists: export it with --model, or --overwrite it")
+    gate = _Gate(config)
     with tempfile.TemporaryDirectory(dir=directory.parent) as folder:
         swapped = Path(folder) / target.name
-        save_model(_swapped(config, directory, gate), swapped, gate.original.tokenizer)
+        save_model(_swapped(config, gate), swapped, gate.original.tokenizer)
         output = config.output or target.with_name(f"{target.name}-{config.quantize}.tflite")
         changed = dataclasses.replace(config, model=str(swapped), output=str(output))
         path = export(changed, gate.check if config.task else None)
@@ -128,41 +144,23 @@ def _export_swapped(config: ToTfliteConfig, directory: Path, gate: _Gate) -> Pat
     return path
 
 
-def _swapped(config: ToTfliteConfig, directory: Path, gate: _Gate) -> MobileBert:
+def _swapped(config: ToTfliteConfig, gate: _Gate) -> MobileBert:
     """The model with NoNorm and ReLU; InputError if it lost more than max_drop."""
-    model, tokenizer = load_model(directory), gate.original.tokenizer
-    longest = min(_TOKENS, gate.original.max_tokens)
+    model, tokenizer = gate.model, gate.original.tokenizer
+    tokens = min(_TOKENS, gate.original.max_tokens)
     least, most = _TEXTS
     masked = model.task.predicts_masks
-    texts = samples(config.calibration_data, tokenizer, longest, least, masked, most)
+    texts = samples(config.calibration_data, tokenizer, tokens, least, masked, most)
     checks, fitted = texts[::4], [text for i, text in enumerate(texts) if i % 4]
     swapped = swap(model, joined(fitted), config.recovery)
     after, name = KerasModel(swapped, tokenizer), "with NoNorm and ReLU"
     if config.task:
-        lost = gate.lost(after, name)
+        drop = gate.lost(after, name)
     else:
-        measured = agreement(after, gate.original, checks)
-        kept = min(values.get("choice", values["cosine"]) for values in measured.values())
-        lost = 1 - kept
-        print(f"{name}: {100 * kept:.2f} % agreement with the original")
-    gate.refuse(lost, f"the model {name}")
+        drop = lost(agreement(after, gate.original, checks))
+        print(f"{name}: {100 * (1 - drop):.2f} % agreement with the original")
+    gate.refuse(drop, f"the model {name}")
     return swapped
-
-
-def _scores(task: AnyTask, model: Runnable) -> dict[str, float]:
-    """The task's metrics on all dev splits, 0 to 1."""
-    usual = SPAN_LENGTH if task.kind == "span" else SEQUENCE_LENGTH
-    length = min(model.sequence_length or usual, model.max_tokens)
-    order, found = class_order("the model", model, task), {}
-    for split in task.dev_splits:
-        arrays = task.encode(split, model.tokenizer, length)
-        outputs = run_all(model, arrays)
-        outputs = {name: ordered(name, values, order) for name, values in outputs.items()}
-        values = task.score(split, arrays, outputs)
-        unit = 100 if task.kind == "span" else 1  # SQuAD's are percentages
-        suffix = split.removeprefix("dev")
-        found |= {name + suffix: values[name] / unit for name in task.metrics}
-    return found
 
 
 if __name__ == "__main__":

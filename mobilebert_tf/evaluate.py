@@ -20,9 +20,9 @@ from mobilebert_tf.data.own import Columns
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.runtime import Runnable
 from mobilebert_tf.lite.timing import circumstances
-from mobilebert_tf.outputs import class_order, open_any, ordered, run_all
+from mobilebert_tf.outputs import class_order, longest, open_any, ordered, run_all
 from mobilebert_tf.run_folder import check_free, write_whole
-from mobilebert_tf.tasks import SEQUENCE_LENGTH, SPAN_LENGTH, AnyTask, open_task
+from mobilebert_tf.tasks import AnyTask, open_task
 
 SHOWN = 20  # of the examples that changed
 
@@ -93,10 +93,9 @@ def _judge(
 ) -> dict:
     """Outputs by split, and a row of figures for each."""
     found = {"outputs": {}, "rows": []}
-    usual = SPAN_LENGTH if task.kind == "span" else SEQUENCE_LENGTH
-    length = config.sequence_length or model.sequence_length or usual
+    length = longest(model, task, config.sequence_length)
     for split in task.splits:
-        arrays = task.encode(split, model.tokenizer, min(length, model.max_tokens))
+        arrays = task.encode(split, model.tokenizer, length)
         started = time.perf_counter()
         outputs = run_all(model, arrays)
         seconds = time.perf_counter() - started

@@ -10,7 +10,7 @@ from mobilebert_tf.data.examples import by_length
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.graph import BY_TOKEN
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel, Runnable
-from mobilebert_tf.tasks import AnyTask
+from mobilebert_tf.tasks import SEQUENCE_LENGTH, SPAN_LENGTH, AnyTask
 
 MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 
@@ -63,7 +63,7 @@ def class_order(name: str, model: Runnable, task: AnyTask) -> list[int] | None:
         raise InputError(f"{name} has a {model.kind} head, {task.name} needs a {task.kind}")
     if not task.labels:
         return None
-    theirs, ours = ([name.lower() for name in names] for names in (model.labels, task.labels))
+    theirs, ours = ([label.lower() for label in labels] for labels in (model.labels, task.labels))
     if set(theirs) == set(ours):
         return [theirs.index(name) for name in ours]
     if len(theirs) == len(ours) and theirs == [f"label_{i}" for i in range(len(ours))]:
@@ -72,6 +72,12 @@ def class_order(name: str, model: Runnable, task: AnyTask) -> list[int] | None:
         f"{name} has the classes {', '.join(model.labels)}, {task.name} has "
         f"{', '.join(task.labels)}"
     )
+
+
+def longest(model: Runnable, task: AnyTask, wanted: int | None = None) -> int:
+    """Tokens of a text at most: as wanted, or what the head was trained on, or usual."""
+    usual = SPAN_LENGTH if task.kind == "span" else SEQUENCE_LENGTH
+    return min(wanted or model.sequence_length or usual, model.max_tokens)
 
 
 def ordered(name: str, values: np.ndarray, order: Sequence[int] | None) -> np.ndarray:

@@ -9,7 +9,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import tabulate
 from tqdm import tqdm
@@ -24,11 +23,12 @@ from mobilebert_tf.lite.export import (
     sha256_of_model,
     texts,
 )
-from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.layer_errors import LayerError, layer_errors
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel
-from mobilebert_tf.lite.verify import agreement
+from mobilebert_tf.lite.samples import for_graph
+from mobilebert_tf.lite.verify import agreement, lost
 from mobilebert_tf.model import load_model, load_tokenizer
+from mobilebert_tf.report import template
 from mobilebert_tf.run_folder import check_free, write_whole
 
 _SHOWN = 15  # of the worst operations
@@ -60,15 +60,16 @@ def quantization_report(config: ReportConfig) -> None:
     """Compares each operation of a quantized file with its float twin, which FILE-layers.html
     and FILE-layers.json show."""
     path, page = Path(config.file), _beside(config.file, "-layers.html")
-    for written in (page, page.with_suffix(".json"), *([_mixed(path)] if config.search else [])):
+    mixed = [_beside(config.file, "-mixed.tflite")] if config.search else []
+    for written in (page, page.with_suffix(".json"), *mixed):
         check_free(written, config.overwrite)
     export_config, report = _export_of(path, config.model)
-    directory = Path(config.model)
-    model = KerasModel(load_model(directory), load_tokenizer(directory), export_config.head)
+    weights = load_model(config.model)
+    model = KerasModel(weights, load_tokenizer(config.model), export_config.head)
     checks, calibration = texts(export_config, model)
     arguments = (export_config.head, export_config.sequence_length)
-    twin = quantize.float_twin(load_model(directory), report["mode"], calibration, *arguments)
-    samples = [dict(zip(INPUTS, s.values(), strict=True)) for s in checks[:_COMPARED]]
+    twin = quantize.float_twin(weights, report["mode"], calibration, *arguments)
+    samples = [for_graph(sample) for sample in checks[:_COMPARED]]
     errors = layer_errors(path.read_bytes(), twin, samples)
     rows = [_row(error) for error in errors]
     worst = sorted(rows, key=lambda row: row["snr_db"])[:_SHOWN]
@@ -105,10 +106,6 @@ def _beside(file: str, ending: str) -> Path:
     return Path(file).with_name(Path(file).stem + ending)
 
 
-def _mixed(path: Path) -> Path:
-    return path.with_name(path.stem + "-mixed.tflite")
-
-
 def _row(error: LayerError) -> dict:
     low, high = error.representable or (None, None)
     return {
@@ -125,15 +122,9 @@ def _row(error: LayerError) -> dict:
 
 
 def _page(path: Path, report: dict, rows: list[dict]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     parts = flatbuffer.sizes(flatbuffer.read(path.read_bytes()))
-    template = environment.get_template("quantization_report.html")
-    return template.render(path=path, report=report, rows=rows, parts=parts)
+    page = template("quantization_report.html")
+    return page.render(path=path, report=report, rows=rows, parts=parts)
 
 
 @dataclass(frozen=True)
@@ -161,7 +152,7 @@ class _Search:
             file.write(content)
             file.flush()
             measured = agreement(LiteModel(file.name), self.model, self.checks)
-        return 1 - min(values.get("choice", values["cosine"]) for values in measured.values())
+        return lost(measured)
 
 
 def _search(config: ReportConfig, search: _Search, errors: list[LayerError]) -> None:
@@ -190,9 +181,8 @@ def _search(config: ReportConfig, search: _Search, errors: list[LayerError]) -> 
             else:
                 too_few = count
             progress.update()
-    target = _mixed(Path(config.file))
-    target.with_name(target.name + ".partial").write_bytes(best)
-    target.with_name(target.name + ".partial").replace(target)
+    target = _beside(config.file, "-mixed.tflite")
+    write_whole(target, best)
     print(f"{target}: {enough} of {len(worst)} operations in float, {100 * drop:.2f} % differ")
     for name in worst[:enough]:
         print(f"  {name.split(';')[0]}")

@@ -38,7 +38,7 @@ def write_report(run_directory: Path) -> Path:
     stages = _stages(folder.history())
     chance = _chance(_read_arrays(folder / "data" / "held_out.npz"))
     rows = _rows(evaluation, files, run["settings"]["sequence_length"])
-    page = _template().render(
+    page = template("report.html").render(
         folder=folder.path,
         run=run,
         all_settings=json.dumps(run["settings"], indent=2),
@@ -58,7 +58,8 @@ def write_report(run_directory: Path) -> Path:
     return folder / "report.html"
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A page of this folder."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -68,7 +69,7 @@ def _template() -> jinja2.Template:
     )
     environment.filters["percent"] = _percent
     environment.filters["digits"] = lambda value: f"{value:.3g}" if value < 100 else f"{value:,.0f}"
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _percent(share: float) -> str:

@@ -153,8 +153,8 @@ def check_free(path: str | Path, overwrite: bool) -> None:
         raise InputError(f"{path} exists: choose another name, or --overwrite")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file so that it is there whole or not at all."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file so that it is there whole or not at all; text as UTF-8."""
     aside = path.with_name(path.name + ".partial")
-    aside.write_text(text, encoding="utf-8")
+    aside.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(aside, path)

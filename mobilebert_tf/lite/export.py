@@ -17,9 +17,9 @@ from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import flatbuffer, metadata, quantize, timing
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel
-from mobilebert_tf.lite.samples import padded, samples
+from mobilebert_tf.lite.samples import for_graph, padded, samples
 from mobilebert_tf.lite.verify import agreement, complaints
-from mobilebert_tf.model import load_model, load_tokenizer
+from mobilebert_tf.model import WEIGHTS_FILE, load_model, load_tokenizer
 
 DEFAULT_MODEL = "runs/demo/student"
 
@@ -27,7 +27,6 @@ _SAMPLES = 96  # paragraphs; every third one checks the file, the others calibra
 _LATENCY_TOKENS = (16, 32, 64, 128)
 _LATENCY_RUNS = 20
 _MODEL_FILES = ("config.json", "task.json", "tokenizer_config.json", "vocab.txt")
-_WEIGHTS_FILE = "model.weights.h5"
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,7 @@ def texts(config: ExportConfig, model: KerasModel) -> tuple[list[dict], list[dic
     if config.sequence_length:
         found = [padded(sample, longest) for sample in found]
     calibration = [sample for i, sample in enumerate(found) if i % 3]
-    return found[::3], [dict(zip(INPUTS, s.values(), strict=True)) for s in calibration]
+    return found[::3], [for_graph(sample) for sample in calibration]
 
 
 def _minimum_runtime(content: bytes, config: ExportConfig) -> str:
@@ -286,7 +285,7 @@ def _sha256(content: bytes) -> str:
 def sha256_of_model(directory: Path) -> str:
     """Of everything that an export depends on."""
     digest = hashlib.sha256()
-    for name in (*_MODEL_FILES, _WEIGHTS_FILE):
+    for name in (*_MODEL_FILES, WEIGHTS_FILE):
         path = directory / name
         content = path.read_bytes() if path.is_file() else b""
         digest.update(f"{name} {_sha256(content)}\n".encode())

@@ -71,7 +71,7 @@ def layer_errors(
     errors = [
         LayerError(name, operation, *files[0].kind(name))
         for name, operation in files[0].outputs()
-        if name in files[1].places
+        if name in files[1].tensors
     ]
     for sample in samples:
         for file in files:
@@ -92,8 +92,7 @@ class _AllTensors:
             experimental_preserve_all_tensors=True,
         )
         self._inputs = self._interpreter.get_signature_runner().get_input_details()
-        self._details = self._interpreter.get_tensor_details()
-        self.places = {each["name"]: each["index"] for each in self._details}
+        self.tensors = {each["name"]: each for each in self._interpreter.get_tensor_details()}
 
     def outputs(self) -> Iterator[tuple[str, str]]:
         """Names of the tensors that OPERATIONS write, and the operation."""
@@ -103,7 +102,7 @@ class _AllTensors:
 
     def kind(self, name: str) -> tuple[str, tuple[float, float] | None]:
         """dtype and representable range."""
-        details = self._details_of(name)
+        details = self.tensors[name]
         dtype, (scale, zero_point) = np.dtype(details["dtype"]), details["quantization"]
         if not scale:
             return dtype.name, None
@@ -120,9 +119,7 @@ class _AllTensors:
         self._interpreter.invoke()
 
     def value(self, name: str) -> np.ndarray:
-        value = self._interpreter.get_tensor(self.places[name])
-        scale, zero_point = self._details_of(name)["quantization"]
+        details = self.tensors[name]
+        value = self._interpreter.get_tensor(details["index"])
+        scale, zero_point = details["quantization"]
         return (value.astype(np.float32) - zero_point) * np.float32(scale) if scale else value
-
-    def _details_of(self, name: str) -> dict:
-        return next(each for each in self._details if each["index"] == self.places[name])

@@ -7,6 +7,7 @@ import numpy as np
 
 from mobilebert_tf.data.corpus import load_documents
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.tokenizer import WordPiece
 
 # A sample is cut to one of these lengths: from a short phrase to a long paragraph, odd ones too.
@@ -79,6 +80,11 @@ def _with_masks(tokenizer: WordPiece, encoded: list[dict]) -> list[dict]:
         ids = np.where(chosen, np.int32(tokenizer.mask_id), ids)
         masked.append(inputs | {"input_ids": ids})
     return masked
+
+
+def for_graph(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A sample under the names of the graph's inputs."""
+    return dict(zip(INPUTS, inputs.values(), strict=True))
 
 
 def padded(inputs: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:

@@ -79,6 +79,11 @@ def _compared(name: str, values: np.ndarray, expected: np.ndarray, mask: np.ndar
     return result
 
 
+def lost(measured: dict[str, dict[str, float]]) -> float:
+    """The share of choices that differ in the worst output (of an embedding: its cosine from 1)."""
+    return 1 - min(values.get("choice", values["cosine"]) for values in measured.values())
+
+
 def complaints(measured: dict[str, dict[str, float]], mode: str) -> list[str]:
     """What is worse than the mode's limit, in words; empty if the file is good."""
     found = []

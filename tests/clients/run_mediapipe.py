@@ -4,9 +4,7 @@ Reads a JSON of texts and files (path, task), writes one JSON a line for each fi
 each text, or why MediaPipe refuses it.
 """
 
-import json
-import sys
-
+from answering import answer
 from mediapipe.tasks.python import BaseOptions, text
 
 
@@ -28,19 +26,5 @@ def embedded(path, texts):
             yield embedding.embedding.tolist()
 
 
-TASKS = {"classifier": classified, "encoder": embedded}
-
-
-def main():
-    asked = json.load(sys.stdin)
-    with open(asked["answers"], "a") as answers:
-        for file in asked["files"]:
-            try:
-                answer = {"outputs": list(TASKS[file["task"]](file["path"], asked["texts"]))}
-            except (RuntimeError, ValueError) as error:
-                answer = {"refused": str(error)}
-            print(json.dumps(answer | {"path": file["path"]}), file=answers, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    answer({"classifier": classified, "encoder": embedded})

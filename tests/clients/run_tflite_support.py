@@ -6,10 +6,9 @@ each text, or why the library refuses it.
 """
 
 import ctypes
-import json
-import sys
 
 import libusb_package
+from answering import answer
 
 ctypes.CDLL(str(libusb_package.get_library_path()))  # which tflite_support is linked against
 
@@ -43,19 +42,5 @@ def answered(path, texts):
         yield [[a.text, a.pos.start, a.pos.end, a.pos.logit] for a in answers]
 
 
-TASKS = {"classifier": classified, "encoder": embedded, "span": answered}
-
-
-def main():
-    asked = json.load(sys.stdin)
-    with open(asked["answers"], "a") as answers:
-        for file in asked["files"]:
-            try:
-                answer = {"outputs": list(TASKS[file["task"]](file["path"], asked["texts"]))}
-            except (RuntimeError, ValueError) as error:
-                answer = {"refused": str(error)}
-            print(json.dumps(answer | {"path": file["path"]}), file=answers, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    answer({"classifier": classified, "encoder": embedded, "span": answered})
