@@ -134,14 +134,16 @@ def test_what_stands_at_padding_changes_nothing(variant, mode):
             assert relative_error(after[name][:, :real], before[name][:, :real]) <= limit
 
 
-def test_more_padding_changes_nothing():
-    short, long = inputs(13, padding=2), padded(inputs(13, padding=2), 20)
-    for mode in ("none", "int8"):
-        file = content("student", "span", mode)
-        for name, values in run(file, short).items():
-            np.testing.assert_allclose(
-                run(file, long)[name][:, :11], values[:, :11], rtol=1e-5, atol=1e-5
-            )
+@pytest.mark.parametrize(
+    ("mode", "limit"),
+    [("none", 1e-5), ("int8", 1e-5), ("int8-full", 0.0), ("int16x8", 0.002)],  # the softmax, above
+)
+def test_more_padding_changes_nothing(mode, limit):
+    """Though the calibration texts have none: in integers its scores must have a place."""
+    short, long = inputs(13, padding=1), padded(inputs(13, padding=1), 37)
+    file = content("student", "span", mode)
+    for name, values in run(file, short).items():
+        assert relative_error(run(file, long)[name][:, :12], values[:, :12]) <= limit
 
 
 @pytest.mark.parametrize("mode", quantize.MODES)

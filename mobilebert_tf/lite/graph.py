@@ -32,6 +32,7 @@ _TEXT_LAYERS = {
     "next_sentence": "next_sentence",
 }
 _ROLES = ("query", "key", "value")
+MASKED = "masked"  # the scope of the scores with the mask
 
 
 class InferenceGraph(tf.Module):
@@ -170,14 +171,19 @@ class InferenceGraph(tf.Module):
 
     def _attention(self, query, key, value, attention_bias):
         """query [N,Q,D], key and value [N,T,D], attention_bias [1,1,T] -> context [Q,I]."""
-        scores = self._scores(query, key) + attention_bias  # [N,Q,T]
+        scores = self._masked(self._scores(query, key), attention_bias)  # [N,Q,T]
         context = tf.transpose(tf.matmul(tf.nn.softmax(scores), value), [1, 0, 2])  # [Q,N,D]
         rows = query.shape[1] or -1
         return tf.reshape(context, [rows, self.config.attention_size])
 
     def _scores(self, query, key):
         """Of each query for each key: [N,Q,D], [N,T,D] -> [N,Q,T]."""
-        return tf.matmul(query, key, transpose_b=True)
+        with tf.name_scope("scores"):
+            return tf.matmul(query, key, transpose_b=True)
+
+    def _masked(self, scores, attention_bias):
+        with tf.name_scope(MASKED):  # by which lite/quantize.py finds the sum
+            return scores + attention_bias
 
     def _residual(self, name, x, residual):
         """norm(dense(x) + residual); of a folded norm at most a factor of the residual is left."""
@@ -262,8 +268,7 @@ class IntegerGraph(InferenceGraph):
     """The same for files that compute in integers alone: the mask is looked up, not computed.
 
     Args:
-        mask: added to the score of a padded key. Scores and mask share one range of integers, so
-            it is no larger than it must be.
+        mask: added to the score of a padded key: so low that the sum is under every real score.
     """
 
     def __init__(self, model, head=None, scales=None, mask=ATTENTION_MASK):
@@ -301,7 +306,7 @@ class HeadByHeadGraph(IntegerGraph):
     def _attention(self, query, key, value, attention_bias):
         contexts = []
         for query_head, key_head, value_head in zip(query, key, value, strict=True):
-            scores = self._scores(query_head, key_head) + attention_bias  # [Q,T]
+            scores = self._masked(self._scores(query_head, key_head), attention_bias)  # [Q,T]
             contexts.append(tf.matmul(tf.nn.softmax(scores), value_head, transpose_b=True))
         return tf.concat(contexts, axis=1)  # [Q,I]
 

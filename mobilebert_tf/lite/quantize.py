@@ -29,7 +29,7 @@ from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
 
 from mobilebert_tf.lite import flatbuffer
 from mobilebert_tf.lite.equalize import observe
-from mobilebert_tf.lite.graph import HeadByHeadGraph, InferenceGraph, IntegerGraph
+from mobilebert_tf.lite.graph import MASKED, HeadByHeadGraph, InferenceGraph, IntegerGraph
 from mobilebert_tf.model import MobileBert
 
 MODES = ("none", "float16", "dynamic", "int8", "int8-full", "int16x8")
@@ -42,6 +42,7 @@ RANGES: dict[str, Callable] = {
     "percentile": lambda low, high: (np.percentile(low, 5), np.percentile(high, 95)),
     "moving-average": lambda low, high: (_moving_average(low), _moving_average(high)),
 }
+_MOST_PADDING = 512  # tokens
 _MOVES = (TFLOperationName.RESHAPE, TFLOperationName.TRANSPOSE, TFLOperationName.SPLIT)
 
 
@@ -107,6 +108,7 @@ def quantized(
         values = None
         if mode in CALIBRATED:
             values = _calibrated(content, recipe, calibration, RANGES[ranges])
+            values |= _masked_ranges(content, values, _margin(mode))
         result = job.quantize(values, enable_progress_report=False)
     return flatbuffer.write(flatbuffer.read(result.quantized_model))
 
@@ -117,11 +119,16 @@ def _graph(model, mode, calibration, head) -> InferenceGraph:
     seen = observe(model, calibration, head)
     if mode == "int8":
         return InferenceGraph(model, head, int8_tables=True, scales=seen.scales)
-    # So low that padding gets less than half a step, 1/256 or 1/32768, of probability.
-    margin = np.log(2.0 * (2**15 if mode == "int16x8" else 2**8))
     # TensorFlow's own runtime has no FULLY_CONNECTED of two int16 tensors.
     graph = IntegerGraph if mode == "int16x8" else HeadByHeadGraph
-    return graph(model, head, seen.scales, mask=-(seen.score_span + margin))
+    return graph(model, head, seen.scales, mask=-(seen.score_span + _margin(mode)))
+
+
+def _margin(mode: str) -> float:
+    """How far padding's scores must be under all others: it then gets less than half a step, of
+    1/256 or 1/32768, of probability."""
+    steps = 2**15 if mode == "int16x8" else 2**8
+    return float(np.log(2.0 * steps * _MOST_PADDING))
 
 
 def _converted(graph: InferenceGraph, sequence_length: int | None, halved: bool) -> bytes:
@@ -178,6 +185,21 @@ def _calibrated(content: bytes, recipe, calibration, reduced: Callable) -> dict:
             shape = np.shape(seen["min"])
             values[name] |= {"min": np.full(shape, low), "max": np.full(shape, high)}
     return values
+
+
+def _masked_ranges(content: bytes, values: dict, margin: float) -> dict:
+    """The ranges of scores with the mask: room for padding just `margin` under the lowest score.
+
+    Calibration texts have no padding. Padding's sum with the mask is lower still, and is clipped.
+    """
+    found = {}
+    for name, operator, graph in flatbuffer.operators(flatbuffer.read(content)):
+        scores, total = (
+            graph.tensors[i[0]].name.decode() for i in (operator.inputs, operator.outputs)
+        )
+        if name == "ADD" and f"/{MASKED}" in total and scores in values:
+            found[total] = values[scores] | {"min": values[scores]["min"] - margin}
+    return found
 
 
 def _collected(seen: dict, new: dict) -> dict:
