@@ -23,11 +23,13 @@ from mobilebert_tf.cli import door
 from mobilebert_tf.data.examples import Batches, Examples, encode, joined, widened
 from mobilebert_tf.data.own import Columns, read_unlabelled
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.finetuner import Finetuner
+from mobilebert_tf.finetuner import INPUTS, Finetuner
 from mobilebert_tf.lite.runtime import KerasModel
+from mobilebert_tf.lite.samples import for_graph
 from mobilebert_tf.metrics import ranking
 from mobilebert_tf.model import MobileBert, Task, copy_weights, save_model
 from mobilebert_tf.outputs import run_all
+from mobilebert_tf.quantization_aware import QuantizationAware
 from mobilebert_tf.run_config import LayerTransfer, Phase
 from mobilebert_tf.run_folder import RunFolder, open_run, write_whole
 from mobilebert_tf.strategies import Stage
@@ -43,6 +45,7 @@ from mobilebert_tf.tasks import (
 from mobilebert_tf.training import prepare_process, train
 from mobilebert_tf.transfer import check_fit
 
+_SAMPLES = 64  # texts that show quantization-aware training the ranges
 # The paper's search (section 4.4.1).
 GRID = {
     "batch_size": (16, 32, 48),
@@ -85,6 +88,8 @@ class FinetuneConfig:
         augment: texts without labels, which join the training split and are labelled by the
             teacher: a .txt file with one a line, or a .tsv, .csv or .jsonl with `columns`.
         bucketed: batches of texts of like length; false pads all to sequence_length.
+        quantization_aware: train with weights and activations rounded to int8, so that int8-full
+            and int8 files keep the score; best begun from a model that is fine-tuned already.
         overwrite: delete what output_dir holds first.
         precision: Keras dtype policy.
         log_steps: steps between lines of the history.
@@ -113,6 +118,7 @@ class FinetuneConfig:
     transfer: LayerTransfer = LayerTransfer()
     augment: str | None = None
     bucketed: bool = True
+    quantization_aware: bool = False
     overwrite: bool = False
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     log_steps: int = 20
@@ -132,6 +138,8 @@ class FinetuneConfig:
                 raise InputError(f"{key} is of use with a teacher only (--teacher)")
         if self.augment and self.task in SQUAD:
             raise InputError(f"augment is for texts: {self.task} needs questions with a context")
+        if self.quantization_aware and (self.transfer_weight or self.precision != "float32"):
+            raise InputError("quantization_aware goes with float32 and without transfer_weight")
         unknown = set(self.grid or {}) - set(GRID)
         _require(not unknown, "grid", sorted(unknown), f"of {', '.join(GRID)}")
 
@@ -278,6 +286,8 @@ class _Run:
     def _train(self, trial: Trial, directory: Path) -> None:
         prepare_process(trial.seed, self.config.precision)
         model = _with_head(self.start.model, self.head)
+        if self.config.quantization_aware:
+            model = QuantizationAware(model, _samples(self.arrays["train"]))
         batches = Batches(self.arrays["train"], trial.batch_size, trial.seed, self.config.bucketed)
         steps = batches.steps_per_epoch
         phase = Phase(
@@ -323,7 +333,8 @@ class _Run:
             ranked |= {name + suffix: found[name] for name in self.task.metrics}
         record = {"epoch": epoch, "scores": scores, "ranking": ranking(ranked)}
         if all(record["ranking"] > e["ranking"] for e in before):
-            save_model(model, directory / "model", self.start.tokenizer)
+            trained = model.trained() if self.config.quantization_aware else model
+            save_model(trained, directory / "model", self.start.tokenizer)
         place = {"model": trial.name, "total_step": step}
         self.folder.append_history(place | record)
         print(f"{trial.name}, epoch {epoch}: {_readable(scores)}", flush=True)
@@ -362,6 +373,15 @@ def _with_head(start: MobileBert, task: Task) -> MobileBert:
     model = MobileBert(start.config, task)
     copy_weights(start, model)
     return model
+
+
+def _samples(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """Texts from all over the training split, as QuantizationAware wants them."""
+    tokens = arrays["input_mask"].sum(axis=1)
+    rows = np.linspace(0, len(tokens) - 1, min(_SAMPLES, len(tokens))).astype(int)
+    return [
+        for_graph({name: arrays[name][i : i + 1, : tokens[i]] for name in INPUTS}) for i in rows
+    ]
 
 
 def _publish(folder: RunFolder, best: dict) -> None:

@@ -24,10 +24,14 @@ from mobilebert_tf.layers import (
     Pooler,
     dense,
 )
+from mobilebert_tf.quantization import QUANTIZATION_FILE, Quantization
 from mobilebert_tf.tokenizer import WordPiece
 
 WEIGHTS_FILE = "model.weights.h5"
-MODEL_FILES = {"config.json", "task.json", WEIGHTS_FILE, "vocab.txt", "tokenizer_config.json"}
+MODEL_FILES = {"config.json", "task.json", WEIGHTS_FILE, QUANTIZATION_FILE} | {
+    "vocab.txt",
+    "tokenizer_config.json",
+}
 SMALL_ENOUGH = 10**8  # parameters that any machine has the memory for
 SHORTEST = 1e-12  # length that an embedding is divided by, PyTorch's in F.normalize
 HEAD_DROPOUT = 0.1  # before the classifier, in Google's run_classifier.py as in BERT's
@@ -126,6 +130,7 @@ class MobileBert(keras.Model):
         outputs |= _token_head(config, task, outputs["sequence_output"])
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self.config, self.task = config, task
+        self.quantization: Quantization | None = None  # by quantization-aware training
 
     def get_config(self):
         return {"config": dataclasses.asdict(self.config), "task": dataclasses.asdict(self.task)}
@@ -233,7 +238,8 @@ def copy_weights(
 def save_model(
     model: MobileBert, directory: str | Path, tokenizer: WordPiece | None = None
 ) -> None:
-    """Writes a model directory: config.json, task.json, model.weights.h5 and vocab.txt.
+    """Writes a model directory: config.json, task.json, model.weights.h5 and vocab.txt; after
+    quantization-aware training quantization.npz too.
 
     The directory appears whole or not at all; a model directory that exists is replaced. Without a
     tokenizer there is no vocab.txt: enough for numbers, not for text. Raises InputError for a
@@ -247,7 +253,9 @@ def save_model(
     aside.mkdir(parents=True)
     (aside / "config.json").write_text(model.config.to_json())
     (aside / "task.json").write_text(json.dumps(dataclasses.asdict(model.task), indent=2) + "\n")
-    model.save_weights(aside / "model.weights.h5")
+    model.save_weights(aside / WEIGHTS_FILE)
+    if model.quantization is not None:
+        model.quantization.save(aside)
     if tokenizer is not None:
         tokenizer.save_files(aside)
     old = directory.with_name(directory.name + ".old")
@@ -277,6 +285,8 @@ def load_model(directory: str | Path) -> MobileBert:
     check_size(config, _numbers_in(weights), weights.stat().st_size, weights)
     model = MobileBert(config, task)
     load_weights(model, directory)
+    if (directory / QUANTIZATION_FILE).is_file():
+        model.quantization = Quantization.load(directory)
     return model
 
 

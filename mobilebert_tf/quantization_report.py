@@ -28,6 +28,7 @@ from mobilebert_tf.lite.runtime import KerasModel, LiteModel
 from mobilebert_tf.lite.samples import for_graph
 from mobilebert_tf.lite.verify import agreement, lost
 from mobilebert_tf.model import load_model, load_tokenizer
+from mobilebert_tf.quantization import Quantization
 from mobilebert_tf.report import template
 from mobilebert_tf.run_folder import check_free, write_whole
 
@@ -80,7 +81,17 @@ def quantization_report(config: ReportConfig) -> None:
     print(page)
     if config.search:
         _search(
-            config, _Search(export_config, report["mode"], model, twin, checks, calibration), errors
+            config,
+            _Search(
+                export_config,
+                report["mode"],
+                model,
+                twin,
+                checks,
+                calibration,
+                weights.quantization,
+            ),
+            errors,
         )
 
 
@@ -137,12 +148,14 @@ class _Search:
     twin: bytes
     checks: list[dict]
     calibration: list[dict]
+    trained: Quantization | None
 
     def content(self, in_float: list[str]) -> bytes:
         """The file with some operations in float."""
         ranges = self.config.calibration_ranges
         per_channel = self.config.per_channel
         arguments = dict(ranges=ranges, per_channel=per_channel, in_float=in_float)
+        arguments |= dict(trained=self.trained)
         content = quantize.quantized(self.twin, self.mode, self.calibration, **arguments)
         return metadata.pack(content, packed(self.model))
 

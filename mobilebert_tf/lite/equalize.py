@@ -58,8 +58,8 @@ class _Observed(InferenceGraph):
         self.largest[key] = np.maximum(self.largest.get(key, 0), largest)
         return super()._dense(x, *names)
 
-    def _scores(self, query, key):
-        scores = super()._scores(query, key)
+    def _scores(self, name, query, key):
+        scores = super()._scores(name, query, key)
         lowest, highest = self.score_range
         values = scores.numpy()
         self.score_range = min(lowest, values.min()), max(highest, values.max())

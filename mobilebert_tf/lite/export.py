@@ -19,14 +19,13 @@ from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel
 from mobilebert_tf.lite.samples import for_graph, padded, samples
 from mobilebert_tf.lite.verify import agreement, complaints
-from mobilebert_tf.model import WEIGHTS_FILE, load_model, load_tokenizer
+from mobilebert_tf.model import MODEL_FILES, load_model, load_tokenizer
 
 DEFAULT_MODEL = "runs/demo/student"
 
 _SAMPLES = 96  # paragraphs; every third one checks the file, the others calibrate it
 _LATENCY_TOKENS = (16, 32, 64, 128)
 _LATENCY_RUNS = 20
-_MODEL_FILES = ("config.json", "task.json", "tokenizer_config.json", "vocab.txt")
 
 
 @dataclass(frozen=True)
@@ -285,7 +284,7 @@ def _sha256(content: bytes) -> str:
 def sha256_of_model(directory: Path) -> str:
     """Of everything that an export depends on."""
     digest = hashlib.sha256()
-    for name in (*_MODEL_FILES, WEIGHTS_FILE):
+    for name in sorted(MODEL_FILES):
         path = directory / name
         content = path.read_bytes() if path.is_file() else b""
         digest.update(f"{name} {_sha256(content)}\n".encode())

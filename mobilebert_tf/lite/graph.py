@@ -32,7 +32,7 @@ _TEXT_LAYERS = {
     "next_sentence": "next_sentence",
 }
 _ROLES = ("query", "key", "value")
-MASKED = "masked"  # the scope of the scores with the mask
+MASKED = "masked"  # in the scope of the scores with the mask
 
 
 class InferenceGraph(tf.Module):
@@ -94,20 +94,30 @@ class InferenceGraph(tf.Module):
         return getattr(self, f"_{self.head}")(hidden)
 
     def _embeddings(self, ids, mask, segment_ids):
-        words = self._rows("word_embeddings", ids * mask)  # [T,E]
+        x = self._rows("word_embeddings", ids * mask)  # [T,E]
         if self.config.trigram_input:
+            x = self._trigrams(x)  # [T,3E]
+        if "embeddings/embedding_transformation/kernel" in self.weights:
+            x = self._dense(x, "embeddings/embedding_transformation")  # [T,H]
+        segments = self._rows("token_type_embeddings", segment_ids)
+        x = self._sum("embeddings/with_segments", x, segments)
+        positions = self._rows("position_embeddings", self._positions(mask))
+        x = self._sum("embeddings/with_positions", x, positions)
+        return self._norm("embeddings", x)
+
+    def _trigrams(self, words):
+        """[T,E] -> [T,3E]: the next, this and the previous."""
+        with tf.name_scope("embeddings/trigrams/"):
             edge = tf.zeros([1, self.config.embedding_size])
             after = tf.concat([words[1:], edge], axis=0)
             before = tf.concat([edge, words[:-1]], axis=0)
-            words = tf.concat([after, words, before], axis=1)  # [T,3E]
-        if "embeddings/embedding_transformation/kernel" in self.weights:
-            words = self._dense(words, "embeddings/embedding_transformation")  # [T,H]
-        positions = np.arange(ids.shape[0] or 0)  # [T]; rows of a fixed length become constants
-        if not len(positions):
-            positions = tf.cumsum(tf.maximum(mask, 1)) - 1  # 0, 1, 2 ... without a shape
-        words += self._rows("token_type_embeddings", segment_ids)
-        words += self._rows("position_embeddings", positions)
-        return self._norm("embeddings", words)
+            return tf.concat([after, words, before], axis=1)
+
+    def _positions(self, mask):
+        """0, 1, 2 ...: [T]."""
+        if mask.shape[0]:
+            return np.arange(mask.shape[0])  # the rows of a fixed length become constants
+        return tf.cumsum(tf.maximum(mask, 1)) - 1  # without asking for a shape
 
     def _attention_bias(self, mask):
         """[1,1,T]: what is added to the scores of each key."""
@@ -118,7 +128,8 @@ class InferenceGraph(tf.Module):
         """Rows of an embedding table: ids [T] -> [T,width]."""
         table = self.weights[f"embeddings/{name}"]
         if not self.int8_tables:
-            return tf.gather(table, ids)
+            with tf.name_scope(f"embeddings/{name}/"):
+                return tf.gather(table, ids)
         rows, scales = quantized_rows(table)
         return tf.cast(tf.gather(rows, ids), tf.float32) * tf.gather(scales, ids)
 
@@ -127,12 +138,12 @@ class InferenceGraph(tf.Module):
         with tf.name_scope(f"{name}/"):  # the quantization recipes select by these names
             x, query, key, value = self._block_inputs(name, hidden)
             if first_row:
-                x, query, hidden = _first(x, 0), self._first_query(query), _first(hidden, 0)
-            context = self._attention(query, key, value, attention_bias)  # [T,I]
+                x, query, hidden = _first(x), self._first_query(query), _first(hidden)
+            context = self._attention(name, query, key, value, attention_bias)  # [T,I]
             x = self._residual(f"{name}/attention/output", context, x)  # [T,I]
             for index in range(self.config.num_feedforward_networks):
                 feed_forward = f"{name}/feed_forward_{index}"
-                inner = self._activation(self._dense(x, f"{feed_forward}/intermediate"))  # [T,F]
+                inner = self._activated(x, f"{feed_forward}/intermediate")  # [T,F]
                 x = self._residual(f"{feed_forward}/output", inner, x)  # [T,I]
             if self.config.use_bottleneck:
                 x = self._residual(f"{name}/output_bottleneck", x, hidden)  # [T,H]
@@ -150,12 +161,12 @@ class InferenceGraph(tf.Module):
             return x, *self._heads(self._dense(x, *names), *_ROLES)
         if config.key_query_shared_bottleneck:
             wide = self._dense(hidden, f"{bottleneck}/dense", f"{shared}/dense", names[2])  # [T,3I]
-            x, query_key, value = tf.split(wide, 3, axis=1)  # [T,I] each
+            x, query_key, value = tf.split(wide, 3, axis=-1)  # [T,I] each
             query_key = self._dense(self._norm(shared, query_key), *names[:2])  # [T,2I]
             heads = *self._heads(query_key, *_ROLES[:2]), *self._heads(value, _ROLES[2])
             return self._norm(bottleneck, x), *heads
         wide = self._dense(hidden, f"{bottleneck}/dense", *names)  # [T,4I]
-        x, *parts = tf.split(wide, 4, axis=1)  # [T,I] each
+        x, *parts = tf.split(wide, 4, axis=-1)  # [T,I] each
         heads = [self._heads(part, role)[0] for part, role in zip(parts, _ROLES, strict=True)]
         return self._norm(bottleneck, x), *heads
 
@@ -167,33 +178,40 @@ class InferenceGraph(tf.Module):
         return tf.split(x, len(roles), axis=0) if len(roles) > 1 else [x]
 
     def _first_query(self, query):
-        return _first(query, 1)  # [N,1,D]
+        return _first(query)  # [N,1,D]
 
-    def _attention(self, query, key, value, attention_bias):
+    def _attention(self, name, query, key, value, attention_bias):
         """query [N,Q,D], key and value [N,T,D], attention_bias [1,1,T] -> context [Q,I]."""
-        scores = self._masked(self._scores(query, key), attention_bias)  # [N,Q,T]
-        context = tf.transpose(tf.matmul(tf.nn.softmax(scores), value), [1, 0, 2])  # [Q,N,D]
-        rows = query.shape[1] or -1
-        return tf.reshape(context, [rows, self.config.attention_size])
+        scores = self._scores(f"{name}/scores", query, key)  # [N,Q,T]
+        probabilities = self._softmax(self._sum(f"{name}/{MASKED}", scores, attention_bias))
+        with tf.name_scope(f"{name}/context/"):
+            context = tf.transpose(tf.matmul(probabilities, value), [1, 0, 2])  # [Q,N,D]
+            rows = query.shape[1] or -1
+            return tf.reshape(context, [rows, self.config.attention_size])
 
-    def _scores(self, query, key):
+    def _scores(self, name, query, key):
         """Of each query for each key: [N,Q,D], [N,T,D] -> [N,Q,T]."""
-        with tf.name_scope("scores"):
+        with tf.name_scope(f"{name}/"):
             return tf.matmul(query, key, transpose_b=True)
 
-    def _masked(self, scores, attention_bias):
-        with tf.name_scope(MASKED):  # by which lite/quantize.py finds the sum
-            return scores + attention_bias
+    def _softmax(self, scores):
+        return tf.nn.softmax(scores)
+
+    def _sum(self, name, x, y):
+        with tf.name_scope(f"{name}/"):
+            return x + y
 
     def _residual(self, name, x, residual):
         """norm(dense(x) + residual); of a folded norm at most a factor of the residual is left."""
         x = self._dense(x, f"{name}/dense")
         gamma = self.weights.get(f"{name}/norm/gamma")
-        with tf.name_scope(f"{name}/residual/"):
-            if gamma is not None and self.config.normalization_type == "no_norm":
-                residual *= gamma
-            x += residual
-        return self._norm(name, x)
+        if gamma is not None and self.config.normalization_type == "no_norm":
+            residual = self._rescaled(f"{name}/rescaled", residual, gamma)
+        return self._norm(name, self._sum(f"{name}/residual", x, residual))
+
+    def _rescaled(self, name, residual, gamma):
+        with tf.name_scope(f"{name}/"):
+            return residual * gamma
 
     def _dense(self, x, *names):
         """The layers of these names, that all read x, as one product: their outputs joined."""
@@ -202,8 +220,8 @@ class InferenceGraph(tf.Module):
         with tf.name_scope(f"{names[0]}/"):
             return tf.matmul(x, kernel) + bias
 
-    def _activation(self, x):
-        return ACTIVATIONS[self.config.hidden_act](x)
+    def _activated(self, x, name):
+        return ACTIVATIONS[self.config.hidden_act](self._dense(x, name))
 
     def _norm(self, name, x):
         """Layer normalisation; a NoNorm is folded."""
@@ -251,7 +269,7 @@ class InferenceGraph(tf.Module):
         return {"start_logits": tf.reshape(start, [1, -1]), "end_logits": tf.reshape(end, [1, -1])}
 
     def _masked_lm(self, hidden):
-        x = self._activation(self._dense(hidden, "masked_lm/transform"))
+        x = self._activated(hidden, "masked_lm/transform")
         x = self._layer_norm("masked_lm/norm", x)  # [T,H]
         table = self.weights["embeddings/word_embeddings"]
         table = self.weights.get("masked_lm/word_embeddings", table)
@@ -292,29 +310,34 @@ class HeadByHeadGraph(IntegerGraph):
     def _heads(self, x, *roles):
         """[T,R*I] -> for each role N matrices: of query and key [T,D], of value [D,T]."""
         heads = self.config.num_attention_heads
-        parts = tf.split(x, len(roles), axis=1) if len(roles) > 1 else [x]  # [T,I] each
+        parts = tf.split(x, len(roles), axis=-1) if len(roles) > 1 else [x]  # [T,I] each
         return [
-            tf.split(tf.transpose(part), heads, axis=0)
+            tf.split(tf.linalg.matrix_transpose(part), heads, axis=-2)
             if role == "value"
-            else tf.split(part, heads, axis=1)
+            else tf.split(part, heads, axis=-1)
             for part, role in zip(parts, roles, strict=True)
         ]
 
     def _first_query(self, query):
-        return [_first(matrix, 0) for matrix in query]
+        return [_first(matrix) for matrix in query]
 
-    def _attention(self, query, key, value, attention_bias):
+    def _attention(self, name, query, key, value, attention_bias):
         contexts = []
-        for query_head, key_head, value_head in zip(query, key, value, strict=True):
-            scores = self._masked(self._scores(query_head, key_head), attention_bias)  # [Q,T]
-            contexts.append(tf.matmul(tf.nn.softmax(scores), value_head, transpose_b=True))
-        return tf.concat(contexts, axis=1)  # [Q,I]
+        for head, (q, k, v) in enumerate(zip(query, key, value, strict=True)):
+            scores = self._scores(f"{name}/scores_{head}", q, k)  # [Q,T]
+            scores = self._sum(f"{name}/{MASKED}_{head}", scores, attention_bias)
+            contexts.append(tf.matmul(self._softmax(scores), v, transpose_b=True))
+        return self._joined(f"{name}/context", contexts)  # [Q,I]
+
+    def _joined(self, name, contexts):
+        with tf.name_scope(f"{name}/"):
+            return tf.concat(contexts, axis=-1)
 
 
-def _first(x, axis):
-    """The first entry along an axis, in a shape that the converter keeps: x[:1] loses it."""
-    sizes = [1 if i == axis else size for i, size in enumerate(x.shape)]
-    return tf.slice(x, [0] * len(sizes), sizes)
+def _first(x):
+    """The first row, in a shape that the converter keeps: x[:1] loses it."""
+    *rest, _, width = (-1 if size is None else size for size in x.shape)
+    return tf.slice(x, [0] * len(x.shape), [*rest, 1, width])
 
 
 def quantized_rows(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -31,6 +31,7 @@ from mobilebert_tf.lite import flatbuffer
 from mobilebert_tf.lite.equalize import observe
 from mobilebert_tf.lite.graph import MASKED, HeadByHeadGraph, InferenceGraph, IntegerGraph
 from mobilebert_tf.model import MobileBert
+from mobilebert_tf.quantization import Quantization
 
 MODES = ("none", "float16", "dynamic", "int8", "int8-full", "int16x8")
 CALIBRATED = ("int8", "int8-full", "int16x8")
@@ -67,7 +68,7 @@ def convert(
     content = float_twin(model, mode, calibration, head, sequence_length)
     if mode in ("none", "float16"):
         return content
-    return quantized(content, mode, calibration, ranges, per_channel)
+    return quantized(content, mode, calibration, ranges, per_channel, trained=model.quantization)
 
 
 def float_twin(
@@ -90,6 +91,7 @@ def quantized(
     ranges: str = "min-max",
     per_channel: bool = True,
     in_float: Sequence[str] = (),
+    trained: Quantization | None = None,
 ) -> bytes:
     """A float twin's content, quantized.
 
@@ -98,6 +100,7 @@ def quantized(
         ranges: of activations in CALIBRATED modes, one of RANGES.
         per_channel: False gives each weight matrix one scale, for runtimes before TFLite 2.17.
         in_float: names of tensors whose operations compute in float; weights stay int8.
+        trained: what quantization-aware training found; int8 tensors have its ranges.
     """
     granularity = QuantGranularity.CHANNELWISE if per_channel else QuantGranularity.TENSORWISE
     recipe = _recipe(mode, granularity)
@@ -108,23 +111,26 @@ def quantized(
         values = None
         if mode in CALIBRATED:
             values = _calibrated(content, recipe, calibration, RANGES[ranges])
-            values |= _masked_ranges(content, values, _margin(mode))
+            if trained is not None and mode != "int16x8":
+                values |= _trained_ranges(content, values, trained)
+            values |= _masked_ranges(content, values, score_margin(mode))
         result = job.quantize(values, enable_progress_report=False)
     return flatbuffer.write(flatbuffer.read(result.quantized_model))
 
 
 def _graph(model, mode, calibration, head) -> InferenceGraph:
-    if mode not in CALIBRATED:
-        return InferenceGraph(model, head, int8_tables=mode == "dynamic")
-    seen = observe(model, calibration, head)
-    if mode == "int8":
-        return InferenceGraph(model, head, int8_tables=True, scales=seen.scales)
+    found = model.quantization
+    if found is None and mode in CALIBRATED:
+        found = observe(model, calibration, head)
+    scales = found and found.scales
+    if mode not in ("int8-full", "int16x8"):
+        return InferenceGraph(model, head, mode in ("dynamic", "int8"), scales)
     # TensorFlow's own runtime has no FULLY_CONNECTED of two int16 tensors.
     graph = IntegerGraph if mode == "int16x8" else HeadByHeadGraph
-    return graph(model, head, seen.scales, mask=-(seen.score_span + _margin(mode)))
+    return graph(model, head, scales, mask=-(found.score_span + score_margin(mode)))
 
 
-def _margin(mode: str) -> float:
+def score_margin(mode: str) -> float:
     """How far padding's scores must be under all others: it then gets less than half a step, of
     1/256 or 1/32768, of probability."""
     steps = 2**15 if mode == "int16x8" else 2**8
@@ -185,6 +191,20 @@ def _calibrated(content: bytes, recipe, calibration, reduced: Callable) -> dict:
             shape = np.shape(seen["min"])
             values[name] |= {"min": np.full(shape, low), "max": np.full(shape, high)}
     return values
+
+
+def _trained_ranges(content: bytes, values: dict, trained: Quantization) -> dict:
+    found = {}
+    for graph in flatbuffer.read(content).subgraphs:
+        for tensor in graph.tensors:
+            name = tensor.name.decode()
+            scope = name.split(";")[0].removesuffix("/params").rpartition("/")[0]
+            if scope in trained.ranges:
+                low, high = (
+                    np.full((1,) * len(tensor.shape), end) for end in trained.ranges[scope]
+                )
+                found[name] = values.get(name, {}) | {"min": low, "max": high}
+    return found
 
 
 def _masked_ranges(content: bytes, values: dict, margin: float) -> dict:
