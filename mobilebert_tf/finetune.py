@@ -29,7 +29,7 @@ from mobilebert_tf.lite.samples import for_graph
 from mobilebert_tf.metrics import ranking
 from mobilebert_tf.model import MobileBert, Task, copy_weights, save_model
 from mobilebert_tf.outputs import run_all
-from mobilebert_tf.quantization_aware import QuantizationAware
+from mobilebert_tf.quantization_aware import QuantizationAware, check_folds
 from mobilebert_tf.run_config import LayerTransfer, Phase
 from mobilebert_tf.run_folder import RunFolder, open_run, write_whole
 from mobilebert_tf.strategies import Stage
@@ -188,6 +188,8 @@ def finetune(config: FinetuneConfig) -> None:
     if not task.dev_splits:
         raise InputError(f"{config.data_dir} has no dev split to judge by")
     head = task.head(_sequence_length(config, start.model))
+    if config.quantization_aware:
+        check_folds(start.model.config)
     teacher = _teacher(config, head, start) if config.teacher else None
     augment = _augment(config, task) if config.augment else None
     trials = _trials(config)

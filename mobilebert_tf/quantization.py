@@ -52,6 +52,6 @@ class Quantization:
             scales = {name: scale for (kind, name), scale in named.items() if kind == "scale"}
             pairs = {name: pair.tolist() for (kind, name), pair in named.items() if kind == "range"}
             ranges = {name: (low, high) for name, (low, high) in pairs.items()}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
         return cls(scales, ranges)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.finetuner import INPUTS
 from mobilebert_tf.layers import NoNorm
@@ -27,6 +28,16 @@ _TABLES = ("word_embeddings", "position_embeddings", "token_type_embeddings")
 # What TFLite's specification fixes.
 _PROBABILITIES = (0.0, 255 / 256)
 _TANH = (-1.0, 127 / 128)
+
+
+def check_folds(config: ModelConfig) -> None:
+    """InputError for a model with layer norms, which integers cannot express well, or another
+    activation than ReLU."""
+    if config.normalization_type != "no_norm" or config.hidden_act not in ("relu", "relu6"):
+        raise InputError(
+            "quantization-aware training needs a model with NoNorm and ReLU: "
+            "export/to_tflite.py --operational-optimizations makes one"
+        )
 
 
 class FakeQuantization(keras.layers.Layer):
@@ -70,13 +81,8 @@ class QuantizationAware(keras.Model):
 
     def __init__(self, model: MobileBert, samples: Sequence[dict[str, np.ndarray]]):
         super().__init__(name="quantization_aware")
-        config = model.config
-        if config.normalization_type != "no_norm" or config.hidden_act not in ("relu", "relu6"):
-            raise InputError(
-                "quantization-aware training needs a model with NoNorm and ReLU: "
-                "export/to_tflite.py --operational-optimizations makes one"
-            )
-        self.model, self.config, self.task = model, config, model.task
+        check_folds(model.config)
+        self.model, self.config, self.task = model, model.config, model.task
         for layer in model._flatten_layers():
             if isinstance(layer, NoNorm):
                 layer.trainable = False
@@ -220,8 +226,11 @@ class _SimulatedGraph(HeadByHeadGraph):
         return self._quantized(name, activation(self._product(x, name)))
 
     def _product(self, x, *names):
-        kernel = tf.concat([self.weights.kernel(name) for name in names], axis=1)
-        return x @ kernel + tf.concat([self.weights[f"{name}/bias"] for name in names], axis=0)
+        kernel = tf.concat([self._kernel(name) for name in names], axis=1)
+        return x @ kernel + tf.concat([self._bias(name) for name in names], axis=0)
+
+    def _kernel(self, name):
+        return self.weights.kernel(name)
 
     def _scores(self, name, query, key):
         return self._quantized(name, super()._scores(name, query, key))

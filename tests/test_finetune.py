@@ -227,6 +227,39 @@ def test_texts_that_the_teacher_labels(place, tuned, tmp_path, capsys):
         finetune(config_of(place, tmp_path / "out", **changes | {"augment": None}))
 
 
+def test_quantization_aware_from_training_to_the_file(place, tuned, tmp_path, capsys):
+    """Killed, it ends with the same bits; the int8-full file scores what training said."""
+    changes = dict(model=str(tuned / "model"), learning_rate=1e-3, epochs=3)
+    changes |= dict(quantization_aware=True)
+    finetune(config_of(place, tmp_path / "whole", **changes))
+    command = command_of(config_of(place, tmp_path / "out", **changes))
+    kill_after(command, b"epoch 1")
+    subprocess.run(command, check=True, capture_output=True)
+    assert_same_trials(tmp_path / "out", tmp_path / "whole")
+    ours, theirs = (load_model(tmp_path / name / "model") for name in ("out", "whole"))
+    assert ours.quantization.ranges == theirs.quantization.ranges
+    directory, corpus = str(tmp_path / "whole" / "model"), tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(row.split("\t")[0] for row in sentences(120, 7).splitlines()))
+    options = dict(model=directory, calibration_data=str(corpus), quantize="int8-full")
+    file = export(ExportConfig(**options))
+    expected = scores(tmp_path / "whole")[0]["scores"]["accuracy"]
+    judged(capsys, file, place, json=str(tmp_path / "scores.json"))
+    (found,) = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    assert abs(found["accuracy"] - expected) < 0.04 and found["accuracy"] > 0.9
+
+
+def test_quantization_aware_wants_what_folds(place, tmp_path):
+    for changes in (dict(precision="mixed_bfloat16"), dict(teacher="t", transfer_weight=1.0)):
+        with pytest.raises(InputError, match="quantization_aware"):
+            config_of(place, tmp_path, quantization_aware=True, **changes)
+    config = load_model(place / "start").config.replace(normalization_type="layer_norm")
+    save_model(build_model(config, "pretraining"), tmp_path / "start", WordPiece(PIECES))
+    options = dict(model=str(tmp_path / "start"), quantization_aware=True)
+    with pytest.raises(InputError, match="NoNorm and ReLU"):
+        finetune(config_of(place, tmp_path / "out", **options))
+    assert not (tmp_path / "out").exists()
+
+
 def test_augment_and_transfer_that_do_not_fit(place, tuned, tmp_path):
     def refused(**changes):
         with pytest.raises(InputError) as error:

@@ -44,6 +44,11 @@ def operators(model: schema.ModelT) -> Iterator[tuple[str, schema.OperatorT, sch
             yield _NAMES[model.operatorCodes[operator.opcodeIndex].builtinCode], operator, graph
 
 
+def scope(name: str) -> str:
+    """Of the last of the graph's operations that became one: "a/b" of "a/b/MatMul;a/b/add"."""
+    return name.strip(";").split(";")[-1].rpartition("/")[0]
+
+
 def write(model: schema.ModelT) -> bytes:
     """The model's bytes: equal arrays once, and each operation under its right version.
 

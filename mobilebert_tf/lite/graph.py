@@ -215,10 +215,35 @@ class InferenceGraph(tf.Module):
 
     def _dense(self, x, *names):
         """The layers of these names, that all read x, as one product: their outputs joined."""
-        kernel = np.concatenate([self.weights[f"{name}/kernel"] for name in names], axis=1)
-        bias = np.concatenate([self.weights[f"{name}/bias"] for name in names])
+        kernel = np.concatenate([self._kernel(name) for name in names], axis=1)
+        bias = np.concatenate([self._bias(name) for name in names])
         with tf.name_scope(f"{names[0]}/"):
-            return tf.matmul(x, kernel) + bias
+            product = tf.matmul(x, kernel)
+            return product + bias if bias.any() else product
+
+    def _kernel(self, name):
+        return self.weights[f"{name}/kernel"]
+
+    def _bias(self, name):
+        """Where a bottleneck feeds attention and residual, they take over its bias.
+
+        The converter does so for attention alone, and adds it for the residual in an operation of
+        its own, for each block.
+        """
+        bias = self.weights[f"{name}/bias"]
+        block, _, layer = name.partition("/")
+        config = self.config
+        if not config.use_bottleneck_attention or config.normalization_type != "no_norm":
+            return bias
+        if layer == "input_bottleneck/dense":
+            return 0 * bias
+        if layer in ("attention/query", "attention/key", "attention/value"):
+            moved = self.weights[f"{block}/input_bottleneck/dense/bias"]
+            return bias + (moved[None] @ self._kernel(name))[0]
+        if layer == "attention/output/dense":
+            factor = self.weights.get(f"{block}/attention/output/norm/gamma", 1)
+            return bias + factor * self.weights[f"{block}/input_bottleneck/dense/bias"]
+        return bias
 
     def _activated(self, x, name):
         return ACTIVATIONS[self.config.hidden_act](self._dense(x, name))

@@ -167,7 +167,7 @@ def _recipe(mode: str, granularity: QuantGranularity) -> recipe_manager.RecipeMa
         # word 98.9 % of the time, with static embedding and head layers 95.7 %.
         recipe.add_static_config("block_", dense, 8, 8, granularity)
         for operation in (TFLOperationName.ADD, TFLOperationName.MUL):
-            recipe.add_static_config("residual", operation, 8, 8)
+            recipe.add_static_config("residual|rescaled", operation, 8, 8)
         for move in _MOVES:
             recipe.add_static_config("block_", move, 8, 8)
     return recipe
@@ -198,7 +198,7 @@ def _trained_ranges(content: bytes, values: dict, trained: Quantization) -> dict
     for graph in flatbuffer.read(content).subgraphs:
         for tensor in graph.tensors:
             name = tensor.name.decode()
-            scope = name.split(";")[0].removesuffix("/params").rpartition("/")[0]
+            scope = flatbuffer.scope(name.removesuffix("/params"))
             if scope in trained.ranges:
                 low, high = (
                     np.full((1,) * len(tensor.shape), end) for end in trained.ranges[scope]
