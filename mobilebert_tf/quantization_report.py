@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.lite import flatbuffer, metadata, quantize
+from mobilebert_tf.lite import metadata, quantize
 from mobilebert_tf.lite.export import (
     ExportConfig,
     model_directory,
@@ -28,8 +28,8 @@ from mobilebert_tf.lite.runtime import KerasModel, LiteModel
 from mobilebert_tf.lite.samples import for_graph
 from mobilebert_tf.lite.verify import agreement, lost
 from mobilebert_tf.model import load_model, load_tokenizer
+from mobilebert_tf.pages import render
 from mobilebert_tf.quantization import Quantization
-from mobilebert_tf.report import template
 from mobilebert_tf.run_folder import check_free, write_whole
 
 _SHOWN = 15  # of the worst operations
@@ -133,9 +133,7 @@ def _row(error: LayerError) -> dict:
 
 
 def _page(path: Path, report: dict, rows: list[dict]) -> str:
-    parts = flatbuffer.sizes(flatbuffer.read(path.read_bytes()))
-    page = template("quantization_report.html")
-    return page.render(path=path, report=report, rows=rows, parts=parts)
+    return render("quantization_report.html", report=report | {"file": path.name}, rows=rows)
 
 
 @dataclass(frozen=True)

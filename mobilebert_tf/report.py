@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from mobilebert_tf import plots
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.maps import guesses_of_file
+from mobilebert_tf.pages import percent, render
 from mobilebert_tf.run_folder import RunFolder, write_whole
 
 LEARNED = 1.5  # times the accuracy of the most frequent token; below, it is only word counts
@@ -38,7 +38,8 @@ def write_report(run_directory: Path) -> Path:
     stages = _stages(folder.history())
     chance = _chance(_read_arrays(folder / "data" / "held_out.npz"))
     rows = _rows(evaluation, files, run["settings"]["sequence_length"])
-    page = template("report.html").render(
+    page = render(
+        "report.html",
         folder=folder.path,
         run=run,
         all_settings=json.dumps(run["settings"], indent=2),
@@ -56,24 +57,6 @@ def write_report(run_directory: Path) -> Path:
     )
     write_whole(folder / "report.html", page)
     return folder / "report.html"
-
-
-def template(name: str) -> jinja2.Template:
-    """A page of this folder."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = _percent
-    environment.filters["digits"] = lambda value: f"{value:.3g}" if value < 100 else f"{value:,.0f}"
-    return environment.get_template(name)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _read_json(path: Path) -> dict | None:
@@ -178,8 +161,8 @@ def _headline(stages: list[dict], rows: list[Row]) -> str:
         )
     teacher, student = by_name["teacher"], by_name["student"]
     text = (
-        f"The student restores {_percent(student.accuracy)} of the masked tokens in held-out "
-        f"text, its teacher {_percent(teacher.accuracy)}; it has "
+        f"The student restores {percent(student.accuracy)} of the masked tokens in held-out "
+        f"text, its teacher {percent(teacher.accuracy)}; it has "
         f"{student.parameters / teacher.parameters:.0%} of the teacher's parameters."
     )
     timed = [row for row in rows if row.timing]
@@ -210,8 +193,8 @@ def _checks(
         learned = model["mlm_accuracy"] > LEARNED * chance
         text = (
             f"The {name} {'learned' if learned else 'hardly learned'}: always guessing the most "
-            f"frequent token would restore {_percent(chance)}, "
-            f"it restores {_percent(model['mlm_accuracy'])}"
+            f"frequent token would restore {percent(chance)}, "
+            f"it restores {percent(model['mlm_accuracy'])}"
         )
         checks.append((learned, text))
     if evaluation and evaluation["strategy"] != "none":

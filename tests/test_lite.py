@@ -466,13 +466,17 @@ def test_export_report(place, mode):
     assert verify.complaints(report["agreement"], mode) == []
     assert [row["tokens"] for row in report["latency"]] == [16, 32]
     assert report["latency"][0].keys() >= {"threads", "p50_ms", "p90_ms", "p99_ms"}
+    page = file.with_suffix(".html").read_text()
+    assert f"<td>FULLY_CONNECTED</td><td>{18 + attention}</td>" in page
     assert report["versions"]["ai-edge-litert"] and report["date"] and report["machine"]["cores"]
     lite = LiteModel(file)
     assert lite.labels == list(LABELS) and lite.tokenizer.vocabulary == VOCABULARY
 
 
 def test_exports_leave_nothing_else(place):
-    names = {f"student-{mode}.{kind}" for mode in quantize.MODES for kind in ("tflite", "json")}
+    names = {
+        f"student-{mode}.{kind}" for mode in quantize.MODES for kind in ("tflite", "json", "html")
+    }
     assert set(files_in(place)) == names | {"corpus.txt"}
 
 

@@ -1,4 +1,5 @@
-"""A model directory becomes FILE.tflite and FILE.json, checked on real text: both or neither."""
+"""A model directory becomes FILE.tflite, FILE.json and FILE.html, checked on real text: all or
+none."""
 
 import hashlib
 import json
@@ -20,6 +21,7 @@ from mobilebert_tf.lite.runtime import KerasModel, LiteModel
 from mobilebert_tf.lite.samples import for_graph, padded, samples
 from mobilebert_tf.lite.verify import agreement, complaints
 from mobilebert_tf.model import MODEL_FILES, load_model, load_tokenizer
+from mobilebert_tf.pages import render
 
 DEFAULT_MODEL = "runs/demo/student"
 
@@ -84,7 +86,8 @@ class ExportConfig:
 
 
 def export(config: ExportConfig, check: Callable[[Path], None] | None = None) -> Path:
-    """Exports a model directory to a .tflite file for phones, with a report in FILE.json.
+    """Exports a model directory to a .tflite file for phones, with a report in FILE.json, which
+    FILE.html shows.
 
     The file takes any number of tokens, carries its vocabulary and labels, and is checked against
     the model on text: one that does not agree is not left behind. Nor is one for which `check`,
@@ -94,14 +97,14 @@ def export(config: ExportConfig, check: Callable[[Path], None] | None = None) ->
     output = Path(config.output or directory.parent / f"{directory.name}-{config.quantize}.tflite")
     if output.suffix != ".tflite":
         raise InputError(f"--output is {output}: the name must end in .tflite")
-    report_path = output.with_suffix(".json")
+    files = [output, output.with_suffix(".json"), output.with_suffix(".html")]
     model_sha256 = sha256_of_model(directory)
-    if _is_done(config, output, report_path, model_sha256):
+    if _is_done(config, files, model_sha256):
         print(f"{output} was made from this model with these options: nothing to do")
         if check is not None:
             check(output)
         return output
-    aside = [path.with_name(path.name + ".partial") for path in (output, report_path)]
+    aside = [path.with_name(path.name + ".partial") for path in files]
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
         report = {"file": output.name} | _export(config, directory, aside[0])
@@ -109,8 +112,9 @@ def export(config: ExportConfig, check: Callable[[Path], None] | None = None) ->
             check(aside[0])
         report |= {"model_sha256": model_sha256, "options": config.content_options()}
         aside[1].write_text(json.dumps(report, indent=2) + "\n")
-        os.replace(aside[0], output)
-        os.replace(aside[1], report_path)
+        aside[2].write_text(render("export.html", report=report), encoding="utf-8")
+        for path, final in zip(aside, files, strict=True):
+            os.replace(path, final)
     finally:
         for path in aside:
             path.unlink(missing_ok=True)
@@ -131,15 +135,15 @@ def model_directory(config: ExportConfig) -> Path:
     return directory.resolve()
 
 
-def _is_done(config: ExportConfig, output: Path, report_path: Path, model_sha256: str) -> bool:
+def _is_done(config: ExportConfig, files: list[Path], model_sha256: str) -> bool:
     """Whether the same export is there already; InputError if another one is in the way."""
-    existing = [path for path in (output, report_path) if path.exists()]
+    existing = [path for path in files if path.exists()]
     if not existing or config.overwrite:
         return False
     try:
-        report = json.loads(report_path.read_text())
+        report = json.loads(files[1].read_text())
         made_from = (report["model_sha256"], report["options"], report["sha256"])
-        wanted = (model_sha256, config.content_options(), _sha256(output.read_bytes()))
+        wanted = (model_sha256, config.content_options(), _sha256(files[0].read_bytes()))
     except (OSError, ValueError, KeyError, TypeError):
         made_from, wanted = None, model_sha256
     if made_from == wanted:
@@ -190,6 +194,7 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
         "sha256": _sha256(content),
         "tensors": _tensors(lite),
         "ops": _operations(content),
+        "parts": flatbuffer.sizes(flatbuffer.read(content)),
         "agreement": measured,
         "latency": _latency(path, max_tokens, config.num_threads),
     } | timing.circumstances()
