@@ -81,7 +81,7 @@ def float_twin(
     """The graph of a mode before its numbers are quantized (of float16, after). Arguments as for
     `convert`."""
     graph = _graph(model, mode, calibration, head)
-    return _converted(graph, sequence_length, halved=mode == "float16")
+    return converted(graph, sequence_length, halved=mode == "float16")
 
 
 def quantized(
@@ -137,8 +137,9 @@ def score_margin(mode: str) -> float:
     return float(np.log(2.0 * steps * _MOST_PADDING))
 
 
-def _converted(graph: InferenceGraph, sequence_length: int | None, halved: bool) -> bytes:
-    """TensorFlow's conversion, weights in float32 or halved to float16."""
+def converted(graph: tf.Module, sequence_length: int | None = None, halved: bool = False) -> bytes:
+    """TensorFlow's conversion of a graph with a concrete_function, weights in float32 or halved to
+    float16."""
     function = graph.concrete_function(sequence_length)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], graph)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
