@@ -4,8 +4,10 @@
 
 GLUE_DIR holds a folder for each task (SST-2, MRPC, ...), SQUAD_DIR train and dev files. Scores are
 of the dev split: of the Keras model, and of the .tflite file of each quantization, calibrated on
-the training texts. What is there already is not made again. Writes OUTPUT_DIR/scores.json
-and prints a table in markdown: mean and standard deviation over the seeds.
+the training texts. With --aware-rate the fine-tuned model is trained for another epoch with
+quantization, at that rate, and its int8 files are scored too. What is there already is not made
+again. Writes OUTPUT_DIR/scores.json and prints a table in markdown: mean and standard deviation
+over the seeds.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from mobilebert_tf.lite.quantize import MODES
 from mobilebert_tf.lite.timing import circumstances
 from mobilebert_tf.tasks import open_task
 
+AWARE = ("int8", "int8-full")  # what quantization-aware training is for
 TASKS = ("sst-2", "mrpc", "rte", "cola", "sts-b", "squad")
 
 
@@ -50,6 +53,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=5e-5)
+    parser.add_argument("--aware-rate", type=float)
     parser.add_argument("--sequence-length", type=int, default=128)
     return parser.parse_args()
 
@@ -57,37 +61,42 @@ def _options() -> argparse.Namespace:
 def scored(task: str, data: str, seed: int, options: argparse.Namespace) -> list[dict]:
     """One record for each form of the model that one seed gives."""
     folder = Path(options.output) / f"{task}-{seed}"
-    if not (folder / "scores.json").exists():
-        finetune(
-            FinetuneConfig(
-                task=task,
-                model=options.model,
-                data_dir=data,
-                output_dir=str(folder),
-                seeds=[seed],
-                epochs=options.epochs,
-                learning_rate=options.learning_rate,
-                sequence_length=options.sequence_length,
-            )
-        )
+    common = dict(task=task, data_dir=data, seeds=[seed], sequence_length=options.sequence_length)
+    rates = dict(epochs=options.epochs, learning_rate=options.learning_rate)
+    _tuned(FinetuneConfig(model=options.model, output_dir=str(folder), **rates, **common))
+    if not (folder / "calibration.txt").exists():
+        _write_texts(task, data, folder / "calibration.txt")
     forms = {"keras": folder / "model"}
-    for mode in options.modes:
-        forms[mode] = folder / f"model-{mode}.tflite"
-        if not forms[mode].exists():
-            texts = str(_texts(task, data, folder))
-            export(ExportConfig(str(folder / "model"), quantize=mode, calibration_data=texts))
+    forms |= {mode: _exported(folder, mode, folder) for mode in options.modes}
+    if options.aware_rate:
+        aware = folder / "aware"
+        rates = dict(epochs=1, learning_rate=options.aware_rate, quantization_aware=True)
+        start = str(folder / "model")
+        _tuned(FinetuneConfig(model=start, output_dir=str(aware), **rates, **common))
+        forms |= {f"{mode}, aware": _exported(aware, mode, folder) for mode in AWARE}
     return [_record(task, data, seed, form, path) for form, path in forms.items()]
 
 
-def _texts(task: str, data: str, folder: Path) -> Path:
-    """The first training texts, one a line, to calibrate on."""
-    path = folder / "calibration.txt"
+def _tuned(config: FinetuneConfig) -> None:
+    if not (Path(config.output_dir) / "scores.json").exists():
+        finetune(config)
+
+
+def _exported(run: Path, mode: str, folder: Path) -> Path:
+    """The .tflite file of a run's model."""
+    path = run / f"model-{mode}.tflite"
     if not path.exists():
-        examples = open_task(task, data, ("train",)).splits["train"]
-        texts = [q.context for q in examples] if task == "squad" else examples.texts
-        lines = dict.fromkeys(" ".join(text.split()) for text in texts[:4000])
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        texts = str(folder / "calibration.txt")
+        export(ExportConfig(str(run / "model"), quantize=mode, calibration_data=texts))
     return path
+
+
+def _write_texts(task: str, data: str, path: Path) -> None:
+    """The first training texts, one a line, to calibrate on."""
+    examples = open_task(task, data, ("train",)).splits["train"]
+    texts = [q.context for q in examples] if task == "squad" else examples.texts
+    lines = dict.fromkeys(" ".join(text.split()) for text in texts[:4000])
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _record(task: str, data: str, seed: int, form: str, path: Path) -> dict:
