@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import importlib.util
 import inspect
+import itertools
 import re
 import sysconfig
 import warnings
@@ -27,13 +28,14 @@ DEFAULT_CORPUS = "docs"
 # ---------------------------------------------------------------------------------------------
 
 
-def load_documents(corpus: str | Sequence[str] = DEFAULT_CORPUS) -> list[list[str]]:
+def load_documents(corpus: str | Sequence[str] = DEFAULT_CORPUS, every: int = 1) -> list[list[str]]:
     """The documents of a corpus, each a list of paragraphs, in a fixed order.
 
     Args:
         corpus: one item or several: "docs" (English prose from the documentation inside the
             installed packages), a text file, a .gz of one, a folder (all .txt and .txt.gz below
             it), or a glob pattern.
+        every: 8 reads each eighth module of "docs" alone, in an eighth of the time.
 
     Raises InputError, naming the path, for what is missing, empty or no UTF-8 text.
     """
@@ -42,7 +44,7 @@ def load_documents(corpus: str | Sequence[str] = DEFAULT_CORPUS) -> list[list[st
         raise InputError('no corpus is named: give files, folders, or "docs"')
     documents = []
     for item in map(str, items):
-        found = _docs() if item == DEFAULT_CORPUS else _documents_of_files(_files(item))
+        found = _docs(every) if item == DEFAULT_CORPUS else _documents_of_files(_files(item))
         before = len(documents)
         documents.extend(found)
         if len(documents) == before:
@@ -164,10 +166,10 @@ _CODE = re.compile(r">>>|[=\\|{}<>@#$^~`*]|::|\.\. |://")
 _PLAIN_WORD = re.compile(r"[(\"']*[A-Z]?[a-z'’-]*[a-z][.,;:!?)\"']*$|[AI]$")
 
 
-def _docs() -> Iterator[list[str]]:
+def _docs(every: int) -> Iterator[list[str]]:
     """One document per module: its paragraphs of prose. Source text only, nothing is imported."""
     seen: set[str] = set()
-    for source in _sources():
+    for source in itertools.islice(_sources(), None, None, every):
         document = []
         candidates = (p for p in _paragraphs_of_module(source) if p.endswith((".", "!", "?")))
         for paragraph in map(_without_markup, candidates):

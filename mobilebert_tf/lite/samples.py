@@ -35,7 +35,8 @@ def samples(
 
     Raises InputError if the corpus has fewer than `count` paragraphs.
     """
-    paragraphs = [text for document in load_documents(corpus) for text in document if text.strip()]
+    documents = load_documents(corpus, every=8)
+    paragraphs = [text for document in documents for text in document if text.strip()]
     if len(paragraphs) < count:
         raise InputError(
             f"the calibration data {corpus} has {len(paragraphs)} paragraphs: at least {count} "
