@@ -181,6 +181,24 @@ def test_equals_oracle_on_any_text(wordpiece, texts, special_tokens):
     assert_equals_oracle(wordpiece, texts, special_tokens)
 
 
+PLAIN = st.one_of(
+    st.sampled_from([" ", *SPECIAL_TOKENS, *(token.removeprefix("##") for token in VOCABULARY)]),
+    st.characters(min_codepoint=32, max_codepoint=126),
+    st.integers(98, 103).map(lambda count: "x" * count),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts=st.lists(st.lists(PLAIN, max_size=30).map("".join), min_size=1, max_size=9))
+def test_a_few_plain_texts_equal_the_oracle(wordpiece, texts):
+    """They take another way, without TensorFlow; nine take the usual one."""
+    texts = ["".join(c for c in text if c.isascii() and c.isprintable()) for text in texts]
+    batch, ids = wordpiece.encode(texts), ids_of(wordpiece.vocabulary)
+    for text, row, mask in zip(texts, batch["input_ids"], batch["input_mask"], strict=True):
+        expected = oracle(text, ids, wordpiece.lower_case, False)
+        assert row[mask == 1].tolist() == [wordpiece.cls_id, *expected, wordpiece.sep_id], text
+
+
 LETTERS = ["a", "é", "중", "𝔞", "e\u0301", "\u0301", "中", "a.", "A\u200b", "Σ", "İ"]
 
 
