@@ -82,6 +82,8 @@ class LiteModel:
         return {name: self._output(name, tokens) for name in self._outputs}
 
     def _resize(self, length: int) -> None:
+        """To this many tokens. A resize takes 1 ms at full size, a token of padding 0.13 ms:
+        rounding lengths up to 2, 4 or 8 makes sentences slower (calculated for SST-2's)."""
         if length == self._length:
             return
         if self.fixed_length is None:
