@@ -67,11 +67,7 @@ class WordPiece:
         ids = {token: self.vocabulary.index(token) for token in SPECIAL_TOKENS}
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = ids.values()
         try:
-            self._pieces = tensorflow_text.FastBertTokenizer(
-                [*_reachable(self.vocabulary), *_PLACEHOLDERS],
-                max_bytes_per_word=_LONGEST_WORD_BYTES,
-                token_out_type=tf.int32,
-            )
+            self._pieces = tensorflow_text.FastBertTokenizer(**piece_settings(self.vocabulary))
         except RuntimeError as error:
             raise InputError(f"no usable vocabulary: {error}") from None
         self._id_of_piece = np.array([*range(len(self)), *ids.values()], np.int32)
@@ -139,7 +135,14 @@ class WordPiece:
 
         Special tokens are plain text.
         """
-        return _set_apart(self._normalize(texts, special_tokens=False))
+        return _set_apart(self.normalized(texts))
+
+    def normalized(self, texts: tf.Tensor) -> tf.Tensor:
+        """The texts clean and, for an uncased vocabulary, lower-cased: string [N].
+
+        Special tokens are plain text.
+        """
+        return self._normalize(texts, special_tokens=False)
 
     def _normalize(self, texts: tf.Tensor, special_tokens: bool) -> tf.Tensor:
         """BasicTokenizer's cleaning, lower-casing and accent stripping: string [N] -> [N]."""
@@ -249,6 +252,15 @@ class WordPiece:
         text = " ".join(self.tokens(i for i in ids if i not in hidden)).replace(" ##", "")
         text = re.sub(r" ([.,;:!?%)\]}’])|([(\[{]) ", r"\1\2", text)
         return re.sub(r"(\w) (['’-]) (?=\w)", r"\1\2", text)
+
+
+def piece_settings(vocabulary: Sequence[str]) -> dict:
+    """The arguments of tensorflow-text's fast tokenizers, with which they split clean texts."""
+    return {
+        "vocab": [*_reachable(vocabulary), *_PLACEHOLDERS],
+        "max_bytes_per_word": _LONGEST_WORD_BYTES,
+        "token_out_type": tf.int32,
+    }
 
 
 def _put(ids: np.ndarray, pieces: _Pieces, kept: np.ndarray, start: np.ndarray) -> None:

@@ -15,10 +15,10 @@ import numpy as np
 import tabulate
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.lite import flatbuffer, metadata, quantize, timing
+from mobilebert_tf.lite import flatbuffer, metadata, quantize, text_input, timing
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel
-from mobilebert_tf.lite.samples import for_graph, padded, samples
+from mobilebert_tf.lite.samples import for_graph, padded, paragraphs, samples
 from mobilebert_tf.lite.verify import agreement, complaints
 from mobilebert_tf.model import MODEL_FILES, load_model, load_tokenizer
 from mobilebert_tf.pages import render
@@ -48,6 +48,8 @@ class ExportConfig:
             the texts that go furthest (percentile), or averaged over texts (moving-average).
         min_runtime: the oldest TFLite that must open the file, such as 2.8; before 2.17 int8
             weights get one scale for a whole matrix, and are less exact.
+        with_tokenizer: add signatures that tokenize strings, for runtimes that link
+            tensorflow-text's operations: tokenize and tokenize_pair.
         num_threads: of the latency measurement.
         overwrite: replace an existing file.
     """
@@ -60,6 +62,7 @@ class ExportConfig:
     calibration_data: str = "docs"
     calibration_ranges: Literal["min-max", "percentile", "moving-average"] = "min-max"
     min_runtime: str = "2.17"
+    with_tokenizer: bool = False
     num_threads: int = 1
     overwrite: bool = False
 
@@ -77,7 +80,8 @@ class ExportConfig:
     def content_options(self) -> dict:
         """The options that the file's bytes depend on."""
         names = ("quantize", "sequence_length", "head", "calibration_data", "calibration_ranges")
-        return {name: getattr(self, name) for name in (*names, "min_runtime")}
+        options = {name: getattr(self, name) for name in (*names, "min_runtime")}
+        return options | ({"with_tokenizer": True} if self.with_tokenizer else {})
 
     @property
     def runtime(self) -> tuple[int, ...]:
@@ -172,6 +176,10 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
         ranges=config.calibration_ranges,
         per_channel=config.per_channel,
     )
+    operations, parts = _operations(content), flatbuffer.sizes(flatbuffer.read(content))
+    tokenizer_report = {}
+    if config.with_tokenizer:
+        content, tokenizer_report = _with_tokenizer(content, config, reference)
     runtime = _minimum_runtime(content, config)
     content = metadata.pack(content, packed(reference))
     path.write_bytes(content)
@@ -193,11 +201,24 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
         "min_runtime": runtime,
         "sha256": _sha256(content),
         "tensors": _tensors(lite),
-        "ops": _operations(content),
-        "parts": flatbuffer.sizes(flatbuffer.read(content)),
+        "ops": operations,
+        "parts": parts,
         "agreement": measured,
         "latency": _latency(path, max_tokens, config.num_threads),
-    } | timing.circumstances()
+    } | (tokenizer_report | timing.circumstances())
+
+
+def _with_tokenizer(content: bytes, config: ExportConfig, model: KerasModel) -> tuple[bytes, dict]:
+    """The file with signatures that tokenize, checked on real text, and the report on them."""
+    arguments = (model.tokenizer, model.kind, _max_tokens(config, model))
+    padded_to_length = config.sequence_length is not None
+    joined = text_input.add_tokenizer(content, *arguments, padded_to_length)
+    found = paragraphs(config.calibration_data, _SAMPLES)
+    equal = text_input.equal_texts(joined, *arguments, padded_to_length, found)
+    print(f"its tokenizer reads {100 * equal:.1f} % of {len(found)} texts as BERT's does")
+    signatures = {name: list(names) for name, names in text_input.signatures(model.kind).items()}
+    added = {"bytes": len(joined) - len(content), "equal_texts": equal}
+    return joined, {"tokenizer": {"signatures": signatures} | added}
 
 
 def texts(config: ExportConfig, model: KerasModel) -> tuple[list[dict], list[dict]]:

@@ -14,6 +14,7 @@ from mobilebert_tf.layers import ACTIVATIONS, ATTENTION_MASK, LAYER_NORM_EPSILON
 from mobilebert_tf.lite.fold import fold
 from mobilebert_tf.model import SHORTEST, MobileBert
 
+SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY  # the model's
 INPUTS = ("ids", "mask", "segment_ids")
 # Outputs with an entry for each token, in their second dimension.
 BY_TOKEN = ("mlm_logits", "token_probability", "start_logits", "end_logits")

@@ -7,7 +7,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from mobilebert_tf.lite import flatbuffer
-from mobilebert_tf.lite.graph import INPUTS
+from mobilebert_tf.lite.graph import INPUTS, SIGNATURE
 
 # What changes values; moves, casts and quantization itself only pass errors on.
 OPERATIONS = ("FULLY_CONNECTED", "BATCH_MATMUL", "SOFTMAX", "ADD", "MUL", "TANH")
@@ -91,7 +91,7 @@ class _AllTensors:
             experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
             experimental_preserve_all_tensors=True,
         )
-        self._inputs = self._interpreter.get_signature_runner().get_input_details()
+        self._inputs = self._interpreter.get_signature_runner(SIGNATURE).get_input_details()
         self.tensors = {each["name"]: each for each in self._interpreter.get_tensor_details()}
 
     def outputs(self) -> Iterator[tuple[str, str]]:

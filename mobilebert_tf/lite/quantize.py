@@ -29,13 +29,18 @@ from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
 
 from mobilebert_tf.lite import flatbuffer
 from mobilebert_tf.lite.equalize import observe
-from mobilebert_tf.lite.graph import MASKED, HeadByHeadGraph, InferenceGraph, IntegerGraph
+from mobilebert_tf.lite.graph import (
+    MASKED,
+    SIGNATURE,
+    HeadByHeadGraph,
+    InferenceGraph,
+    IntegerGraph,
+)
 from mobilebert_tf.model import MobileBert
 from mobilebert_tf.quantization import Quantization
 
 MODES = ("none", "float16", "dynamic", "int8", "int8-full", "int16x8")
 CALIBRATED = ("int8", "int8-full", "int16x8")
-SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 # How the ranges of single texts become the range of a tensor: lowest and highest values [texts].
 RANGES: dict[str, Callable] = {
@@ -106,7 +111,7 @@ def quantized(
     recipe = _recipe(mode, granularity)
     for name in in_float:
         _keep_in_float(recipe, f"^{re.escape(name)};$", granularity)  # its scope
-    with _quiet():
+    with quiet():
         job = quantizer.Quantizer(content, recipe.get_quantization_recipe())
         values = None
         if mode in CALIBRATED:
@@ -146,7 +151,7 @@ def converted(graph: tf.Module, sequence_length: int | None = None, halved: bool
     if halved:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-    with _quiet():
+    with quiet():
         return converter.convert()
 
 
@@ -241,7 +246,7 @@ def _moving_average(values: np.ndarray, momentum: float = 0.9) -> float:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps stderr clean of what the converter's C++ code and the quantizer's bars write there."""
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as sink:

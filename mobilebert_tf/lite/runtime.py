@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import metadata
-from mobilebert_tf.lite.graph import BY_TOKEN, INPUTS
+from mobilebert_tf.lite.graph import BY_TOKEN, INPUTS, SIGNATURE
 from mobilebert_tf.model import MobileBert, load_model, load_tokenizer
 from mobilebert_tf.tokenizer import WordPiece
 
@@ -47,7 +47,7 @@ class LiteModel:
         self.tokenizer = WordPiece(packed.vocabulary, packed.do_lower_case)
         try:
             self._interpreter = Interpreter(str(self.path), num_threads=num_threads)
-            runner = self._interpreter.get_signature_runner()
+            runner = self._interpreter.get_signature_runner(SIGNATURE)
             self.signature = {**runner.get_input_details(), **runner.get_output_details()}
             self._outputs = sorted(runner.get_output_details())
             self._inputs = [self.signature[name] for name in INPUTS]

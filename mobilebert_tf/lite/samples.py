@@ -35,16 +35,8 @@ def samples(
 
     Raises InputError if the corpus has fewer than `count` paragraphs.
     """
-    documents = load_documents(corpus, every=8)
-    paragraphs = [text for document in documents for text in document if text.strip()]
-    if len(paragraphs) < count:
-        raise InputError(
-            f"the calibration data {corpus} has {len(paragraphs)} paragraphs: at least {count} "
-            "are needed"
-        )
-    count = max(count, min(most, len(paragraphs)))
-    places = np.linspace(0, len(paragraphs) - 1, count).astype(int)
-    texts = [paragraphs[place] for place in places]
+    texts = paragraphs(corpus, count, most)
+    count = len(texts)
     lengths = [min(length, max_tokens) for length in _LENGTHS]
     encoded = [None] * count
     for pair, length in itertools.product((False, True), range(len(lengths))):
@@ -53,6 +45,19 @@ def samples(
         for i, row in zip(chosen, rows, strict=True):
             encoded[i] = row
     return _with_masks(tokenizer, encoded) if masked else encoded
+
+
+def paragraphs(corpus: str | Sequence[str], count: int, most: int = 0) -> list[str]:
+    """Paragraphs, evenly spread over the corpus. Arguments and errors as in `samples`."""
+    documents = load_documents(corpus, every=8)
+    found = [text for document in documents for text in document if text.strip()]
+    if len(found) < count:
+        raise InputError(
+            f"the calibration data {corpus} has {len(found)} paragraphs: at least {count} "
+            "are needed"
+        )
+    places = np.linspace(0, len(found) - 1, max(count, min(most, len(found)))).astype(int)
+    return [found[place] for place in places]
 
 
 def _encoded(tokenizer: WordPiece, texts: list[str], length: int, pair: bool) -> list[dict]:
