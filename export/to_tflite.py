@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilebert_tf.cli import door
+from mobilebert_tf.dev_scores import DevScores, check_options
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.held_out import score_file
 from mobilebert_tf.lite.export import ExportConfig, export, model_directory
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel, Runnable
 from mobilebert_tf.lite.samples import joined, samples
 from mobilebert_tf.lite.verify import agreement, lost
-from mobilebert_tf.metrics import ranking
 from mobilebert_tf.model import MobileBert, load_model, load_tokenizer, save_model
 from mobilebert_tf.operational import swap
-from mobilebert_tf.outputs import class_order, longest, ordered, run_all
 from mobilebert_tf.report import write_report
 from mobilebert_tf.run_config import Phase
-from mobilebert_tf.tasks import MLPERF, open_task
 
 _TEXTS = (96, 1024)  # at least and at most, that a swap is fitted to and checked on
 _TOKENS = 128  # at most, in each of them
@@ -50,10 +48,7 @@ class ToTfliteConfig(ExportConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if (self.task is None) != (self.data_dir is None):
-            raise InputError("--task and --data-dir go together")
-        if self.task == MLPERF:
-            raise InputError(f"--task {MLPERF}: python -m mobilebert_tf.evaluate scores it")
+        check_options(self.task, self.data_dir)
         if self.task and self.head:
             raise InputError(f"--task needs the model's own head, not --head {self.head}")
         if self.max_drop < 0:
@@ -86,11 +81,8 @@ class _Gate:
         self.config, self.model = config, load_model(directory)
         self.original = KerasModel(self.model, load_tokenizer(directory))
         if config.task:
-            labels = self.original.labels
-            self.task = open_task(config.task, config.data_dir, ("dev",), labels=labels)
-            if not self.task.dev_splits:
-                raise InputError(f"{config.data_dir} has no dev split")
-            self.before = self._scores(self.original)
+            arguments = (self.original, config.model, config.task, config.data_dir)
+            self.scores = DevScores(*arguments)
 
     def check(self, path: Path) -> None:
         """InputError if the file lost more than max_drop."""
@@ -98,24 +90,10 @@ class _Gate:
 
     def lost(self, model: Runnable, name: str) -> float:
         """How much lower the model's dev score is, which is printed beside the original's."""
-        after = self._scores(model)
-        for metric, value in self.before.items():
+        after = self.scores.of(model)
+        for metric, value in self.scores.original.items():
             print(f"{metric}: {value:.4f}, {name} {after[metric]:.4f}")
-        return ranking(self.before) - ranking(after)
-
-    def _scores(self, model: Runnable) -> dict[str, float]:
-        """The task's metrics on all dev splits, 0 to 1."""
-        task, found = self.task, {}
-        order = class_order(self.config.model, model, task)
-        for split in task.dev_splits:
-            arrays = task.encode(split, model.tokenizer, longest(model, task))
-            outputs = run_all(model, arrays)
-            outputs = {name: ordered(name, values, order) for name, values in outputs.items()}
-            values = task.score(split, arrays, outputs)
-            unit = 100 if task.kind == "span" else 1  # SQuAD's are percentages
-            suffix = split.removeprefix("dev")
-            found |= {name + suffix: values[name] / unit for name in task.metrics}
-        return found
+        return self.scores.lost(after)
 
     def refuse(self, lost: float, what: str) -> None:
         if not lost <= self.config.max_drop:  # nor what is not a number

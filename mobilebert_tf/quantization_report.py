@@ -14,6 +14,7 @@ import tabulate
 from tqdm import tqdm
 
 from mobilebert_tf.cli import door
+from mobilebert_tf.dev_scores import DevScores, check_options
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import metadata, quantize
 from mobilebert_tf.lite.export import (
@@ -45,16 +46,25 @@ class ReportConfig:
         model: the model directory that it was made from.
         search: also write FILE-mixed.tflite, with so many of the worst operations in float that the
             file agrees with the model.
-        max_drop: the largest share of texts or tokens with another choice (of an encoder: of the
-            cosine from 1) that --search accepts.
+        task: a GLUE task, or classification, regression, tokens: score model and file, and search
+            by the score.
+        data_dir: where the task's files are, as for finetune.
+        max_drop: the largest fall of the score that --search accepts, 0.01 is a point; without a
+            task the share of texts or tokens with another choice (of an encoder: of the cosine
+            from 1).
         overwrite: replace what an earlier report wrote.
     """
 
     file: str
     model: str
     search: bool = False
+    task: str | None = None
+    data_dir: str | None = None
     max_drop: float = 0.01
     overwrite: bool = False
+
+    def __post_init__(self):
+        check_options(self.task, self.data_dir)
 
 
 def quantization_report(config: ReportConfig) -> None:
@@ -67,6 +77,7 @@ def quantization_report(config: ReportConfig) -> None:
     export_config, report = _export_of(path, config.model)
     weights = load_model(config.model)
     model = KerasModel(weights, load_tokenizer(config.model), export_config.head)
+    dev = config.task and DevScores(model, config.model, config.task, config.data_dir)
     checks, calibration = texts(export_config, model)
     arguments = (export_config.head, export_config.sequence_length)
     twin = quantize.float_twin(weights, report["mode"], calibration, *arguments)
@@ -76,8 +87,11 @@ def quantization_report(config: ReportConfig) -> None:
     worst = sorted(rows, key=lambda row: row["snr_db"])[:_SHOWN]
     print(tabulate.tabulate(worst, headers="keys", floatfmt=".4g"))
     record = {"file": path.name, "sha256": report["sha256"], "operations": rows}
+    if dev:
+        record["scores"] = {"model": dev.original, "file": dev.of(LiteModel(path))}
+        print(tabulate.tabulate([{"": k} | v for k, v in record["scores"].items()], headers="keys"))
     write_whole(page.with_suffix(".json"), json.dumps(record, indent=2) + "\n")
-    write_whole(page, _page(path, report, rows))
+    write_whole(page, _page(path, report, record))
     print(page)
     if config.search:
         _search(
@@ -90,6 +104,7 @@ def quantization_report(config: ReportConfig) -> None:
                 checks,
                 calibration,
                 weights.quantization,
+                dev,
             ),
             errors,
         )
@@ -132,8 +147,9 @@ def _row(error: LayerError) -> dict:
     }
 
 
-def _page(path: Path, report: dict, rows: list[dict]) -> str:
-    return render("quantization_report.html", report=report | {"file": path.name}, rows=rows)
+def _page(path: Path, report: dict, record: dict) -> str:
+    values = {"rows": record["operations"], "scores": record.get("scores", {})}
+    return render("quantization_report.html", report=report | {"file": path.name}, **values)
 
 
 @dataclass(frozen=True)
@@ -147,6 +163,7 @@ class _Search:
     checks: list[dict]
     calibration: list[dict]
     trained: Quantization | None
+    dev: DevScores | None  # None: choices are compared
 
     def content(self, in_float: list[str]) -> bytes:
         """The file with some operations in float."""
@@ -158,12 +175,14 @@ class _Search:
         return metadata.pack(content, packed(self.model))
 
     def drop(self, content: bytes) -> float:
-        """How far the file's choices are from the model's: 0 to 1."""
+        """How far the file's score, or its choices, are from the model's: 0 to 1."""
         with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
             file.write(content)
             file.flush()
-            measured = agreement(LiteModel(file.name), self.model, self.checks)
-        return lost(measured)
+            lite = LiteModel(file.name)
+            if self.dev:
+                return self.dev.lost(self.dev.of(lite))
+            return lost(agreement(lite, self.model, self.checks))
 
 
 def _search(config: ReportConfig, search: _Search, errors: list[LayerError]) -> None:
@@ -176,8 +195,8 @@ def _search(config: ReportConfig, search: _Search, errors: list[LayerError]) -> 
     drop = search.drop(best)
     if drop > config.max_drop:
         raise InputError(
-            f"even with all {len(worst)} operations in float {100 * drop:.2f} % differ, more than "
-            f"--max-drop {config.max_drop}"
+            f"even with all {len(worst)} operations in float {100 * drop:.2f} % are lost, more "
+            f"than --max-drop {config.max_drop}"
         )
     too_few = -1
     with tqdm(
@@ -194,7 +213,7 @@ def _search(config: ReportConfig, search: _Search, errors: list[LayerError]) -> 
             progress.update()
     target = _beside(config.file, "-mixed.tflite")
     write_whole(target, best)
-    print(f"{target}: {enough} of {len(worst)} operations in float, {100 * drop:.2f} % differ")
+    print(f"{target}: {enough} of {len(worst)} operations in float, {100 * drop:.2f} % lost")
     for name in worst[:enough]:
         print(f"  {name.split(';')[0]}")
 

@@ -5,9 +5,10 @@ import sys
 
 import numpy as np
 import pytest
-from tiny_lite import TOKENIZER, content, inputs, model, save_corpus
+from tiny_lite import LABELS, TOKENIZER, content, inputs, model, save_corpus
 
 from mobilebert_tf import InputError, quantization_report, save_model
+from mobilebert_tf.evaluate import EvaluateConfig, evaluate
 from mobilebert_tf.lite import flatbuffer, quantize
 from mobilebert_tf.lite.export import ExportConfig, export
 from mobilebert_tf.lite.graph import INPUTS
@@ -96,6 +97,32 @@ def test_report_and_search(exported, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, *arguments)
     assert stopped.value.code == 2 and "exists" in capsys.readouterr().err
+
+
+def test_search_by_the_score_of_a_task(exported, monkeypatch, capsys, tmp_path):
+    rows = [f"the dog runs {i}\t{LABELS[i % 3]}" for i in range(12)]
+    (tmp_path / "dev.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
+    arguments = [exported / "int8.tflite", "--model", exported / "model", "--overwrite"]
+    task = ("--task", "classification", "--data-dir", tmp_path)
+    run(monkeypatch, *arguments, *task, "--search", "--max-drop", "1")
+    assert "0 of " in capsys.readouterr().out  # anything is better than losing 100 points
+    record = json.loads((exported / "int8-layers.json").read_text())
+    config = EvaluateConfig(
+        str(exported / "model"),
+        "classification",
+        str(tmp_path),
+        compare=str(exported / "int8.tflite"),
+        json=str(tmp_path / "scores.json"),
+    )
+    evaluate(config)
+    expected = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    for form, row in zip(("model", "file"), expected, strict=True):
+        assert record["scores"][form]["accuracy"] == pytest.approx(row["accuracy"])
+    assert "<td>file</td>" in (exported / "int8-layers.html").read_text()
+    for options in (task[:2], ("--task", "rte", "--data-dir", tmp_path)):
+        with pytest.raises(SystemExit) as stopped:
+            run(monkeypatch, *arguments, *options)
+        assert stopped.value.code == 2
 
 
 @pytest.mark.parametrize(
