@@ -80,6 +80,7 @@ def main() -> None:
         for path, graph in zip(paths, [*graphs, Products()], strict=True):
             content = quantize.converted(graph)
             path.write_bytes(quantize.quantized(content, "int8", calibration))
+        print("measuring", flush=True)
         seconds = timing.latency(paths, options.tokens, 1, RUNS)
         products = [_products(paths[i].read_bytes(), options.tokens) for i in (0, -1)]
     result = _result(options.tokens, [1e3 * np.median(each) for each in seconds], *products)
