@@ -90,6 +90,10 @@ def inputs(tokens, seed=0, padding=0):
     return {"input_ids": ids, "input_mask": mask, "segment_ids": segments}
 
 
+def relative_error(values, expected):
+    return np.abs(values - expected).max() / np.abs(expected).max()
+
+
 def save_directory(directory, variant="student", head="classifier"):
     save_model(model(variant, head), directory, TOKENIZER)
     return directory

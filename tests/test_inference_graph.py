@@ -1,0 +1,239 @@
+"""The inference graph in every mode: what it computes, what it is made of."""
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.tools import flatbuffer_utils
+from tiny_lite import (
+    HEADS,
+    VARIANTS,
+    content,
+    inputs,
+    keras_model,
+    model,
+    relative_error,
+)
+
+from mobilebert_tf import InputError
+from mobilebert_tf.lite import export as export_module
+from mobilebert_tf.lite import flatbuffer, quantize
+from mobilebert_tf.lite.graph import INPUTS, quantized_rows
+from mobilebert_tf.lite.samples import padded
+from mobilebert_tf.model import MobileBert, Task, copy_weights
+
+QUANTIZED = quantize.MODES[1:]
+
+
+def run(file_content, sample):
+    """The outputs by name, float32 in integer files too."""
+    runner = Interpreter(model_content=file_content).get_signature_runner()
+    ids, mask, segment_ids = sample.values()
+    outputs = runner(ids=ids, mask=mask, segment_ids=segment_ids)
+    for name, details in runner.get_output_details().items():
+        scale, zero_point = details["quantization"]
+        if scale:
+            outputs[name] = (outputs[name].astype(np.float32) - zero_point) * np.float32(scale)
+    return outputs
+
+
+# ---- the graph -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variant", "head"),
+    [("student", head) for head in HEADS]
+    + [(variant, "span") for variant in VARIANTS if variant != "student"]
+    + [("teacher", "classifier"), ("bert", "pretraining")],  # with a pooler; gelu_erf
+)
+def test_graph_equals_keras(variant, head):
+    for tokens, padding in ((1, 0), (7, 0), (13, 4), (37, 1)):
+        sample = inputs(tokens, seed=tokens, padding=padding)
+        expected = keras_model(variant, head)(**sample)
+        outputs = run(content(variant, head), sample)
+        assert outputs.keys() == expected.keys()
+        for name, values in expected.items():
+            assert outputs[name].shape == values.shape
+            # One token's logits are single numbers near zero: some processors round them 1.1e-5 off
+            assert relative_error(outputs[name], values) < 3e-5
+
+
+def test_encoder_of_a_model_with_another_head():
+    sample, classifier = inputs(13), model(head="classifier")
+    embedding = run(quantize.convert(classifier, "none", head="encoder"), sample)["embedding"]
+    pooled = classifier(sample, training=False)["pooled_output"].numpy()
+    assert relative_error(embedding, pooled) < 1e-5
+    with pytest.raises(InputError, match="no span head"):
+        quantize.convert(classifier, "none", head="span")
+
+
+@pytest.mark.parametrize("mode", ["none", "int8-full"])
+def test_sentence_embeddings(mode):
+    """The mean of real tokens at length 1: a folded stream's scales must be undone."""
+    task = Task("encoder", pooling="mean", normalized=True)
+    keras = MobileBert(VARIANTS["student"], task)
+    copy_weights(model(head="encoder"), keras)
+    calibration = [dict(zip(INPUTS, inputs(13, i).values(), strict=True)) for i in range(8)]
+    file = quantize.convert(keras, mode, calibration)
+    for padding in (0, 4):
+        sample = inputs(13, padding=padding)
+        expected = keras(sample, training=False)["embedding"].numpy()
+        embedding = run(file, sample)["embedding"]
+        np.testing.assert_allclose(np.linalg.norm(expected), 1, rtol=1e-5)
+        assert np.abs(embedding - expected).max() < (1e-5 if mode == "none" else 0.1)
+
+
+@pytest.mark.parametrize("mode", ["none", "dynamic"])
+def test_any_length_file_equals_fixed_length_files(mode):
+    sample = inputs(13, padding=2)
+    fixed = run(content("student", "span", mode, 13), sample)
+    for name, values in run(content("student", "span", mode), sample).items():
+        np.testing.assert_array_equal(values, fixed[name])
+
+
+@pytest.mark.parametrize(
+    ("variant", "mode"),
+    [(variant, "none") for variant in VARIANTS] + [("student", mode) for mode in QUANTIZED],
+)
+def test_what_stands_at_padding_changes_nothing(variant, mode):
+    for tokens, padding in ((7, 1), (13, 6), (37, 24)):
+        clean = inputs(tokens, padding=padding)
+        other = inputs(tokens, seed=99)
+        dirty = {
+            name: np.where(clean["input_mask"] == 1, clean[name], other[name]) for name in clean
+        } | {"input_mask": clean["input_mask"]}
+        assert (dirty["input_ids"] != clean["input_ids"]).any()
+        file = content(variant, "span", mode)
+        before, after = run(file, clean), run(file, dirty)
+        # LiteRT's 16-bit softmax looks e^x up from -10 on: padding keeps a weight of 1/32768.
+        limit = 0.02 if mode == "int16x8" else 0.0
+        for name in before:
+            real = tokens - padding
+            assert relative_error(after[name][:, :real], before[name][:, :real]) <= limit
+
+
+@pytest.mark.parametrize(
+    ("mode", "limit"),
+    [("none", 1e-5), ("int8", 1e-5), ("int8-full", 0.0), ("int16x8", 0.002)],  # the softmax, above
+)
+def test_more_padding_changes_nothing(mode, limit):
+    """Though the calibration texts have none: in integers its scores must have a place."""
+    short, long = inputs(13, padding=1), padded(inputs(13, padding=1), 37)
+    file = content("student", "span", mode)
+    for name, values in run(file, short).items():
+        assert relative_error(run(file, long)[name][:, :12], values[:, :12]) <= limit
+
+
+@pytest.mark.parametrize("mode", quantize.MODES)
+def test_only_builtins_and_no_shape_operation(mode):
+    operations = export_module._operations(content("student", "span", mode))
+    assert operations["FULLY_CONNECTED"] > 10
+    if mode in ("int8-full", "int16x8"):  # not a single island of float
+        assert operations["DEQUANTIZE"] == 2 and "CAST" not in operations  # the two outputs
+        assert ("BATCH_MATMUL" in operations) == (mode == "int16x8")
+    assert not {"SHAPE", "CUSTOM", "BROADCAST_TO"} & set(operations)
+
+
+@pytest.mark.parametrize(
+    ("mode", "length", "per_channel", "runtime"),
+    [
+        ("none", None, True, "2.4"),  # CUMSUM numbers the positions
+        ("none", 13, True, "2.3"),
+        ("dynamic", None, True, "2.17"),
+        ("dynamic", 13, False, "2.8"),  # CAST of int8 tables
+        ("int8", 13, False, "2.8"),
+        ("int8-full", 13, True, "2.3"),
+        ("int8-full", 13, False, "2.3"),
+        ("int16x8", None, True, "2.4"),
+    ],
+)
+def test_minimum_runtime(mode, length, per_channel, runtime):
+    calibration = [dict(zip(INPUTS, inputs(13, i).values(), strict=True)) for i in range(6)]
+    arguments = dict(sequence_length=length, per_channel=per_channel)
+    file = quantize.convert(model("student", "span"), mode, calibration, **arguments)
+    assert flatbuffer.minimum_runtime(flatbuffer.read(file)) == runtime
+    expected = keras_model("student", "span")(**inputs(13))
+    for name, values in run(file, inputs(13)).items():
+        assert relative_error(values, expected[name]) < 0.4
+
+
+def test_custom_operation_is_refused():
+    parsed = flatbuffer_utils.read_model_from_bytearray(content())
+    parsed.operatorCodes[0].builtinCode = schema.BuiltinOperator.CUSTOM
+    parsed.operatorCodes[0].customCode = b"FlexErf"
+    with pytest.raises(InputError, match="phones lack: FlexErf"):
+        export_module._operations(bytes(flatbuffer_utils.convert_object_to_bytearray(parsed)))
+
+
+# ---- quantization --------------------------------------------------------------------------
+
+
+def weights_of(file_content, operation):
+    """The weights of dense layers (their second input), or the tables of gathers (their first)."""
+    parsed = flatbuffer_utils.read_model_from_bytearray(file_content)
+    graph = parsed.subgraphs[0]
+    for op in graph.operators:
+        code = parsed.operatorCodes[op.opcodeIndex].builtinCode
+        if code == getattr(schema.BuiltinOperator, operation):
+            yield graph.tensors[op.inputs[1 if operation == "FULLY_CONNECTED" else 0]]
+
+
+@pytest.mark.parametrize("mode", ["dynamic", "int8"])
+def test_embedding_tables_are_int8(mode):
+    tables = weights_of(content("student", "span", mode), "GATHER")
+    by_shape = {tuple(table.shape): table.type for table in tables}
+    config = VARIANTS["student"]
+    for rows, width in (
+        (config.vocab_size, config.embedding_size),
+        (config.max_position_embeddings, config.hidden_size),
+        (config.type_vocab_size, config.hidden_size),
+    ):
+        assert by_shape[rows, width] == schema.TensorType.INT8
+
+
+def test_int8_dense_weights_are_per_channel_and_symmetric():
+    weights = list(weights_of(content("student", "span", "int8"), "FULLY_CONNECTED"))
+    assert len(weights) == 18  # embedding, 8 in each of 2 blocks, head
+    for tensor in weights:
+        assert tensor.type == schema.TensorType.INT8
+        assert len(tensor.quantization.scale) == tensor.shape[0]
+        assert not np.any(tensor.quantization.zeroPoint)
+
+
+def test_int8_blocks_compute_in_int8():
+    parsed = flatbuffer_utils.read_model_from_bytearray(content("student", "span", "int8"))
+    graph = parsed.subgraphs[0]
+    types = {"block_": set(), "embeddings": set(), "span": set()}
+    for op in graph.operators:
+        code = parsed.operatorCodes[op.opcodeIndex].builtinCode
+        if code == schema.BuiltinOperator.FULLY_CONNECTED:
+            name = graph.tensors[op.outputs[0]].name.decode()
+            (scope,) = (scope for scope in types if scope in name)
+            types[scope].add(graph.tensors[op.inputs[0]].type)
+    assert types == {
+        "block_": {schema.TensorType.INT8},
+        "embeddings": {schema.TensorType.FLOAT32},
+        "span": {schema.TensorType.FLOAT32},
+    }
+
+
+@pytest.mark.parametrize("mode", QUANTIZED)
+def test_quantized_outputs_are_near(mode):
+    expected = [keras_model(head="span")(**inputs(tokens, seed=3)) for tokens in (7, 13, 37)]
+    for tokens, values in zip((7, 13, 37), expected, strict=True):
+        outputs = run(content("student", "span", mode), inputs(tokens, seed=3))
+        limits = {"float16": 0.01, "dynamic": 0.1, "int8": 0.3, "int8-full": 0.4, "int16x8": 0.2}
+        for name in values:
+            assert 0 < relative_error(outputs[name], values[name]) < limits[mode]
+
+
+@pytest.mark.parametrize("mode", ["dynamic", "int8"])
+def test_same_model_same_bytes(mode):
+    assert content.__wrapped__("student", "span", mode) == content("student", "span", mode)
+
+
+def test_quantized_rows():
+    table = np.array([[0.5, -1.27, 0.0], [0, 0, 0], [100, 50, -25.2]], np.float32)
+    rows, scales = quantized_rows(table)
+    assert rows.tolist() == [[50, -127, 0], [0, 0, 0], [127, 64, -32]]
+    np.testing.assert_allclose(scales[:, 0], [0.01, 1, 100 / 127])
