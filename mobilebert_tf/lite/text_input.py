@@ -1,9 +1,9 @@
 """The tokenizer in the file: signatures beside the model's own that turn strings into its inputs.
 
 For runtimes that link tensorflow-text's operations; an app runs two signatures. In one graph with
-its tokenizer a model could not be opened without these operations, its tensors would have no size
-before the text is read, which not every delegate takes, and it was slower than both one by one. So
-the model's own signature stays as it is, and runs wherever it ran, but in MediaPipe.
+its tokenizer a model could not be opened without these operations, and its tensors would have no
+size before the text is read, which not every delegate takes; nor was that faster. So the model's
+own signature stays as it is, and runs wherever it ran, but in MediaPipe: it wants one graph a file.
 """
 
 import warnings
@@ -25,7 +25,7 @@ from mobilebert_tf.tokenizer import WordPiece, piece_settings
 # Heads whose answer is a place in the text: their tokens come with their places.
 _PLACED = ("span", "token_classifier")
 PLACES = ("starts", "ends")
-_LEAST_EQUAL = 0.9  # of the texts; all of them, as far as is known, in a language with blanks
+_LEAST_EQUAL = 0.9  # of the texts; only very long words and accents apart may differ
 
 
 def signatures(kind: str) -> dict[str, tuple[str, ...]]:
