@@ -33,8 +33,8 @@ class ToTfliteConfig(ExportConfig):
             section 3.3), fitted on the calibration data; the changed model stays beside the file,
             in the model's name with -no-norm.
         recovery: steps and learning rate of the distillation that follows the fit.
-        task: a GLUE task, or classification, regression, tokens: print its dev score, of the model
-            and of the file.
+        task: a GLUE task, squad, or classification, regression, tokens: print its dev score, of
+            the model and of the file.
         data_dir: where the task's files are, as for finetune.
         max_drop: the largest fall of the score (without a task: of the agreement after a swap)
             with which a file is kept; 0.02 are 2 points.

@@ -114,6 +114,8 @@ def _changed(source: Loaded, config: ConvertConfig) -> tuple[MobileBert, WordPie
     """The model that is to be written: without what was not asked for, or has no place there."""
     model, tokenizer = source.model, source.tokenizer
     task = model.task
+    if model.quantization and (config.to != "mobilebert" or config.head or config.vocab):
+        print("left out: what quantization-aware training found, which is this model's alone")
     if config.head == "encoder" and task.kind != "encoder":
         task = Task()
     model = _reduced(model, *held(model.config, task, config.to))

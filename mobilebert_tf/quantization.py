@@ -33,7 +33,7 @@ class Quantization:
     def score_span(self) -> float:
         """The widest range of the attention scores."""
         scores = [ends for name, ends in self.ranges.items() if "/scores" in name]
-        return max(high - low for low, high in scores)
+        return max((high - low for low, high in scores), default=0.0)
 
     def save(self, directory: str | os.PathLike) -> None:
         arrays = {f"scale:{name}": scale for name, scale in self.scales.items()}
@@ -52,6 +52,6 @@ class Quantization:
             scales = {name: scale for (kind, name), scale in named.items() if kind == "scale"}
             pairs = {name: pair.tolist() for (kind, name), pair in named.items() if kind == "range"}
             ranges = {name: (low, high) for name, (low, high) in pairs.items()}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
         return cls(scales, ranges)

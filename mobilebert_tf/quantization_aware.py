@@ -17,6 +17,7 @@ from mobilebert_tf.finetuner import INPUTS
 from mobilebert_tf.layers import NoNorm
 from mobilebert_tf.lite.equalize import observe
 from mobilebert_tf.lite.fold import fold
+from mobilebert_tf.lite.graph import INPUTS as GRAPH_INPUTS
 from mobilebert_tf.lite.graph import MASKED, HeadByHeadGraph
 from mobilebert_tf.lite.quantize import score_margin
 from mobilebert_tf.model import HEAD_DROPOUT, MobileBert, copy_weights
@@ -43,15 +44,16 @@ def check_folds(config: ModelConfig) -> None:
 class FakeQuantization(keras.layers.Layer):
     """Rounds a tensor to the 256 levels between its lowest and highest value.
 
-    The range is the moving average of the batches' in training. While `observing`, tensors pass
-    unchanged, and the range grows to hold them.
+    The range is the moving average of the batches' in training, of values that are `counted`
+    (booleans; None: all of them). While `observing`, tensors pass unchanged, and the range grows to
+    hold them.
     """
 
     def build(self, shape):
         self.range = self.add_weight(shape=(2,), initializer="zeros", trainable=False, name="range")
 
-    def call(self, x, training=False, observing=False):
-        seen = tf.stack([tf.minimum(tf.reduce_min(x), 0), tf.maximum(tf.reduce_max(x), 0)])
+    def call(self, x, counted=None, training=False, observing=False):
+        seen = tf.stack(_ends(x if counted is None else tf.where(counted, x, 0.0)))
         if observing:
             low, high = tf.unstack(tf.convert_to_tensor(self.range))
             self.range.assign([tf.minimum(low, seen[0]), tf.maximum(high, seen[1])])
@@ -90,8 +92,7 @@ class QuantizationAware(keras.Model):
         self.quantizers = {}  # by the name of the operation
         self._graph = _SimulatedGraph(self)
         for sample in samples:
-            ids, mask, segment_ids = map(tf.constant, sample.values())
-            self._graph(ids, mask, segment_ids, observing=True)
+            self._graph(*(tf.constant(sample[name]) for name in GRAPH_INPUTS), observing=True)
 
     def call(self, inputs, training=False):
         return self._graph(*(inputs[name] for name in INPUTS), training=training)
@@ -176,6 +177,7 @@ class _SimulatedGraph(HeadByHeadGraph):
 
     def __call__(self, ids, mask, segment_ids, training=False, observing=False):
         self._mode = dict(training=training, observing=observing)
+        self._real = mask[:, :, None] > 0  # [B,T,1]
         hidden = self._embeddings(ids, mask, segment_ids)  # [B,T,H]
         padding = tf.cast(1 - mask, tf.float32)[:, None, :]  # [B,1,T]
         last = self.config.num_hidden_layers - 1
@@ -195,7 +197,13 @@ class _SimulatedGraph(HeadByHeadGraph):
     def _quantized(self, name, x):
         if name not in self._quantizers:  # the first sample
             self._quantizers[name] = FakeQuantization(name=name.replace("/", "_"))
-        return self._quantizers[name](x, **self._mode)
+        return self._quantizers[name](x, self._counted(name, x), **self._mode)
+
+    def _counted(self, name, x):
+        """What of x belongs to real tokens; a file of any length sees no others."""
+        if x.shape.rank < 3:
+            return None
+        return self._real & tf.transpose(self._real, [0, 2, 1]) if "/scores" in name else self._real
 
     def _fixed(self, x, ends):
         return x if self._mode["observing"] else _rounded(x, *ends)
@@ -260,7 +268,7 @@ class _SimulatedGraph(HeadByHeadGraph):
         return self._quantized(name, super()._joined(name, contexts))
 
     def _rescaled(self, name, residual, gamma):
-        return self._quantized(name, residual * gamma)
+        return self._quantized(name, residual * _rounded(gamma, *_ends(gamma)))
 
     def _pooled(self, first):
         first = super()._pooled(first)[:, 0]  # [B,H]
@@ -286,13 +294,17 @@ def _ends(table) -> tuple:
 
 
 def _rounded(x, low, high):
-    """To the nearest of the levels from low to high, of which one is 0; outside, to the ends."""
-    return tf.quantization.fake_quant_with_min_max_vars(x, low, high, num_bits=8)
+    """To the nearest of the levels from low to high, of which one is 0; outside, to the ends.
+
+    Gradients pass but outside. By hand: TensorFlow's own has no deterministic form on GPUs.
+    """
+    step = (high - low) / 255
+    below = tf.round(-low / step)  # levels
+    inside = tf.clip_by_value(x, -below * step, (255 - below) * step)
+    return inside + tf.stop_gradient(tf.round(inside / step) * step - inside)
 
 
 def _rounded_columns(kernel):
     """To 127 levels on each side of 0 up to the largest of the column: [in,out]."""
-    largest = tf.stop_gradient(tf.maximum(tf.reduce_max(tf.abs(kernel), axis=0), _SMALLEST))
-    return tf.quantization.fake_quant_with_min_max_vars_per_channel(
-        kernel, -largest, largest, num_bits=8, narrow_range=True
-    )
+    step = tf.maximum(tf.reduce_max(tf.abs(kernel), axis=0), _SMALLEST) / 127
+    return kernel + tf.stop_gradient(tf.round(kernel / step) * step - kernel)

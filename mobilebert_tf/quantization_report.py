@@ -23,6 +23,7 @@ from mobilebert_tf.lite.export import (
     packed,
     sha256_of_model,
     texts,
+    with_tokenizer,
 )
 from mobilebert_tf.lite.layer_errors import LayerError, layer_errors
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel
@@ -46,8 +47,8 @@ class ReportConfig:
         model: the model directory that it was made from.
         search: also write FILE-mixed.tflite, with so many of the worst operations in float that the
             file agrees with the model.
-        task: a GLUE task, or classification, regression, tokens: score model and file, and search
-            by the score.
+        task: a GLUE task, squad, or classification, regression, tokens: score model and file, and
+            search by the score.
         data_dir: where the task's files are, as for finetune.
         max_drop: the largest fall of the score that --search accepts, 0.01 is a point; without a
             task the share of texts or tokens with another choice (of an encoder: of the cosine
@@ -172,6 +173,8 @@ class _Search:
         arguments = dict(ranges=ranges, per_channel=per_channel, in_float=in_float)
         arguments |= dict(trained=self.trained)
         content = quantize.quantized(self.twin, self.mode, self.calibration, **arguments)
+        if self.config.with_tokenizer:
+            content, _ = with_tokenizer(content, self.config, self.model)
         return metadata.pack(content, packed(self.model))
 
     def drop(self, content: bytes) -> float:
@@ -193,7 +196,7 @@ def _search(config: ReportConfig, search: _Search, errors: list[LayerError]) -> 
         raise InputError(f"{config.file} has no integer operation to keep in float")
     enough, best = len(worst), search.content(worst)
     drop = search.drop(best)
-    if drop > config.max_drop:
+    if not drop <= config.max_drop:  # nor what is not a number
         raise InputError(
             f"even with all {len(worst)} operations in float {100 * drop:.2f} % are lost, more "
             f"than --max-drop {config.max_drop}"

@@ -15,7 +15,7 @@ from tiny_lite import (
     relative_error,
 )
 
-from mobilebert_tf import InputError
+from mobilebert_tf import InputError, build_model
 from mobilebert_tf.lite import export as export_module
 from mobilebert_tf.lite import flatbuffer, quantize
 from mobilebert_tf.lite.graph import INPUTS, quantized_rows
@@ -56,6 +56,20 @@ def test_graph_equals_keras(variant, head):
             assert outputs[name].shape == values.shape
             # One token's logits are single numbers near zero: some processors round them 1.1e-5 off
             assert relative_error(outputs[name], values) < 3e-5
+
+
+def test_attention_of_no_bottleneck():
+    """The setting means nothing without bottlenecks, and is allowed."""
+    built = build_model(
+        VARIANTS["student"].replace(
+            use_bottleneck=False, key_query_shared_bottleneck=False, use_bottleneck_attention=True
+        ),
+        "span",
+    )
+    sample = inputs(13)
+    outputs = run(quantize.convert(built, "none"), sample)
+    expected = built(sample)["start_logits"].numpy()
+    assert relative_error(outputs["start_logits"], expected) < 1e-5
 
 
 def test_encoder_of_a_model_with_another_head():

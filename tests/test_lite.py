@@ -262,6 +262,16 @@ def test_export_again_does_nothing(place, capsys):
     assert files_in(place) == before
 
 
+def test_page_that_is_gone_is_made_again(place, tmp_path):
+    config = config_in(place, output=str(tmp_path / "x.tflite"))
+    export(config)
+    before = files_in(tmp_path)
+    (tmp_path / "x.html").unlink()
+    export(config)
+    assert files_in(tmp_path).keys() == before.keys()
+    assert files_in(tmp_path)["x.tflite"] == before["x.tflite"]
+
+
 def test_export_over_something_else(place, tmp_path):
     output = tmp_path / "x.tflite"
     output.write_bytes(b"mine")

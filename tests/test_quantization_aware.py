@@ -9,6 +9,7 @@ import tensorflow as tf
 from tiny_lite import LABELS, TOKENIZER, VARIANTS, inputs, model
 
 from mobilebert_tf import InputError, build_model, load_model, save_model
+from mobilebert_tf.convert import ConvertConfig, convert
 from mobilebert_tf.finetuner import Finetuner
 from mobilebert_tf.lite import flatbuffer, quantize
 from mobilebert_tf.lite.graph import INPUTS
@@ -72,6 +73,22 @@ def test_ranges_are_moving_averages_in_training_alone():
     np.testing.assert_array_equal(layer.range, [-2, 4])
     layer(np.float32([1.0, 2.0]), training=True)  # the lowest is 0: a level in every range
     np.testing.assert_allclose(layer.range, [-2 * MOMENTUM, 4 * MOMENTUM + 2 * (1 - MOMENTUM)])
+
+
+def test_padding_does_not_move_the_ranges():
+    simulated = QuantizationAware(start(), samples())
+    short, long = inputs(13, seed=3, padding=1), inputs(37, seed=3, padding=25)
+    for name in short:
+        long[name][:, :12] = short[name][:, :12]
+    simulated._graph._dropped = lambda x, rate: x
+    ranges = []
+    for sample in (short, long):
+        kept = [quantizer.range.numpy() for quantizer in simulated.quantizers.values()]
+        simulated(sample, training=True)
+        ranges.append([quantizer.range.numpy() for quantizer in simulated.quantizers.values()])
+        for quantizer, values in zip(simulated.quantizers.values(), kept, strict=True):
+            quantizer.range.assign(values)
+    np.testing.assert_allclose(*ranges, rtol=1e-5, atol=1e-6)
 
 
 # ---- the graph -----------------------------------------------------------------------------
@@ -190,7 +207,7 @@ def test_the_file_computes_what_was_simulated(variant, head):
             steps = np.abs(file.value(output).ravel() - seen[place].ravel()) / scale
             real = steps.reshape(-1, seen[place].shape[-1])[: tokens - padding]
             first = place.startswith(("embeddings", "block_0")) and "scores" not in place
-            assert real.mean() < (0.35 if first else 4) and real.max() < (4 if first else 10)
+            assert real.mean() < (0.35 if first else 8) and real.max() < (4 if first else 20)
             compared += 1
         assert compared > 20
 
@@ -235,6 +252,8 @@ def test_a_model_directory_keeps_it(tmp_path):
         np.testing.assert_array_equal(loaded.quantization.scales[name], scale)
     before, after = (quantize.convert(m, "int8-full", samples()) for m in (trained, loaded))
     assert before == after
+    for _ in range(2):
+        convert(ConvertConfig(str(tmp_path / "model"), str(tmp_path / "other"), overwrite=True))
     save_model(start(), tmp_path / "model", TOKENIZER)  # one without it replaces all
     assert load_model(tmp_path / "model").quantization is None
 

@@ -122,6 +122,13 @@ def test_fixed_length_pads():
         assert all(values.shape == (1, 13) for values in found.values())
 
 
+def test_padding_is_the_vocabularys():
+    tokenizer = WordPiece([*VOCABULARY[1:], VOCABULARY[0]])  # [PAD] is the last
+    arguments = (tokenizer, "classifier", 13, True)
+    joined = text_input.add_tokenizer(content(mode="none", length=13), *arguments)
+    assert text_input.equal_texts(joined, *arguments, ["the dog", "a cat"]) == 1
+
+
 @pytest.mark.parametrize("lower_case", [True, False])
 def test_every_character_becomes_what_the_tokenizer_makes_of_it(lower_case):
     tokenizer = WordPiece(VOCABULARY, lower_case)

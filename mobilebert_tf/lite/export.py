@@ -45,7 +45,8 @@ class ExportConfig:
         head: encoder exports the bare encoder whatever the model's head is.
         calibration_data: text to calibrate and check on: files, folders, or docs (embedded).
         calibration_ranges: of an activation: the widest of all texts (min-max), without the 5 % of
-            the texts that go furthest (percentile), or averaged over texts (moving-average).
+            the texts that go furthest (percentile), or averaged over texts (moving-average);
+            quantization-aware training brought its own.
         min_runtime: the oldest TFLite that must open the file, such as 2.8; before 2.17 int8
             weights get one scale for a whole matrix, and are less exact.
         with_tokenizer: add signatures that tokenize strings, for runtimes that link
@@ -151,7 +152,7 @@ def _is_done(config: ExportConfig, files: list[Path], model_sha256: str) -> bool
     except (OSError, ValueError, KeyError, TypeError):
         made_from, wanted = None, model_sha256
     if made_from == wanted:
-        return True
+        return len(existing) == len(files)
     raise InputError(
         f"{existing[0]} exists, made from another model or with other options: "
         "--overwrite replaces it, --output names another file"
@@ -179,7 +180,8 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
     operations, parts = _operations(content), flatbuffer.sizes(flatbuffer.read(content))
     tokenizer_report = {}
     if config.with_tokenizer:
-        content, tokenizer_report = _with_tokenizer(content, config, reference)
+        content, tokenizer_report = with_tokenizer(content, config, reference)
+        parts["tokenizer"] = tokenizer_report["tokenizer"]["bytes"]
     runtime = _minimum_runtime(content, config)
     content = metadata.pack(content, packed(reference))
     path.write_bytes(content)
@@ -208,7 +210,7 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
     } | (tokenizer_report | timing.circumstances())
 
 
-def _with_tokenizer(content: bytes, config: ExportConfig, model: KerasModel) -> tuple[bytes, dict]:
+def with_tokenizer(content: bytes, config: ExportConfig, model: KerasModel) -> tuple[bytes, dict]:
     """The file with signatures that tokenize, checked on real text, and the report on them."""
     arguments = (model.tokenizer, model.kind, _max_tokens(config, model))
     padded_to_length = config.sequence_length is not None

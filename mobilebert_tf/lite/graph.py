@@ -234,7 +234,8 @@ class InferenceGraph(tf.Module):
         bias = self.weights[f"{name}/bias"]
         block, _, layer = name.partition("/")
         config = self.config
-        if not config.use_bottleneck_attention or config.normalization_type != "no_norm":
+        fed = config.use_bottleneck and config.use_bottleneck_attention
+        if not fed or config.normalization_type != "no_norm":
             return bias
         if layer == "input_bottleneck/dense":
             return 0 * bias

@@ -216,7 +216,8 @@ def _trained_ranges(content: bytes, values: dict, trained: Quantization) -> dict
 def _masked_ranges(content: bytes, values: dict, margin: float) -> dict:
     """The ranges of scores with the mask: room for padding just `margin` under the lowest score.
 
-    Calibration texts have no padding. Padding's sum with the mask is lower still, and is clipped.
+    Calibration texts for files of any length have no padding. Its sum with the mask is lower still,
+    and is clipped.
     """
     found = {}
     for name, operator, graph in flatbuffer.operators(flatbuffer.read(content)):

@@ -48,7 +48,7 @@ class TokenizerGraph(tf.Module):
     def __init__(self, tokenizer: WordPiece, length: int, padded: bool, placed: bool):
         super().__init__()
         self.length, self.padded, self.placed = length, padded, placed
-        self._first, self._last = tokenizer.cls_id, tokenizer.sep_id
+        self._first, self._last, self._pad = tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id
         table = normalizer_table(tokenizer)
         self._normalizer = tensorflow_text.FastBertNormalizer(model_buffer=table)
         settings = piece_settings(tokenizer.vocabulary)
@@ -71,7 +71,8 @@ class TokenizerGraph(tf.Module):
         outputs = dict(zip(INPUTS, (ids, tf.zeros_like(ids) + 1, segments), strict=True))
         if self.placed:
             outputs |= dict(zip(PLACES, (starts, ends), strict=True))
-        return {name: self._shaped(row) for name, row in outputs.items()}
+        padding = {"ids": self._pad}
+        return {name: self._shaped(row, padding.get(name, 0)) for name, row in outputs.items()}
 
     def _tokens(self, text, segment):
         """A string [1] -> ids, segments, starts and ends, int32 [4,tokens]."""
@@ -88,10 +89,11 @@ class TokenizerGraph(tf.Module):
         a = tf.minimum(lengths[0], tf.maximum(budget - lengths[1], (budget + 1) // 2))
         return [a, tf.minimum(lengths[1], budget - a)]
 
-    def _shaped(self, row):
+    def _shaped(self, row, padding):
         if not self.padded:
             return tf.reshape(row, [1, -1])
-        return tf.reshape(tf.pad(row, [[0, self.length - tf.size(row)]]), [1, self.length])
+        missing = [[0, self.length - tf.size(row)]]
+        return tf.reshape(tf.pad(row, missing, constant_values=padding), [1, self.length])
 
 
 def add_tokenizer(
