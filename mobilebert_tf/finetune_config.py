@@ -67,7 +67,7 @@ class FinetuneConfig:
             teacher: a .txt file with one a line, or a .tsv, .csv or .jsonl with `columns`.
         bucketed: batches of texts of like length; false pads all to sequence_length.
         quantization_aware: train with weights and activations rounded to int8, so that int8-full
-            and int8 files keep the score; best begun from a model that is fine-tuned already.
+            files keep the score; best begun from a model that is fine-tuned already.
         overwrite: delete what output_dir holds first.
         precision: Keras dtype policy.
         log_steps: steps between lines of the history.

@@ -17,7 +17,7 @@ REFUSED = {
     MEDIAPIPE: {},
     TASK_LIBRARY: {"dynamic": OLD_RUNTIME, "int8": OLD_RUNTIME},
 }
-# Largest difference, of the largest output. MediaPipe 1.2.2 has our LiteRT's kernels: measured 0 in most.
+# Largest difference, of the largest output. MediaPipe 1.2.2 has our LiteRT's kernels: mostly 0.
 # The Task Library's are from 2023: float sums in another order (3e-7), and a sum that is rounded
 # the other way becomes another int8 (0.046 at most, in files that are as far from the float model).
 LIMITS = {
