@@ -5,9 +5,9 @@
 GLUE_DIR holds a folder for each task (SST-2, MRPC, ...), SQUAD_DIR train and dev files. Scores are
 of the dev split: of the Keras model, and of the .tflite file of each quantization, calibrated on
 the training texts. With --aware-rate the fine-tuned model is trained for another epoch with
-quantization, at that rate, and its int8 files are scored too. What is there already is not made
-again. Writes OUTPUT_DIR/scores.json and prints a table in markdown: mean and standard deviation
-over the seeds.
+quantization, at that rate, and its int8 files are scored too. A file that the export's check
+refuses is said and left out. What is there already is not made again. Writes
+OUTPUT_DIR/scores.json and prints a table in markdown: mean, standard deviation, number of seeds.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import numpy as np
 import tabulate
 
 from mobilebert_tf.data.glue import GLUE
+from mobilebert_tf.errors import InputError
 from mobilebert_tf.evaluate import EvaluateConfig, evaluate
 from mobilebert_tf.finetune import FinetuneConfig, finetune
 from mobilebert_tf.lite.export import ExportConfig, export
@@ -74,7 +75,7 @@ def scored(task: str, data: str, seed: int, options: argparse.Namespace) -> list
         start = str(folder / "model")
         _tuned(FinetuneConfig(model=start, output_dir=str(aware), **rates, **common))
         forms |= {f"{mode}, aware": _exported(aware, mode, folder) for mode in AWARE}
-    return [_record(task, data, seed, form, path) for form, path in forms.items()]
+    return [_record(task, data, seed, form, path) for form, path in forms.items() if path]
 
 
 def _tuned(config: FinetuneConfig) -> None:
@@ -82,12 +83,17 @@ def _tuned(config: FinetuneConfig) -> None:
         finetune(config)
 
 
-def _exported(run: Path, mode: str, folder: Path) -> Path:
-    """The .tflite file of a run's model."""
+def _exported(run: Path, mode: str, folder: Path) -> Path | None:
+    """The .tflite file of a run's model; None if the export refuses it."""
     path = run / f"model-{mode}.tflite"
-    if not path.exists():
-        texts = str(folder / "calibration.txt")
+    if path.exists():
+        return path
+    texts = str(folder / "calibration.txt")
+    try:
         export(ExportConfig(str(run / "model"), quantize=mode, calibration_data=texts))
+    except InputError as error:
+        print(f"left out: {path}: {error}")
+        return None
     return path
 
 
@@ -120,11 +126,17 @@ def table(records: list[dict]) -> str:
             cells = rows.setdefault((record["task"], metric), {form: [] for form in forms})
             cells[record["form"]].append(points)
     lines = [
-        {"task": task, "metric": metric}
-        | {form: f"{np.mean(values):.1f} ± {np.std(values):.1f}" for form, values in cells.items()}
+        {"task": task, "metric": metric} | {form: _spread(values) for form, values in cells.items()}
         for (task, metric), cells in rows.items()
     ]
     return tabulate.tabulate(lines, headers="keys", tablefmt="pipe")
+
+
+def _spread(points: list[float]) -> str:
+    """Mean and standard deviation, and of how many seeds."""
+    if not points:
+        return "refused"
+    return f"{np.mean(points):.1f} ± {np.std(points):.1f} ({len(points)})"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python benchmarks/where_time_goes.py MODEL_DIR [--tokens 128] [--json FILE]
 
 MODEL_DIR has a classifier. Prints milliseconds of one text on one thread, how many multiplications
-the dense layers do, and how long they would take at the rate of the largest product alone, the
+the dense layers do, and how long they would take at the rate of a chain of wide products, the
 limit for any graph with these layers on this machine's kernels.
 """
 
@@ -112,8 +112,8 @@ def _result(tokens: int, milliseconds: list[float], products: int, wide_products
         "milliseconds": {
             "whole file": whole,
             "scores, softmax and context": whole - no_attention,
-            "residual sums": whole - no_sums,
-            "dense layers and embeddings": dense,
+            "residual sums but attention's": whole - no_sums,
+            "dense layers, embeddings and the rest": dense,
         },
         "million_products": products / 1e6,
         "per_microsecond": products / dense / 1e3,

@@ -22,11 +22,11 @@ from mobilebert_tf.data.examples import Batches, Examples, encode, joined, widen
 from mobilebert_tf.data.own import read_unlabelled
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.finetune_config import GRID, FinetuneConfig, Trial
-from mobilebert_tf.finetuner import INPUTS, Finetuner
+from mobilebert_tf.finetuner import Finetuner
 from mobilebert_tf.lite.runtime import KerasModel
 from mobilebert_tf.lite.samples import for_graph
 from mobilebert_tf.metrics import ranking
-from mobilebert_tf.model import MobileBert, Task, copy_weights, save_model
+from mobilebert_tf.model import MODEL_INPUTS, MobileBert, Task, copy_weights, save_model
 from mobilebert_tf.outputs import run_all
 from mobilebert_tf.quantization_aware import QuantizationAware, check_folds
 from mobilebert_tf.run_config import Phase
@@ -255,7 +255,8 @@ def _samples(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     tokens = arrays["input_mask"].sum(axis=1)
     rows = np.linspace(0, len(tokens) - 1, min(_SAMPLES, len(tokens))).astype(int)
     return [
-        for_graph({name: arrays[name][i : i + 1, : tokens[i]] for name in INPUTS}) for i in rows
+        for_graph({name: arrays[name][i : i + 1, : tokens[i]] for name in MODEL_INPUTS})
+        for i in rows
     ]
 
 

@@ -5,12 +5,11 @@ import tensorflow as tf
 from keras import ops
 
 from mobilebert_tf.data.examples import NO_LABEL
-from mobilebert_tf.model import MobileBert
+from mobilebert_tf.model import MODEL_INPUTS, MobileBert
 from mobilebert_tf.optimizer import NOT_ADAPTED, WarmupLinearDecay
 from mobilebert_tf.run_config import LayerTransfer, Phase
 from mobilebert_tf.transfer import check_fit, layer_map, transfer_terms
 
-INPUTS = ("input_ids", "input_mask", "segment_ids")
 EPSILON = 1e-6  # of AdamW, as in BERT's and Google's fine-tuning
 
 
@@ -29,9 +28,9 @@ class Finetuner(keras.Model):
             loss; 0: only outputs are matched.
         transfer: weights of those losses, and the teacher's layer for each of the model's.
 
-    A batch is a dict as data/examples.py makes it: INPUTS int32 [B,T] and targets. `compile()`
-    without arguments gives the phase's optimizer. Raises InputError for a teacher whose layers do
-    not fit, if they are to be transferred.
+    A batch is a dict as data/examples.py makes it: MODEL_INPUTS int32 [B,T] and targets.
+    `compile()` without arguments gives the phase's optimizer. Raises InputError for a teacher
+    whose layers do not fit, if they are to be transferred.
     """
 
     def __init__(
@@ -93,7 +92,7 @@ class Finetuner(keras.Model):
 
     def loss_of(self, batch: dict, training: bool):
         """The loss of a batch, a scalar."""
-        inputs = {name: batch[name] for name in INPUTS}
+        inputs = {name: batch[name] for name in MODEL_INPUTS}
         outputs = self.model(inputs, training=training)
         kind = self.model.task.kind
         loss = task_loss(kind, outputs, batch["targets"], self.class_weights)

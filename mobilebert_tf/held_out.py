@@ -10,10 +10,9 @@ from mobilebert_tf import losses
 from mobilebert_tf.data.prepare import prepare_text
 from mobilebert_tf.data.pretraining import PretrainingExamples
 from mobilebert_tf.lite.runtime import LiteModel
-from mobilebert_tf.model import MobileBert
+from mobilebert_tf.model import MODEL_INPUTS, MobileBert
 from mobilebert_tf.run_folder import data_settings, write_whole
 
-INPUT_NAMES = ("input_ids", "input_mask", "segment_ids")
 MAX_EXAMPLES = 1024  # about 10,000 predictions: a standard error of half a point
 
 
@@ -98,6 +97,6 @@ def _file_logits(lite: LiteModel, batch: dict) -> np.ndarray:
     """
     rows = []
     for row, length in enumerate(batch["input_mask"].sum(axis=1)):
-        inputs = {name: batch[name][row : row + 1, : length + 1] for name in INPUT_NAMES}
+        inputs = {name: batch[name][row : row + 1, : length + 1] for name in MODEL_INPUTS}
         rows.append(lite(**inputs)["mlm_logits"][0, batch["masked_lm_positions"][row]])
     return np.stack(rows)

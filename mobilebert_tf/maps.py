@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.held_out import INPUT_NAMES
 from mobilebert_tf.lite.runtime import LiteModel, softmax
-from mobilebert_tf.model import MobileBert
+from mobilebert_tf.model import MODEL_INPUTS, MobileBert
 from mobilebert_tf.tokenizer import WordPiece
 
 SENTENCES, GUESSES = 8, 3  # of the fill-mask examples
@@ -36,7 +35,7 @@ def save_maps(
     inputs = {name: batch[name][:SENTENCES] for name in student.input}
     length = int(batch["input_mask"][0].sum())
     rows, slots = _asked(batch, tokenizer.mask_id)
-    arrays = {name: batch[name][rows] for name in INPUT_NAMES}
+    arrays = {name: batch[name][rows] for name in MODEL_INPUTS}
     arrays["position"] = batch["masked_lm_positions"][rows, slots]
     around = [
         _around(ids, position, tokenizer)
@@ -95,7 +94,7 @@ def guesses_of_file(path: Path, maps: dict) -> tuple[np.ndarray, np.ndarray] | N
             return None
         logits = []
         for row, position in enumerate(maps["position"]):
-            inputs = {name: maps[name][row, None] for name in INPUT_NAMES}  # [1,T]
+            inputs = {name: maps[name][row, None] for name in MODEL_INPUTS}  # [1,T]
             logits.append(model(**inputs)["mlm_logits"][0, position])
     except InputError:
         return None

@@ -27,6 +27,7 @@ from mobilebert_tf.layers import (
 from mobilebert_tf.quantization import QUANTIZATION_FILE, Quantization
 from mobilebert_tf.tokenizer import WordPiece
 
+MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 WEIGHTS_FILE = "model.weights.h5"
 MODEL_FILES = {"config.json", "task.json", WEIGHTS_FILE, QUANTIZATION_FILE} | {
     "vocab.txt",
@@ -112,8 +113,7 @@ class MobileBert(keras.Model):
 
     def __init__(self, config: ModelConfig, task: Task | None = None, **kwargs):
         task = task or Task()
-        names = ["input_ids", "input_mask", "segment_ids"]
-        inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
+        inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in MODEL_INPUTS}
         embeddings = Embeddings(config, name="embeddings")
         outputs = _encode(config, embeddings, inputs)
         if task.predicts_masks:

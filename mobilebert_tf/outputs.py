@@ -10,9 +10,8 @@ from mobilebert_tf.data.examples import by_length
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.graph import BY_TOKEN
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel, Runnable
+from mobilebert_tf.model import MODEL_INPUTS
 from mobilebert_tf.tasks import SEQUENCE_LENGTH, SPAN_LENGTH, AnyTask
-
-MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 
 
 def open_any(path: str | Path, num_threads: int = 1) -> Runnable:

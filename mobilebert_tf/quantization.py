@@ -3,7 +3,6 @@
 With it export/to_tflite.py writes int8 files with the numbers that were trained.
 """
 
-import io
 import os
 import zipfile
 from dataclasses import dataclass
@@ -38,9 +37,7 @@ class Quantization:
     def save(self, directory: str | os.PathLike) -> None:
         arrays = {f"scale:{name}": scale for name, scale in self.scales.items()}
         arrays |= {f"range:{name}": np.array(ends) for name, ends in self.ranges.items()}
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        (Path(directory) / QUANTIZATION_FILE).write_bytes(buffer.getvalue())
+        np.savez(Path(directory) / QUANTIZATION_FILE, **arrays)
 
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "Quantization":

@@ -13,14 +13,12 @@ import tensorflow as tf
 
 from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.finetuner import INPUTS
 from mobilebert_tf.layers import NoNorm
 from mobilebert_tf.lite.equalize import observe
 from mobilebert_tf.lite.fold import fold
-from mobilebert_tf.lite.graph import INPUTS as GRAPH_INPUTS
-from mobilebert_tf.lite.graph import MASKED, HeadByHeadGraph
+from mobilebert_tf.lite.graph import INPUTS, MASKED, HeadByHeadGraph
 from mobilebert_tf.lite.quantize import score_margin
-from mobilebert_tf.model import HEAD_DROPOUT, MobileBert, copy_weights
+from mobilebert_tf.model import HEAD_DROPOUT, MODEL_INPUTS, MobileBert, copy_weights
 from mobilebert_tf.quantization import Quantization
 
 MOMENTUM = 0.99  # of the moving averages of ranges
@@ -53,13 +51,14 @@ class FakeQuantization(keras.layers.Layer):
         self.range = self.add_weight(shape=(2,), initializer="zeros", trainable=False, name="range")
 
     def call(self, x, counted=None, training=False, observing=False):
+        if not (training or observing):
+            return _rounded(x, *self.ends())
         seen = tf.stack(_ends(x if counted is None else tf.where(counted, x, 0.0)))
         if observing:
             low, high = tf.unstack(tf.convert_to_tensor(self.range))
             self.range.assign([tf.minimum(low, seen[0]), tf.maximum(high, seen[1])])
             return x
-        if training:
-            self.range.assign(MOMENTUM * self.range + (1 - MOMENTUM) * tf.stop_gradient(seen))
+        self.range.assign(MOMENTUM * self.range + (1 - MOMENTUM) * tf.stop_gradient(seen))
         return _rounded(x, *self.ends())
 
     def ends(self) -> tuple:
@@ -92,10 +91,10 @@ class QuantizationAware(keras.Model):
         self.quantizers = {}  # by the name of the operation
         self._graph = _SimulatedGraph(self)
         for sample in samples:
-            self._graph(*(tf.constant(sample[name]) for name in GRAPH_INPUTS), observing=True)
+            self._graph(*(tf.constant(sample[name]) for name in INPUTS), observing=True)
 
     def call(self, inputs, training=False):
-        return self._graph(*(inputs[name] for name in INPUTS), training=training)
+        return self._graph(*(inputs[name] for name in MODEL_INPUTS), training=training)
 
     def trained(self) -> MobileBert:
         """A copy of the model, its weights rounded as they will be in int8, and its

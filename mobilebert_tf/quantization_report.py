@@ -78,7 +78,9 @@ def quantization_report(config: ReportConfig) -> None:
     export_config, report = _export_of(path, config.model)
     weights = load_model(config.model)
     model = KerasModel(weights, load_tokenizer(config.model), export_config.head)
-    dev = config.task and DevScores(model, config.model, config.task, config.data_dir)
+    dev = None
+    if config.task:
+        dev = DevScores(model, config.model, config.task, config.data_dir)
     checks, calibration = texts(export_config, model)
     arguments = (export_config.head, export_config.sequence_length)
     twin = quantize.float_twin(weights, report["mode"], calibration, *arguments)
@@ -95,20 +97,9 @@ def quantization_report(config: ReportConfig) -> None:
     write_whole(page, _page(path, report, record))
     print(page)
     if config.search:
-        _search(
-            config,
-            _Search(
-                export_config,
-                report["mode"],
-                model,
-                twin,
-                checks,
-                calibration,
-                weights.quantization,
-                dev,
-            ),
-            errors,
-        )
+        trained = weights.quantization
+        search = _Search(export_config, model, twin, checks, calibration, trained, dev)
+        _search(config, search, errors)
 
 
 def _export_of(path: Path, model: str) -> tuple[ExportConfig, dict]:
@@ -158,7 +149,6 @@ class _Search:
     """What a search needs of an export."""
 
     config: ExportConfig
-    mode: str
     model: KerasModel
     twin: bytes
     checks: list[dict]
@@ -172,7 +162,7 @@ class _Search:
         per_channel = self.config.per_channel
         arguments = dict(ranges=ranges, per_channel=per_channel, in_float=in_float)
         arguments |= dict(trained=self.trained)
-        content = quantize.quantized(self.twin, self.mode, self.calibration, **arguments)
+        content = quantize.quantized(self.twin, self.config.quantize, self.calibration, **arguments)
         if self.config.with_tokenizer:
             content, _ = with_tokenizer(content, self.config, self.model)
         return metadata.pack(content, packed(self.model))

@@ -25,10 +25,9 @@ from mobilebert_tf.data.squad import (
 from mobilebert_tf.data.tfds import TFDS
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.metrics import scores
-from mobilebert_tf.model import Task
+from mobilebert_tf.model import MODEL_INPUTS, Task
 from mobilebert_tf.tokenizer import WordPiece
 
-FEATURE_ARRAYS = ("input_ids", "input_mask", "segment_ids")
 OWN = {  # the user's own data: kind of head, metrics
     "classification": ("classifier", ("accuracy", "macro_f1")),
     "regression": ("regression", ("pearson", "spearman")),
@@ -138,7 +137,7 @@ class SpanTask:
             if count:
                 print(f"{self.name} {split}: {count} questions: {reason}")
         self._features[split] = features
-        arrays = {name: getattr(features, name) for name in FEATURE_ARRAYS}
+        arrays = {name: getattr(features, name) for name in MODEL_INPUTS}
         if training:
             ends = (features.start_positions, features.end_positions)
             arrays["targets"] = np.stack(ends, axis=1)
@@ -187,7 +186,7 @@ class MlperfTask:
 
     def encode(self, split: str, tokenizer: WordPiece, longest: int) -> dict[str, np.ndarray]:
         """The benchmark's own arrays, whose length is 384. InputError for a shorter model."""
-        arrays = {name: getattr(self.data.features, name) for name in FEATURE_ARRAYS}
+        arrays = {name: getattr(self.data.features, name) for name in MODEL_INPUTS}
         width = arrays["input_ids"].shape[1]
         if longest < width:
             raise InputError(f"the benchmark has {width} tokens, the model takes {longest}")

@@ -20,7 +20,7 @@ from mobilebert_tf.checkpoints.tensorflow_file import find_prefix, is_object_bas
 from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.model import (
-    WEIGHTS_FILE,
+    MODEL_FILES,
     MobileBert,
     Task,
     check_size,
@@ -29,14 +29,13 @@ from mobilebert_tf.model import (
     load_weights,
     save_model,
 )
-from mobilebert_tf.quantization import QUANTIZATION_FILE
 from mobilebert_tf.tokenizer import WordPiece
 
 FORMATS = ("mobilebert", "google", "huggingface", "model-garden")
 # The names of the files that `save` writes.
 WRITTEN = (
-    *("config.json", "task.json", WEIGHTS_FILE, QUANTIZATION_FILE, "model.safetensors"),
-    *("vocab.txt", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"),
+    *MODEL_FILES,
+    *("model.safetensors", "tokenizer.json", "special_tokens_map.json"),
     *sentence_transformers.FILES,
     *("bert_config.json", "labels.txt", "checkpoint", "*.ckpt*.index", "*.ckpt*.data-*"),
 )

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mobilebert_tf.checkpoints.tensorflow_file import find_prefix
 from mobilebert_tf.config import ModelConfig
+from mobilebert_tf.model import MODEL_INPUTS
 
 
 def run_original(
@@ -47,7 +48,7 @@ def _model_garden(directory: Path, config: ModelConfig, batch: dict[str, np.ndar
     status = tf.train.Checkpoint(encoder=encoder).read(find_prefix(directory))
     status.expect_partial()  # the masked LM
     status.assert_existing_objects_matched()
-    inputs = [batch[name] for name in ("input_ids", "input_mask", "segment_ids")]
+    inputs = [batch[name] for name in MODEL_INPUTS]
     return encoder(inputs)["sequence_output"].numpy()
 
 
