@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from mobilebert_tf.layers import (
     Pooler,
     dense,
 )
+from mobilebert_tf.lite.fold import HIDDEN
 from mobilebert_tf.quantization import QUANTIZATION_FILE, Quantization
 from mobilebert_tf.tokenizer import WordPiece
 
@@ -286,8 +288,17 @@ def load_model(directory: str | Path) -> MobileBert:
     model = MobileBert(config, task)
     load_weights(model, directory)
     if (directory / QUANTIZATION_FILE).is_file():
-        model.quantization = Quantization.load(directory)
+        model.quantization = _quantization(model, directory)
     return model
+
+
+def _quantization(model: MobileBert, directory: Path) -> Quantization:
+    kernels = {w.path: w.shape[-1] for w in model.weights if w.path.endswith("/kernel")}
+    widths = {re.sub("(/dense)?/kernel", "", path): width for path, width in kernels.items()}
+    quantization = Quantization.load(directory)
+    if name := quantization.misfit(widths | {HIDDEN: model.config.hidden_size}):
+        raise InputError(f"{directory / QUANTIZATION_FILE} belongs to another model: see {name}")
+    return quantization
 
 
 def check_size(config: ModelConfig, numbers: int, size: int, source: str | Path) -> None:

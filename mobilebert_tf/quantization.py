@@ -52,3 +52,8 @@ class Quantization:
         except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
         return cls(scales, ranges)
+
+    def misfit(self, widths: dict[str, int]) -> str | None:
+        """A scale for a stream or layer that is not among these, or has another width there."""
+        fits = {name: scale.shape == (widths.get(name),) for name, scale in self.scales.items()}
+        return next((name for name, fit in fits.items() if not fit), None)

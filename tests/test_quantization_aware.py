@@ -265,6 +265,16 @@ def test_a_damaged_file_is_one_line(tmp_path, content):
         Quantization.load(tmp_path)
 
 
+@pytest.mark.parametrize("change", [{"hidden_size": 41}, {"num_hidden_layers": 1}])
+def test_another_models_file_is_one_line(tmp_path, change):
+    other = learnt()[0].trained().quantization
+    built = build_model(CONFIGS["student"].replace(**change), "classifier", LABELS)
+    save_model(built, tmp_path / "model", TOKENIZER)
+    other.save(tmp_path / "model")
+    with pytest.raises(InputError, match=r"quantization\.npz belongs to another model: see .+"):
+        load_model(tmp_path / "model")
+
+
 def test_only_models_that_fold_are_taken():
     with pytest.raises(InputError, match="--operational-optimizations makes one"):
         QuantizationAware(model("without-opt"), samples())
