@@ -16,11 +16,12 @@ from mobilebert_tf.lite.runtime import KerasModel, LiteModel, Runnable
 from mobilebert_tf.lite.samples import joined, samples
 from mobilebert_tf.lite.verify import agreement, lost
 from mobilebert_tf.model import MobileBert, load_model, load_tokenizer, save_model
-from mobilebert_tf.operational import swap
+from mobilebert_tf.operational import BATCH_SIZE, swap
 from mobilebert_tf.report import write_report
 from mobilebert_tf.run_config import Phase
 
-_TEXTS = (96, 1024)  # at least and at most, that a swap is fitted to and checked on
+_TEXTS = 96  # at least, that a swap is fitted to and checked on
+_CHECKS = 256  # of those texts, that the changed model is checked on; of few texts a quarter
 _TOKENS = 128  # at most, in each of them
 
 
@@ -126,11 +127,13 @@ def _swapped(config: ToTfliteConfig, gate: _Gate) -> MobileBert:
     """The model with NoNorm and ReLU; InputError if it lost more than max_drop."""
     model, tokenizer = gate.model, gate.original.tokenizer
     tokens = min(_TOKENS, gate.original.max_tokens)
-    least, most = _TEXTS
     masked = model.task.predicts_masks
-    texts = samples(config.calibration_data, tokenizer, tokens, least, masked, most)
-    checks, fitted = texts[::4], [text for i, text in enumerate(texts) if i % 4]
-    swapped = swap(model, joined(fitted), config.recovery)
+    most = _CHECKS + config.recovery.steps * BATCH_SIZE  # no step needs to see old text
+    texts = samples(config.calibration_data, tokenizer, tokens, _TEXTS, masked, most)
+    every = max(4, len(texts) // _CHECKS)
+    checks = texts[::every]
+    del texts[::every]
+    swapped = swap(model, joined(texts), config.recovery)
     after, name = KerasModel(swapped, tokenizer), "with NoNorm and ReLU"
     if config.task:
         drop = gate.lost(after, name)

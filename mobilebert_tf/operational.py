@@ -21,7 +21,7 @@ from mobilebert_tf.losses import masked_lm_distillation_loss
 from mobilebert_tf.model import MobileBert, copy_weights
 from mobilebert_tf.run_config import Phase
 
-_BATCH_SIZE = 16
+BATCH_SIZE = 16  # of the distillation
 _FITTED = 128  # texts of the least squares; the distillation takes all
 _RIDGE = 1e-3  # of the mean square of the features: keeps fitted weights near the original's
 _PREDICTIONS = 8  # positions of each text at which a masked LM's words are distilled
@@ -163,7 +163,7 @@ def _spread(input_mask):
 def _recover(original, swapped, arrays, phase: Phase, seed: int) -> None:
     trainer = Recovery(swapped, phase, teacher=original, transfer_weight=1.0)
     trainer.compile()
-    batches = Batches(arrays, _BATCH_SIZE, seed).dataset(0, phase.steps)
+    batches = Batches(arrays, BATCH_SIZE, seed).dataset(0, phase.steps)
     step = tf.function(trainer.train_step, input_signature=[batches.element_spec], autograph=False)
     with tqdm(batches, total=phase.steps, desc="recovering", unit="step") as progress:
         for batch in progress:

@@ -7,6 +7,7 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 from tiny_lite import (
     HEADS,
+    TOKENIZER,
     VARIANTS,
     content,
     inputs,
@@ -19,6 +20,7 @@ from mobilebert_tf import InputError, build_model
 from mobilebert_tf.lite import export as export_module
 from mobilebert_tf.lite import flatbuffer, quantize
 from mobilebert_tf.lite.graph import INPUTS, quantized_rows
+from mobilebert_tf.lite.runtime import KerasModel
 from mobilebert_tf.lite.samples import padded
 from mobilebert_tf.model import MobileBert, Task, copy_weights
 
@@ -229,6 +231,33 @@ def test_int8_blocks_compute_in_int8():
         "embeddings": {schema.TensorType.FLOAT32},
         "span": {schema.TensorType.FLOAT32},
     }
+
+
+def test_int8_outlier_that_a_layer_norm_takes_back():
+    """One token's feed-forward network fires once, and hundreds of times as high as all else."""
+    built = build_model(VARIANTS["bert"], "span")
+    copy_weights(model("bert", "span"), built)
+    weights = {weight.path: weight for weight in built.weights}
+
+    def change(path, index, value):
+        array = weights[path].numpy()
+        array[index] = value
+        weights[path].assign(array)
+
+    change("embeddings/position_embeddings", (1, 0), 50)  # of token 1
+    change("block_0/feed_forward_0/intermediate/kernel", (slice(None), 0), 0)
+    change("block_0/feed_forward_0/intermediate/kernel", (0, 0), 100)
+    change("block_0/feed_forward_0/intermediate/bias", 0, -300)
+    change("block_0/feed_forward_0/output/dense/kernel", (0, 5), 3)
+    calibration = [
+        dict(zip(INPUTS, inputs(tokens, seed).values(), strict=True))
+        for seed, tokens in enumerate((7, 13, 37) * 4)
+    ]
+    sample = inputs(37, seed=3)
+    expected = KerasModel(built, TOKENIZER)(**sample)
+    outputs = run(quantize.convert(built, "int8", calibration), sample)
+    for name, values in expected.items():
+        assert relative_error(outputs[name], values) < 0.1
 
 
 @pytest.mark.parametrize("mode", QUANTIZED)

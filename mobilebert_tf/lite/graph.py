@@ -257,10 +257,11 @@ class InferenceGraph(tf.Module):
         return self._layer_norm(f"{name}/norm", x)
 
     def _layer_norm(self, name, x):
-        centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
-        variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
-        normal = centred * tf.math.rsqrt(variance + LAYER_NORM_EPSILON)
-        return normal * self.weights[f"{name}/gamma"] + self.weights[f"{name}/beta"]
+        with tf.name_scope(f"{name}/"):
+            centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+            variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
+            normal = centred * tf.math.rsqrt(variance + LAYER_NORM_EPSILON)
+            return normal * self.weights[f"{name}/gamma"] + self.weights[f"{name}/beta"]
 
     def _pooled(self, first):
         """The first token's features, [1,H]."""

@@ -4,8 +4,9 @@ none       float32 throughout.
 float16    weights in half the bytes; computed in float32.
 dynamic    int8 weights and tables; activations are quantized on the fly, row by row.
 int8       as dynamic, and inside the blocks the dense layers and the sums of the residual streams
-           read and write int8, with ranges calibrated on text. Attention's products, softmax and
-           norms stay float: XNNPACK, which runs the rest, has no int8 kernels for them.
+           read and write int8, with ranges calibrated on text. Attention's products and softmax
+           stay float: XNNPACK, which runs the rest, has no int8 kernels for them. A model with
+           layer norms keeps its sums and norms in float too: the numbers of `dynamic`.
 int8-full  every operation in integers, for accelerators that have no float; outputs are given back
            in float.
 int16x8    as int8-full with 16 bits for activations: nearly exact, slow on CPUs.
@@ -108,6 +109,10 @@ def quantized(
         trained: what quantization-aware training found; int8 tensors have its ranges.
     """
     granularity = QuantGranularity.CHANNELWISE if per_channel else QuantGranularity.TENSORWISE
+    if mode == "int8" and _has_norms(content):
+        # A layer norm takes a few huge values of some tokens back, for which int8 has given up all
+        # others: MiniLM's scores on SST-2 (float and dynamic 89.9) were 87.6, in 99 % of the time.
+        mode = "dynamic"
     recipe = _recipe(mode, granularity)
     for name in in_float:
         _keep_in_float(recipe, f"^{re.escape(name)};$", granularity)  # its scope
@@ -153,6 +158,13 @@ def converted(graph: tf.Module, sequence_length: int | None = None, halved: bool
         converter.target_spec.supported_types = [tf.float16]
     with quiet():
         return converter.convert()
+
+
+def _has_norms(content: bytes) -> bool:
+    """Whether there are layer norms in the blocks; a NoNorm is folded."""
+    graphs = flatbuffer.read(content).subgraphs
+    names = [tensor.name.decode() for graph in graphs for tensor in graph.tensors]
+    return any(re.search(r"block_\d+/[^;]*/norm/", name) for name in names)
 
 
 def _recipe(mode: str, granularity: QuantGranularity) -> recipe_manager.RecipeManager:
