@@ -5,6 +5,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
+from litert_quantizer.qtyping import TFLOperationName
 from tiny_lite import (
     HEADS,
     TOKENIZER,
@@ -18,9 +19,9 @@ from tiny_lite import (
 
 from mobilebert_tf import InputError, build_model
 from mobilebert_tf.lite import export as export_module
-from mobilebert_tf.lite import flatbuffer, quantize
+from mobilebert_tf.lite import flatbuffer, metadata, quantize, verify
 from mobilebert_tf.lite.graph import INPUTS, quantized_rows
-from mobilebert_tf.lite.runtime import KerasModel
+from mobilebert_tf.lite.runtime import KerasModel, LiteModel
 from mobilebert_tf.lite.samples import padded
 from mobilebert_tf.model import MobileBert, Task, copy_weights
 
@@ -97,6 +98,42 @@ def test_sentence_embeddings(mode):
         embedding = run(file, sample)["embedding"]
         np.testing.assert_allclose(np.linalg.norm(expected), 1, rtol=1e-5)
         assert np.abs(embedding - expected).max() < (1e-5 if mode == "none" else 0.1)
+
+
+@pytest.mark.parametrize("split_in_int8", [False, True])
+def test_shorter_texts_before_change_nothing(split_in_int8, tmp_path, monkeypatch):
+    """A model in whose layout XNNPACK goes wrong if query and key are split in int8."""
+    config = VARIANTS["student"].replace(
+        hidden_size=128,
+        embedding_size=64,
+        intra_bottleneck_size=48,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=8,
+    )
+    built = build_model(config, "span")
+    random = np.random.default_rng(0)
+    for weight in built.weights:
+        if "/norm/gamma" not in weight.path:
+            weight.assign(random.normal(0, 0.3, weight.shape))
+    right = quantize._recipe
+
+    def wrong(*arguments):
+        recipe = right(*arguments)
+        recipe.add_static_config("block_", TFLOperationName.SPLIT, 8, 8)
+        return recipe
+
+    monkeypatch.setattr(quantize, "_recipe", wrong if split_in_int8 else right)
+    calibration = [
+        dict(zip(INPUTS, inputs(tokens, seed).values(), strict=True))
+        for seed, tokens in enumerate((7, 13, 37) * 2)
+    ]
+    packed = metadata.Packed("span", TOKENIZER.vocabulary, [], True, 37)
+    file = tmp_path / "x.tflite"
+    file.write_bytes(metadata.pack(quantize.convert(built, "int8", calibration), packed))
+    samples = [inputs(tokens) for tokens in (2, 8, 16, 37)]
+    found = verify.wrong_after_shorter(lambda: LiteModel(file), samples)
+    assert (found is not None) == split_in_int8
 
 
 @pytest.mark.parametrize("mode", ["none", "dynamic"])

@@ -297,6 +297,14 @@ def test_failed_check_leaves_no_file(place, tmp_path, monkeypatch):
     assert files_in(tmp_path) == {}
 
 
+def test_file_whose_answers_hang_on_the_texts_before(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("mobilebert_tf.lite.export.wrong_after_shorter", lambda *_: 13)
+    config = config_in(place, output=str(tmp_path / "x.tflite"))
+    with pytest.raises(InputError, match="after shorter texts, one of 13 tokens has other"):
+        export(config)
+    assert files_in(tmp_path) == {}
+
+
 def test_file_for_an_older_runtime(place, tmp_path):
     config = config_in(place, output=str(tmp_path / "x.tflite"), quantize="dynamic")
     with pytest.raises(InputError, match="is 2.3, but this dynamic file needs 2.8"):

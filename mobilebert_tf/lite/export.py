@@ -1,6 +1,7 @@
 """A model directory becomes FILE.tflite, FILE.json and FILE.html, checked on real text: all or
 none."""
 
+import functools
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from mobilebert_tf.lite import flatbuffer, metadata, quantize, text_input, timin
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel
 from mobilebert_tf.lite.samples import for_graph, padded, paragraphs, samples
-from mobilebert_tf.lite.verify import agreement, complaints
+from mobilebert_tf.lite.verify import agreement, complaints, wrong_after_shorter
 from mobilebert_tf.model import MODEL_FILES, load_model, load_tokenizer
 from mobilebert_tf.pages import render
 
@@ -187,7 +188,13 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
     path.write_bytes(content)
 
     print(f"checking it on {len(checks)} texts", flush=True)
-    lite = LiteModel(path)
+    open_file = functools.partial(LiteModel, path)
+    if config.sequence_length is None and (tokens := wrong_after_shorter(open_file, checks)):
+        raise InputError(
+            f"the {config.quantize} file is not kept: after shorter texts, one of {tokens} tokens "
+            "has other outputs than alone in this runtime; a --sequence-length will do"
+        )
+    lite = open_file()
     measured = agreement(lite, reference, checks)
     for values in measured.values():
         values["worst"] = _text(reference, checks[values["worst"]])

@@ -34,6 +34,7 @@ _TEXT_LAYERS = {
 }
 _ROLES = ("query", "key", "value")
 MASKED = "masked"  # in the scope of the scores with the mask
+PARTS = "parts"  # in the name of a split of joined layers' outputs
 
 
 class InferenceGraph(tf.Module):
@@ -162,12 +163,12 @@ class InferenceGraph(tf.Module):
             return x, *self._heads(self._dense(x, *names), *_ROLES)
         if config.key_query_shared_bottleneck:
             wide = self._dense(hidden, f"{bottleneck}/dense", f"{shared}/dense", names[2])  # [T,3I]
-            x, query_key, value = tf.split(wide, 3, axis=-1)  # [T,I] each
+            x, query_key, value = tf.split(wide, 3, axis=-1, name=PARTS)  # [T,I] each
             query_key = self._dense(self._norm(shared, query_key), *names[:2])  # [T,2I]
             heads = *self._heads(query_key, *_ROLES[:2]), *self._heads(value, _ROLES[2])
             return self._norm(bottleneck, x), *heads
         wide = self._dense(hidden, f"{bottleneck}/dense", *names)  # [T,4I]
-        x, *parts = tf.split(wide, 4, axis=-1)  # [T,I] each
+        x, *parts = tf.split(wide, 4, axis=-1, name=PARTS)  # [T,I] each
         heads = [self._heads(part, role)[0] for part, role in zip(parts, _ROLES, strict=True)]
         return self._norm(bottleneck, x), *heads
 

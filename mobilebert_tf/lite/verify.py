@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,3 +94,27 @@ def complaints(measured: dict[str, dict[str, float]], mode: str) -> list[str]:
             if not good:
                 found.append(f"{key} of {name} is {value:.4g} (limit {limit:g})")
     return found
+
+
+def wrong_after_shorter(
+    open_file: Callable[[], Runnable], samples: Sequence[dict[str, np.ndarray]]
+) -> int | None:
+    """The tokens of the first sample whose outputs are others after shorter samples than alone.
+
+    A runtime that resizes a file may keep memory too small for a tensor (XNNPACK of LiteRT 2.3,
+    which lite/quantize.py avoids), so that an answer depends on the texts before it. Which files
+    are hit hangs on how their memory is laid out, and is to be tried.
+
+    Args:
+        open_file: gives a new interpreter of a file of any length.
+        samples: as for `agreement`; one of each length is tried.
+    """
+    by_tokens = {sample["input_ids"].shape[1]: sample for sample in samples}
+    shortest = by_tokens[min(by_tokens)]
+    grown = open_file()
+    grown(**{name: array[:, :1] for name, array in shortest.items()})
+    for tokens, sample in sorted(by_tokens.items()):
+        alone, after = open_file()(**sample), grown(**sample)
+        if not all(np.array_equal(alone[name], after[name]) for name in alone):
+            return tokens
+    return None
