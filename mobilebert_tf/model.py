@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import os
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -294,7 +293,10 @@ def load_model(directory: str | Path) -> MobileBert:
 
 def _quantization(model: MobileBert, directory: Path) -> Quantization:
     kernels = {w.path: w.shape[-1] for w in model.weights if w.path.endswith("/kernel")}
-    widths = {re.sub("(/dense)?/kernel", "", path): width for path, width in kernels.items()}
+    widths = {
+        path.removesuffix("/kernel").removesuffix("/dense"): width
+        for path, width in kernels.items()
+    }
     quantization = Quantization.load(directory)
     if name := quantization.misfit(widths | {HIDDEN: model.config.hidden_size}):
         raise InputError(f"{directory / QUANTIZATION_FILE} belongs to another model: see {name}")

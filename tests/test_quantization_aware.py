@@ -46,9 +46,15 @@ def start(variant="student", head="classifier"):
     return built
 
 
+# Of test_with_float_activations. Observed from the start: no test changes what another one finds.
+OBSERVED = ((7, 0), (13, 4), (37, 1))
+
+
 @functools.cache
 def aware(variant="student", head="classifier"):
-    return QuantizationAware(start(variant, head), samples())
+    observed = [inputs(tokens, padding=padding) for tokens, padding in OBSERVED]
+    named = [dict(zip(INPUTS, sample.values(), strict=True)) for sample in observed]
+    return QuantizationAware(start(variant, head), samples() + named)
 
 
 # ---- the layer -----------------------------------------------------------------------------
@@ -102,7 +108,7 @@ def test_padding_does_not_move_the_ranges():
 def test_with_float_activations_it_is_the_model_with_rounded_weights(variant, head):
     simulated = aware(variant, head)
     trained = simulated.trained()
-    for tokens, padding in ((7, 0), (13, 4), (37, 1)):
+    for tokens, padding in OBSERVED:
         sample = inputs(tokens, padding=padding)
         outputs = simulated._graph(*map(tf.constant, sample.values()), observing=True)
         expected = trained(sample, training=False)
@@ -207,7 +213,7 @@ def test_the_file_computes_what_was_simulated(variant, head):
             steps = np.abs(file.value(output).ravel() - seen[place].ravel()) / scale
             real = steps.reshape(-1, seen[place].shape[-1])[: tokens - padding]
             first = place.startswith(("embeddings", "block_0")) and "scores" not in place
-            assert real.mean() < (0.35 if first else 8) and real.max() < (4 if first else 20)
+            assert real.mean() < (0.35 if first else 4) and real.max() < (4 if first else 10)
             compared += 1
         assert compared > 20
 
