@@ -91,8 +91,7 @@ class InferenceGraph(tf.Module):
             first_row = index == last and not all_rows
             hidden = self._block(f"block_{index}", hidden, attention_bias, first_row)  # [T,H]
         if self.averaged:
-            real = tf.reshape(tf.cast(mask, tf.float32), [1, -1])  # [1,T]
-            hidden = tf.matmul(real / tf.reduce_sum(real), hidden)  # [1,H]
+            hidden = self._average(hidden, mask)  # [1,H]
         return getattr(self, f"_{self.head}")(hidden)
 
     def _embeddings(self, ids, mask, segment_ids):
@@ -125,6 +124,11 @@ class InferenceGraph(tf.Module):
         """[1,1,T]: what is added to the scores of each key."""
         padding = tf.cast(1 - mask, tf.float32)
         return tf.reshape(padding * ATTENTION_MASK, [1, 1, -1])
+
+    def _average(self, hidden, mask):
+        """Of the real tokens: hidden [T,H], mask [T] -> [1,H]."""
+        real = tf.reshape(tf.cast(mask, tf.float32), [1, -1])  # [1,T]
+        return tf.matmul(real / tf.reduce_sum(real), hidden)
 
     def _rows(self, name, ids):
         """Rows of an embedding table: ids [T] -> [T,width]."""
@@ -326,6 +330,11 @@ class IntegerGraph(InferenceGraph):
         table = np.array([self.mask, 0], np.float32)
         return tf.reshape(tf.gather(table, mask), [1, 1, -1])  # [1,1,T]
 
+    def _average(self, hidden, mask):
+        """The bias of all real tokens is 0, so that its softmax gives them equal shares."""
+        shares = self._softmax(self._attention_bias(mask))  # [1,1,T]
+        return tf.matmul(shares, hidden[None])[0]
+
 
 class HeadByHeadGraph(IntegerGraph):
     """Attention as one product of matrices for each head, which the converter writes as
@@ -335,6 +344,14 @@ class HeadByHeadGraph(IntegerGraph):
 
     def _attention_bias(self, mask):
         return super()._attention_bias(mask)[0]  # [1,T]
+
+    def _average(self, hidden, mask):
+        """Over all rows, padding as zeros: a long text's shares are less than a step of 8 bits."""
+        with tf.name_scope("average/"):
+            real = tf.reshape(tf.gather(np.float32([0, 1]), mask), [-1, 1])  # [T,1]
+            average = tf.reduce_mean(hidden * real, axis=0, keepdims=True)  # [1,H]
+            # A length of 1 needs no division.
+            return average if self.normalized else average / tf.reduce_mean(real)
 
     def _heads(self, x, *roles):
         """[T,R*I] -> for each role N matrices: of query and key [T,D], of value [D,T]."""
