@@ -65,7 +65,6 @@ def convert(config: ConvertConfig) -> None:
     model, tokenizer = _changed(source, config)
     came_from = source.format
     del source  # its model, if it is another one, has gigabytes
-    _check_finite(model, config.source)
     dest.parent.mkdir(parents=True, exist_ok=True)
     # Of a name that nobody else has: what stands at DEST.partial may be the user's.
     aside = Path(tempfile.mkdtemp(".partial", f"{dest.name}.", dest.parent))
@@ -129,12 +128,6 @@ def _changed(source: Loaded, config: ConvertConfig) -> tuple[MobileBert, WordPie
     kept = len(set(tokenizer.vocabulary) & set(new.vocabulary))
     print(f"vocabulary: {len(tokenizer)} -> {len(new)} tokens, {kept} of both")
     return replace_vocabulary(model, tokenizer.vocabulary, new.vocabulary), new
-
-
-def _check_finite(model: MobileBert, source: str) -> None:
-    bad = [w.path for w in model.weights if not np.isfinite(np.asarray(w.value.value())).all()]
-    if bad:
-        raise InputError(f"{source} has numbers that are not finite in {', '.join(bad)}")
 
 
 def _reduced(model: MobileBert, config: ModelConfig, task: Task) -> MobileBert:

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 import h5py
 import keras
+import numpy as np
 from keras import ops
 
 from mobilebert_tf.config import ModelConfig, load_model_config, parse_strictly, read_json
@@ -330,6 +331,9 @@ def load_weights(model: MobileBert, directory: Path) -> None:
     except (ValueError, OSError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is damaged or belongs to another config: {reason}") from None
+    bad = [weight.path for weight in model.weights if not np.isfinite(weight.numpy()).all()]
+    if bad:
+        raise InputError(f"{path} has numbers that are not finite in {', '.join(bad)}")
 
 
 def _check_all_used(path: Path, model: MobileBert) -> None:

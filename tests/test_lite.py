@@ -27,11 +27,12 @@ from tiny_lite import (
     save_directory,
 )
 
-from mobilebert_tf import InputError
+from mobilebert_tf import InputError, save_model
 from mobilebert_tf.lite import metadata, quantize, verify
 from mobilebert_tf.lite.export import ExportConfig, export
 from mobilebert_tf.lite.runtime import LiteModel, open_model
 from mobilebert_tf.lite.samples import padded, samples
+from mobilebert_tf.model import MobileBert
 
 TO_TFLITE = Path(__file__).parents[1] / "export" / "to_tflite.py"
 
@@ -303,6 +304,26 @@ def test_file_whose_answers_hang_on_the_texts_before(place, tmp_path, monkeypatc
     with pytest.raises(InputError, match="after shorter texts, one of 13 tokens has other"):
         export(config)
     assert files_in(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("factor", "mode", "message"),
+    [
+        (10.0, "none", "probability is not finite"),  # activations beyond float32
+        (3.0, "int8-full", "adds numbers too far apart"),  # would abort the interpreter
+        (3.0, "int16x8", "adds numbers too far apart"),
+        (np.nan, "dynamic", "numbers that are not finite in embeddings/"),
+    ],
+)
+def test_diverged_model(place, tmp_path, factor, mode, message):
+    diverged = MobileBert(model().config, model().task)
+    for weight in diverged.weights:
+        weight.assign(np.random.default_rng(0).normal(0, 1, weight.shape) * factor)
+    save_model(diverged, tmp_path / "model", TOKENIZER)
+    config = config_in(place, output=str(tmp_path / "x.tflite"), quantize=mode)
+    with pytest.raises(InputError, match=message):
+        export(dataclasses.replace(config, model=str(tmp_path / "model")))
+    assert not list(tmp_path.glob("x*"))
 
 
 def test_file_for_an_older_runtime(place, tmp_path):

@@ -166,6 +166,7 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
     reference = KerasModel(model, tokenizer, config.head)
     max_tokens = _max_tokens(config, reference)
     checks, calibration = texts(config, reference)
+    _check_finite(reference, checks[0], directory)
     checks[::2] = [padded(s, min(s["input_ids"].shape[1] + 5, max_tokens)) for s in checks[::2]]
 
     print(f"converting {directory.name} ({config.quantize})", flush=True)
@@ -240,6 +241,13 @@ def texts(config: ExportConfig, model: KerasModel) -> tuple[list[dict], list[dic
         found = [padded(sample, longest) for sample in found]
     calibration = [sample for i, sample in enumerate(found) if i % 3]
     return found[::3], [for_graph(sample) for sample in calibration]
+
+
+def _check_finite(model: KerasModel, sample: dict, directory: Path) -> None:
+    """InputError for a model whose activations overflow: a file of it may kill the interpreter."""
+    bad = [name for name, values in model(**sample).items() if not np.isfinite(values).all()]
+    if bad:
+        raise InputError(f"{directory} is not exported: its {', '.join(bad)} is not finite")
 
 
 def _minimum_runtime(content: bytes, config: ExportConfig) -> str:

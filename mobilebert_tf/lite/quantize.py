@@ -24,10 +24,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert.schema_py_generated import ModelT
 from litert_quantizer import calibrator, quantizer, recipe_manager
 from litert_quantizer.algorithm_manager import AlgorithmName
 from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
 
+from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import flatbuffer
 from mobilebert_tf.lite.equalize import observe
 from mobilebert_tf.lite.graph import (
@@ -125,7 +127,25 @@ def quantized(
                 values |= _trained_ranges(content, values, trained)
             values |= _masked_ranges(content, values, score_margin(mode))
         result = job.quantize(values, enable_progress_report=False)
-    return flatbuffer.write(flatbuffer.read(result.quantized_model))
+    finished = flatbuffer.read(result.quantized_model)
+    _check_sums(finished)
+    return flatbuffer.write(finished)
+
+
+def _check_sums(model: ModelT) -> None:
+    """InputError for a sum much smaller than what it adds: it aborts the interpreter (TFLite's
+    add.cc wants a factor below one). Scores of one block beside those of another can be such."""
+    for name, operator, graph in flatbuffer.operators(model):
+        tensors = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs)]
+        integers = {flatbuffer.INT8: 2**20, flatbuffer.INT16: 2**15}
+        if name != "ADD" or tensors[-1].type not in integers:
+            continue
+        *scales, total = (float(tensor.quantization.scale[0]) for tensor in tensors)
+        if not 2 * max(scales) < integers[tensors[-1].type] * total:
+            scope = flatbuffer.scope(tensors[-1].name.decode())
+            raise InputError(
+                f"{scope} adds numbers too far apart for integers: another --quantize mode may do"
+            )
 
 
 def _graph(model, mode, calibration, head) -> InferenceGraph:
