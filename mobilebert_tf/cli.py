@@ -5,10 +5,10 @@ import dataclasses
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
 import yaml
 from jsonargparse import ArgumentParser
 
@@ -26,16 +26,19 @@ def door(
 
     Any field is an option of its name, with - or _ (and `from_` is `--from`); `--config FILE` gives
     several in YAML, later options winning. An unknown key, wrong type, InputError or operating
-    system error (a full disk, say) is one line on stderr and exit code 2.
+    system error (a full disk or memory, say) is one line on stderr and exit code 2.
 
     Args:
         function: what the door does; its docstring is the text of --help.
         config_class: a dataclass; its "Args:" lines are the help of the options.
         positionals: fields given by position, with their nargs (None: exactly one).
     """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # what its encoding lacks, say an emoji
     try:
         function(parse(config_class, sys.argv[1:], function.__doc__, positionals or {}))
-    except (InputError, OSError) as error:
+    except (InputError, OSError, tf.errors.ResourceExhaustedError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
@@ -118,17 +121,27 @@ class _Parser(ArgumentParser):
 
 
 def _normalized(arguments: Sequence[str], switches: set[str], keywords: set[str]) -> list[str]:
-    """What users write, as jsonargparse takes it: dashes in names, switches without a value."""
-    normalized = []
-    for argument, following in pairwise([*arguments, ""]):
+    """What users write, as jsonargparse takes it: dashes in names, switches without a value, and
+    options, each with its value, before what is given by position."""
+    options, positions = [], []
+    left = list(arguments)
+    while left:
+        argument = left.pop(0)
         name, equals, value = argument.partition("=")
-        if name.startswith("--"):
-            name = "--" + name[2:].replace("-", "_")
-            if name in switches and not equals and following.lower() not in ("true", "false"):
-                equals, value = "=", "true"
-            name += "_" if name in keywords else ""
-        normalized.append(name + equals + value)
-    return normalized
+        if argument == "--":
+            return [*options, argument, *positions, *left]
+        if not name.startswith("--"):
+            (options if argument == "-h" else positions).append(argument)
+            continue
+        name = "--" + name[2:].replace("-", "_")
+        if not equals and name in switches:
+            given = left and left[0].lower() in ("true", "false")
+            equals, value = "=", left.pop(0) if given else "true"
+        elif not equals and name != "--help" and left and not left[0].startswith("--"):
+            equals, value = "=", left.pop(0)
+        name += "_" if name in keywords else ""
+        options.append(name + equals + value)
+    return [*options, *positions]
 
 
 def _switches(config_class: type, prefix: str = "") -> Iterator[str]:
@@ -141,5 +154,4 @@ def _switches(config_class: type, prefix: str = "") -> Iterator[str]:
 
 
 def _config_files(arguments: Sequence[str]) -> list[str]:
-    following = [b for a, b in pairwise(arguments) if a == "--config"]
-    return following + [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
+    return [a.partition("=")[2] for a in arguments if a.startswith("--config=")]

@@ -3,7 +3,6 @@
 What is written is read again from the disk and compared, bit for bit, with what it was made from.
 """
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -18,7 +17,7 @@ from mobilebert_tf.checkpoints.originals import run_original
 from mobilebert_tf.cli import door
 from mobilebert_tf.config import ModelConfig, load_model_config
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import MobileBert, Task, copy_weights
+from mobilebert_tf.model import MobileBert, Task, checksum, copy_weights
 from mobilebert_tf.tokenizer import WordPiece
 from mobilebert_tf.vocabulary import replace_vocabulary
 
@@ -147,9 +146,9 @@ def _verify(model: MobileBert, directory: Path, config: ConvertConfig, source: s
 
     Raises InputError if anything differs.
     """
-    before, outputs = _checksum(model), _run(model)
+    before, outputs = checksum(model), _run(model)
     load_into(model, directory, config.to)
-    if _checksum(model) != before or (_run(model) != outputs).any():
+    if checksum(model) != before or (_run(model) != outputs).any():
         raise InputError(f"the {config.to} files do not give back what was written: not kept")
     found = [f"{len(model.weights)} tensors (sha256 {before[:12]}) and outputs equal bit for bit"]
     folder = Path(config.source)
@@ -165,14 +164,6 @@ def _verify(model: MobileBert, directory: Path, config: ConvertConfig, source: s
                 raise InputError(f"{library} computes something else from the {side}: {error:.1e}")
             found.append(f"{library} agrees on the {side} to {error:.1e}")
     return "; ".join(found)
-
-
-def _checksum(model: MobileBert) -> str:
-    digest = hashlib.sha256()
-    for weight in sorted(model.weights, key=lambda weight: weight.path):
-        digest.update(f"{weight.path} {tuple(weight.shape)}\n".encode())
-        digest.update(np.asarray(weight.value.value()))
-    return digest.hexdigest()
 
 
 def _batch(config: ModelConfig) -> dict[str, np.ndarray]:

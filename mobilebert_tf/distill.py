@@ -12,7 +12,14 @@ from mobilebert_tf.data.prepare import RunText, prepare_text
 from mobilebert_tf.distiller import Distiller, copy_from_teacher
 from mobilebert_tf.held_out import batches, map_distances, masked_lm_accuracy
 from mobilebert_tf.maps import save_maps
-from mobilebert_tf.model import MobileBert, build_model, load_model, load_tokenizer, save_model
+from mobilebert_tf.model import (
+    MobileBert,
+    build_model,
+    checksum,
+    load_model,
+    load_tokenizer,
+    save_model,
+)
 from mobilebert_tf.report import write_report
 from mobilebert_tf.run_config import DistillConfig
 from mobilebert_tf.run_folder import RunFolder, open_run, write_whole
@@ -35,6 +42,7 @@ def distill(config: DistillConfig) -> None:
         own = load_tokenizer(config.teacher) if config.teacher else None
         text = prepare_text(config, folder / "data", own)
         teacher = load_model(_teacher_directory(config, text, folder))
+        folder.check_unchanged({"the teacher": checksum(teacher)})
         check_fit(teacher.config, fitted_config(config.student, text), config.transfer)
         if not (folder / "student").exists():
             _train_student(config, stages, text, teacher, folder)

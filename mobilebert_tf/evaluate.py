@@ -180,7 +180,6 @@ def _predictions(task: AnyTask, split: str, outputs: Mapping) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text + "\n")
     print(path)
 

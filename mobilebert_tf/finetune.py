@@ -26,7 +26,7 @@ from mobilebert_tf.finetuner import Finetuner
 from mobilebert_tf.lite.runtime import KerasModel
 from mobilebert_tf.lite.samples import for_graph
 from mobilebert_tf.metrics import ranking
-from mobilebert_tf.model import MODEL_INPUTS, MobileBert, Task, copy_weights, save_model
+from mobilebert_tf.model import MODEL_INPUTS, MobileBert, Task, checksum, copy_weights, save_model
 from mobilebert_tf.outputs import run_all
 from mobilebert_tf.quantization_aware import QuantizationAware, check_folds
 from mobilebert_tf.run_config import Phase
@@ -42,6 +42,7 @@ from mobilebert_tf.tasks import (
     open_task,
 )
 from mobilebert_tf.training import prepare_process, train
+from mobilebert_tf.training_state import digest_of
 from mobilebert_tf.transfer import check_fit
 
 _SAMPLES = 64  # texts that show quantization-aware training the ranges
@@ -145,6 +146,13 @@ class _Run:
             self.arrays["train"] = joined(self.arrays["train"], unlabelled)
         if not config.bucketed:
             self.arrays["train"] = widened(self.arrays["train"], length)
+        folder.check_unchanged(self._digests())
+
+    def _digests(self) -> dict[str, str]:
+        """Of what a run's settings only name."""
+        digests = {f"the {name} split": digest_of(a) for name, a in self.arrays.items()}
+        digests["--model"] = checksum(self.start.model)
+        return digests | ({"--teacher": checksum(self.teacher)} if self.teacher else {})
 
     def trial(self, trial: Trial) -> dict:
         """Trains and judges, or goes on with it, or reads what was found; gives the best epoch."""

@@ -1,12 +1,13 @@
 """The settings of fine-tuning, and the trials that they ask for."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from mobilebert_tf.data.own import Columns
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.run_config import LayerTransfer
+from mobilebert_tf.run_config import LayerTransfer, Phase, check_seed, require
 from mobilebert_tf.tasks import SQUAD
 
 # The paper's search (section 4.4.1).
@@ -102,15 +103,13 @@ class FinetuneConfig:
     log_steps: int = 20
 
     def __post_init__(self):
-        for key in ("batch_size", "epochs", "log_steps"):
-            _require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+        require(self.log_steps >= 1, "log_steps", self.log_steps, "at least 1")
         length = self.sequence_length
-        _require(length is None or length >= 3, "sequence_length", length, "at least 3")
-        _require(self.patience is None or self.patience >= 1, "patience", self.patience, "above 0")
-        _require(len(self.seeds) > 0, "seeds", self.seeds, "one number or more")
-        _require(0 <= self.teacher_weight <= 1, "teacher_weight", self.teacher_weight, "0 to 1")
-        _require(self.temperature > 0, "temperature", self.temperature, "above 0")
-        _require(self.transfer_weight >= 0, "transfer_weight", self.transfer_weight, "at least 0")
+        require(length is None or length >= 3, "sequence_length", length, "at least 3")
+        require(self.patience is None or self.patience >= 1, "patience", self.patience, "above 0")
+        require(0 <= self.teacher_weight <= 1, "teacher_weight", self.teacher_weight, "0 to 1")
+        require(self.temperature > 0, "temperature", self.temperature, "above 0")
+        require(self.transfer_weight >= 0, "transfer_weight", self.transfer_weight, "at least 0")
         for key in ("augment", "transfer_weight"):
             if getattr(self, key) and not self.teacher:
                 raise InputError(f"{key} is of use with a teacher only (--teacher)")
@@ -118,20 +117,29 @@ class FinetuneConfig:
             raise InputError(f"augment is for texts: {self.task} needs questions with a context")
         if self.quantization_aware and (self.transfer_weight or self.precision != "float32"):
             raise InputError("quantization_aware goes with float32 and without transfer_weight")
+        if self.grid and not self.search:
+            raise InputError("grid is of use with --search only")
         unknown = set(self.grid or {}) - set(GRID)
-        _require(not unknown, "grid", sorted(unknown), f"of {', '.join(GRID)}")
+        require(not unknown, "grid", sorted(unknown), f"of {', '.join(GRID)}")
+        for name, values in (self._grid() | {"seeds": self.seeds}).items():
+            distinct = len(values) == len(set(values)) > 0
+            require(distinct, name, list(values), "one number or more, all different")
+            whole = name == "learning_rate" or all(value == int(value) for value in values)
+            require(whole, name, list(values), "whole numbers")
+        for trial in self.trials():
+            check_seed(trial.seed)
+            require(trial.batch_size >= 1, "batch_size", trial.batch_size, "at least 1")
+            require(trial.epochs >= 1, "epochs", trial.epochs, "at least 1")
+            Phase(trial.epochs, trial.learning_rate, self.warmup, 0.0, self.weight_decay)
+
+    def _grid(self) -> dict[str, Sequence[float]]:
+        """The values to try of each setting in GRID."""
+        if self.search:
+            return GRID | (self.grid or {})
+        return {name: (getattr(self, name),) for name in GRID}
 
     def trials(self) -> list[Trial]:
-        """Every combination of settings and seeds; InputError for a grid without a search."""
-        grid = {name: (getattr(self, name),) for name in GRID}
-        if self.search:
-            grid = GRID | {name: tuple(values) for name, values in (self.grid or {}).items()}
-        elif self.grid:
-            raise InputError("grid is of use with --search only")
+        """Every combination of settings and seeds."""
+        grid = self._grid()
         combinations = itertools.product(*(grid[name] for name in GRID), self.seeds)
         return [Trial(int(batch), rate, int(epochs), s) for batch, rate, epochs, s in combinations]
-
-
-def _require(condition: bool, key: str, value, requirement: str) -> None:
-    if not condition:
-        raise InputError(f"{key} is {value}: it must be {requirement}")

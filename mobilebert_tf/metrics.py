@@ -28,11 +28,18 @@ def ranking(values: dict[str, float]) -> float:
 
 
 def _pearson(targets, predictions):
-    return stats.pearsonr(targets, predictions).statistic
+    return _correlation(stats.pearsonr, targets, predictions)
 
 
 def _spearman(targets, predictions):
-    return stats.spearmanr(targets, predictions).statistic
+    return _correlation(stats.spearmanr, targets, predictions)
+
+
+def _correlation(statistic, targets, predictions):
+    """0 where all are the same: scipy's NaN is no JSON, and has no rank among epochs."""
+    if min(len(np.unique(targets)), len(np.unique(predictions))) < 2:
+        return 0.0
+    return statistic(targets, predictions).statistic
 
 
 def _macro_f1(targets, predictions):

@@ -1,6 +1,7 @@
 """The encoder with its heads, as one functional Keras model, and model directories."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -237,6 +238,15 @@ def copy_weights(
     return copied
 
 
+def checksum(model: MobileBert) -> str:
+    """sha256 of the weights with their names and shapes."""
+    digest = hashlib.sha256()
+    for weight in sorted(model.weights, key=lambda weight: weight.path):
+        digest.update(f"{weight.path} {tuple(weight.shape)}\n".encode())
+        digest.update(np.asarray(weight.value.value()))
+    return digest.hexdigest()
+
+
 def save_model(
     model: MobileBert, directory: str | Path, tokenizer: WordPiece | None = None
 ) -> None:
@@ -252,14 +262,26 @@ def save_model(
         raise InputError(f"{directory} holds more than a model: choose another directory")
     aside = directory.with_name(directory.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    (aside / "config.json").write_text(model.config.to_json())
-    (aside / "task.json").write_text(json.dumps(dataclasses.asdict(model.task), indent=2) + "\n")
-    model.save_weights(aside / WEIGHTS_FILE)
+    try:
+        _write_files(model, aside, tokenizer)
+        _replace(directory, aside)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write_files(model: MobileBert, directory: Path, tokenizer: WordPiece | None) -> None:
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text(model.config.to_json())
+    task = json.dumps(dataclasses.asdict(model.task), indent=2)
+    (directory / "task.json").write_text(task + "\n")
+    model.save_weights(directory / WEIGHTS_FILE)
     if model.quantization is not None:
-        model.quantization.save(aside)
+        model.quantization.save(directory)
     if tokenizer is not None:
-        tokenizer.save_files(aside)
+        tokenizer.save_files(directory)
+
+
+def _replace(directory: Path, aside: Path) -> None:
     old = directory.with_name(directory.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if directory.exists():
@@ -362,4 +384,6 @@ def load_tokenizer(directory: str | Path) -> WordPiece:
         raise InputError(f"{directory} has no vocab.txt: it cannot read text")
     settings = directory / "tokenizer_config.json"
     lower_case = read_json(settings).get("do_lower_case") if settings.is_file() else None
+    if not isinstance(lower_case, bool | None):
+        raise InputError(f"{settings}: do_lower_case is {lower_case!r}: it must be true or false")
     return WordPiece.from_file(directory / "vocab.txt", lower_case=lower_case)

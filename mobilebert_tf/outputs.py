@@ -62,8 +62,11 @@ def class_order(name: str, model: Runnable, task: AnyTask) -> list[int] | None:
         raise InputError(f"{name} has a {model.kind} head, {task.name} needs a {task.kind}")
     if not task.labels:
         return None
-    theirs, ours = ([label.lower() for label in labels] for labels in (model.labels, task.labels))
+    theirs, ours = list(model.labels), list(task.labels)
     if set(theirs) == set(ours):
+        return [theirs.index(name) for name in ours]
+    theirs, ours = ([label.lower() for label in labels] for labels in (theirs, ours))
+    if set(theirs) == set(ours) and len(set(ours)) == len(ours) == len(theirs):
         return [theirs.index(name) for name in ours]
     if len(theirs) == len(ours) and theirs == [f"label_{i}" for i in range(len(ours))]:
         return list(range(len(ours)))  # Hugging Face's names for no names

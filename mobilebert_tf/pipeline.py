@@ -117,6 +117,8 @@ class Pipeline:
         null_threshold: float | None = None,
         num_threads: int = 1,
     ):
+        if top < 1:
+            raise InputError(f"top is {top}: at least 1")
         self.model = open_any(model, num_threads) if isinstance(model, str | Path) else model
         self.top, self.truncate, self.null_threshold = top, truncate, null_threshold
         self._run = {
@@ -140,7 +142,11 @@ class Pipeline:
             pairs = [pairs] * len(texts)
         if pairs is not None and len(pairs) != len(texts):
             raise InputError(f"{len(texts)} texts but {len(pairs)} pairs: give one pair per text")
-        return self._run(list(texts), pairs and list(pairs)) if texts else []
+        pairs = None if pairs is None else list(pairs)
+        for text in (*texts, *(pairs or ())):
+            if not isinstance(text, str):
+                raise InputError(f"{text!r} is no text")
+        return self._run(list(texts), pairs) if len(texts) else []
 
     def _outputs(self, texts, pairs, special_tokens: bool = False) -> tuple[dict, dict]:
         """The encoded texts and the model's outputs, [N,...] each."""

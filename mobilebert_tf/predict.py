@@ -74,10 +74,7 @@ class PredictConfig:
 
 def predict(config: PredictConfig) -> None:
     """Fills masks, classifies, labels words, answers or embeds, as the model's head can."""
-    if config.top < 1:
-        raise InputError(f"--top is {config.top}: at least 1")
-    if config.output:
-        check_free(config.output, config.overwrite)
+    _check(config)
     pipeline = Pipeline(
         config.model, config.top, config.truncate, config.null_threshold, config.num_threads
     )
@@ -88,6 +85,18 @@ def predict(config: PredictConfig) -> None:
         return
     for line in lines:
         print(line, flush=True)
+
+
+def _check(config: PredictConfig) -> None:
+    """InputError for options of which one would be passed over."""
+    if config.output:
+        check_free(config.output, config.overwrite)
+    if config.input and config.texts:
+        raise InputError("texts go with no --input: it has texts of its own")
+    if config.pair_column and (config.context or not config.input):
+        raise InputError("--pair-column goes with --input, and without --context")
+    if config.json and config.format == "csv":
+        raise InputError("--json goes with no --format csv")
 
 
 def _results(pipeline: Pipeline, config: PredictConfig) -> Iterator[Result]:
@@ -101,8 +110,18 @@ def _results(pipeline: Pipeline, config: PredictConfig) -> Iterator[Result]:
     elif config.texts:
         yield from pipeline(config.texts, context)
     else:
-        for line in sys.stdin:
-            yield pipeline(line.rstrip("\n"), context)
+        for line in _lines_of_input():
+            yield pipeline(line, context)
+
+
+def _lines_of_input() -> Iterator[str]:
+    if sys.stdin is None:
+        raise InputError("no texts, no --input, and no standard input")
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            yield line.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InputError(f"standard input, line {number}: not UTF-8 ({error.reason})") from None
 
 
 def _context(config: PredictConfig) -> str | None:

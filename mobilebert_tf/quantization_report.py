@@ -4,6 +4,7 @@ Every operation's output is compared with that of the same graph in float, on th
 export was checked on. `--search` then keeps the worst operations in float, as few as will do.
 """
 
+import hashlib
 import json
 import tempfile
 from dataclasses import dataclass
@@ -115,6 +116,8 @@ def _export_of(path: Path, model: str) -> tuple[ExportConfig, dict]:
         raise InputError(f"{report_path} is not the report of an export") from None
     if mode in ("none", "float16"):
         raise InputError(f"{path} is not quantized: its mode is {mode}")
+    if report.get("sha256") != hashlib.sha256(path.read_bytes()).hexdigest():
+        raise InputError(f"{path} is not the file of {report_path.name}: export it again")
     if report["model_sha256"] != sha256_of_model(model_directory(config)):
         raise InputError(f"{path} was not made from {model} as it is now: export it again")
     return config, report

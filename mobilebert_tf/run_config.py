@@ -7,9 +7,15 @@ from typing import Literal
 from mobilebert_tf.errors import InputError
 
 
-def _require(condition: bool, key: str, value, requirement: str) -> None:
+def require(condition: bool, key: str, value, requirement: str) -> None:
+    """InputError with the setting, its value and what it must be, unless the condition holds."""
     if not condition:
         raise InputError(f"{key} is {value}: it must be {requirement}")
+
+
+def check_seed(seed: int) -> None:
+    """InputError for a seed that numpy's generators do not take."""
+    require(0 <= seed < 2**32, "seed", seed, "from 0 to 4294967295")
 
 
 @dataclass(frozen=True)
@@ -33,12 +39,12 @@ class Phase:
     clip_norm: float = 1.0
 
     def __post_init__(self):
-        _require(self.steps >= 0, "steps", self.steps, "at least 0")
-        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        _require(0 <= self.warmup <= 1, "warmup", self.warmup, "from 0 to 1")
-        _require(0 <= self.end_factor <= 1, "end_factor", self.end_factor, "from 0 to 1")
-        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
-        _require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
+        require(self.steps >= 0, "steps", self.steps, "at least 0")
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        require(0 <= self.warmup <= 1, "warmup", self.warmup, "from 0 to 1")
+        require(0 <= self.end_factor <= 1, "end_factor", self.end_factor, "from 0 to 1")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
+        require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
 
     def replace(self, **changes) -> "Phase":
         return dataclasses.replace(self, **changes)
@@ -70,7 +76,7 @@ class LayerTransfer:
         for item in dataclasses.fields(LayerTransfer):
             if item.name.endswith("_weight"):
                 value = getattr(self, item.name)
-                _require(value >= 0, item.name, value, "at least 0")
+                require(value >= 0, item.name, value, "at least 0")
 
 
 @dataclass(frozen=True)
@@ -91,10 +97,10 @@ class TransferConfig(LayerTransfer):
 
     def __post_init__(self):
         super().__post_init__()
-        _require(
+        require(
             0 <= self.lower_layer_rate <= 1, "lower_layer_rate", self.lower_layer_rate, "0 to 1"
         )
-        _require(0 <= self.alpha <= 1, "alpha", self.alpha, "from 0 to 1")
+        require(0 <= self.alpha <= 1, "alpha", self.alpha, "from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -129,13 +135,13 @@ class DataConfig:
 
     def __post_init__(self):
         fraction = self.held_out_fraction
-        _require(0 < fraction < 1, "held_out_fraction", fraction, "above 0 and below 1")
+        require(0 < fraction < 1, "held_out_fraction", fraction, "above 0 and below 1")
         probability = self.masking_probability
-        _require(0 < probability <= 1, "masking_probability", probability, "above 0, at most 1")
+        require(0 < probability <= 1, "masking_probability", probability, "above 0, at most 1")
         short = self.short_sequence_probability
-        _require(0 <= short <= 1, "short_sequence_probability", short, "from 0 to 1")
+        require(0 <= short <= 1, "short_sequence_probability", short, "from 0 to 1")
         for key in ("sequence_length", "batch_size", "max_predictions_per_sequence"):
-            _require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
 
 
 @dataclass(frozen=True)
@@ -160,8 +166,9 @@ class RunConfig(DataConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        check_seed(self.seed)
         for key in ("checkpoint_steps", "log_steps"):
-            _require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
         if self.checkpoint_steps % self.log_steps:
             raise InputError(
                 f"checkpoint_steps is {self.checkpoint_steps}: it must be a multiple of "

@@ -7,10 +7,12 @@ checkpoints/       training states                      teacher/, student/   mod
 
 import csv
 import dataclasses
+import glob
 import json
 import os
 import platform
 import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mobilebert_tf.config import read_json
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.timing import cpu
 from mobilebert_tf.run_config import DataConfig, RunConfig
@@ -36,12 +39,31 @@ class RunFolder:
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
+    def check_unchanged(self, digests: Mapping[str, str]) -> None:
+        """InputError if an input is another one than when the run began.
+
+        Args:
+            digests: of each input's content, by its name.
+        """
+        about = read_json(self / "run.json")
+        before = about.get("inputs", {})
+        changed = [name for name, digest in digests.items() if before.get(name, digest) != digest]
+        if changed:
+            raise InputError(
+                f"{self.path} was begun with another content of {', '.join(changed)}: choose "
+                "another --output-dir, or --overwrite"
+            )
+        about["inputs"] = before | dict(digests)
+        write_whole(self / "run.json", json.dumps(about, indent=2) + "\n")
+
     def history(self) -> list[dict]:
         """All records of the history, oldest first."""
         path = self / "history.jsonl"
         if not path.exists():
             return []
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        # What follows the last line feed is a line that a full disk cut short.
+        whole, _, _ = path.read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def append_history(self, record: dict) -> None:
         with open(self / "history.jsonl", "a") as file:
@@ -73,19 +95,47 @@ def open_run(config: RunConfig):
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file: --output-dir must name a folder")
     path.mkdir(parents=True, exist_ok=True)
+    if not (path / "run.json").exists() and _content(path):
+        raise InputError(f"{path} is not empty and holds no run: choose another --output-dir")
     try:
         with FileLock(path / ".lock", timeout=0):
             if config.overwrite:
-                _empty(path)
+                _empty(path, config)
             _check_settings(path, config)
-            yield RunFolder(path)
+            try:
+                yield RunFolder(path)
+            except InputError:
+                _give_up_unused(path)
+                raise
     except Timeout:
         raise InputError(f"{path} is in use by another process") from None
 
 
-def _empty(path: Path) -> None:
-    if not (path / "run.json").exists() and any(p.name != ".lock" for p in path.iterdir()):
-        raise InputError(f"{path} holds no run: --overwrite will not delete it")
+def _content(path: Path) -> list[Path]:
+    return [child for child in path.iterdir() if child.name != ".lock"]
+
+
+def _give_up_unused(path: Path) -> None:
+    """Leaves the folder free for other settings if nothing was made with the ones that failed."""
+    if all(child.name == "run.json" or _is_hollow(child) for child in _content(path)):
+        (path / "run.json").unlink(missing_ok=True)
+        for child in _content(path):
+            shutil.rmtree(child)
+
+
+def _is_hollow(path: Path) -> bool:
+    return path.is_dir() and not any(child.is_file() for child in path.rglob("*"))
+
+
+def _empty(path: Path, config: RunConfig) -> None:
+    inside = [
+        value
+        for value in _strings(_settings(config))
+        if (found := sorted(glob.iglob(value, recursive=True)))
+        and Path(found[0]).resolve().is_relative_to(path.resolve())
+    ]
+    if inside:
+        raise InputError(f"{inside[0]} lies in {path}, which --overwrite would delete")
     for child in path.iterdir():
         if child.is_dir():
             shutil.rmtree(child)
@@ -93,14 +143,18 @@ def _empty(path: Path) -> None:
             child.unlink()
 
 
-def _check_settings(path: Path, config: RunConfig) -> None:
+def _settings(config: RunConfig) -> dict[str, Any]:
     settings = dataclasses.asdict(config)
     for key in NOT_PART_OF_A_RUN:
         settings.pop(key)
-    settings["kind"] = type(config).__name__
+    return settings | {"kind": type(config).__name__}
+
+
+def _check_settings(path: Path, config: RunConfig) -> None:
+    settings = _settings(config)
     run = path / "run.json"
     if run.exists():
-        before = _flatten(json.loads(run.read_text())["settings"])
+        before = _flatten(read_json(run).get("settings", {}))
         now = _flatten(json.loads(json.dumps(settings)))
         changed = [
             f"{key}: {before.get(key)} -> {now.get(key)}"
@@ -112,8 +166,6 @@ def _check_settings(path: Path, config: RunConfig) -> None:
                 f"{path} holds a run with other settings ({'; '.join(changed)}): choose another "
                 "--output-dir, or --overwrite"
             )
-    elif any(child.name != ".lock" for child in path.iterdir()):
-        raise InputError(f"{path} is not empty and holds no run: choose another --output-dir")
     else:
         versions = {package: version(package) for package in PACKAGES}
         about = {"settings": settings, "versions": versions, "machine": machine()}
@@ -137,6 +189,15 @@ def _flatten(settings: dict, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _strings(settings: Any) -> Iterator[str]:
+    """All texts in nested settings, which may be paths."""
+    if isinstance(settings, str):
+        yield settings
+    elif isinstance(settings, dict | list):
+        for value in settings.values() if isinstance(settings, dict) else settings:
+            yield from _strings(value)
+
+
 def machine() -> dict[str, Any]:
     """What a measured number depends on: processor, cores, system, Python."""
     return {
@@ -148,13 +209,22 @@ def machine() -> dict[str, Any]:
 
 
 def check_free(path: str | Path, overwrite: bool) -> None:
-    """InputError if a file exists that may not be replaced."""
-    if Path(path).exists() and not overwrite:
+    """InputError if something exists that may not be replaced: a file, a folder, a device."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file: choose another name")
+    if path.exists() and not overwrite:
         raise InputError(f"{path} exists: choose another name, or --overwrite")
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes a file so that it is there whole or not at all; text as UTF-8."""
+    """Writes a file, and its folder, so that it is there whole or not at all; text as UTF-8."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".partial")
-    aside.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(aside, path)
+    try:
+        # Half a surrogate pair, which JSON may hold, is no text: it is written as its escape.
+        data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+        aside.write_bytes(data)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

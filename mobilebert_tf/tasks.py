@@ -138,6 +138,8 @@ class SpanTask:
                 print(f"{self.name} {split}: {count} questions: {reason}")
         self._features[split] = features
         arrays = {name: getattr(features, name) for name in MODEL_INPUTS}
+        if not len(arrays["input_ids"]):
+            raise InputError(f"{self.name} {split}: no question has a context with text")
         if training:
             ends = (features.start_positions, features.end_positions)
             arrays["targets"] = np.stack(ends, axis=1)

@@ -28,7 +28,7 @@ def save_state(directory: Path, number: int, position: Mapping[str, int], tensor
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     path = directory / f"state-{number:09d}.safetensors"
     aside = path.with_suffix(".partial")
-    metadata = {"position": json.dumps(dict(position)), "sha256": _digest(tensors)}
+    metadata = {"position": json.dumps(dict(position)), "sha256": digest_of(tensors)}
     try:
         save_file(tensors, aside, metadata)
         with open(aside, "rb+") as file:
@@ -62,7 +62,7 @@ def _read(path: Path) -> tuple[dict[str, int], dict[str, np.ndarray]]:
     with safe_open(path, framework="numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
         metadata = file.metadata()
-    if _digest(tensors) != metadata["sha256"]:
+    if digest_of(tensors) != metadata["sha256"]:
         raise ValueError("its checksum is wrong")
     return json.loads(metadata["position"]), tensors
 
@@ -71,7 +71,8 @@ def _states(directory: Path) -> list[Path]:
     return sorted(directory.glob("state-*.safetensors"))
 
 
-def _digest(tensors: Mapping[str, np.ndarray]) -> str:
+def digest_of(tensors: Mapping[str, np.ndarray]) -> str:
+    """sha256 of names and numbers."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())

@@ -163,9 +163,24 @@ def test_output_in_use(refused, tmp_path, corpus):
 
 
 def test_other_settings(refused, tmp_path, corpus):
-    refused("--corpus", tmp_path / "nowhere.txt")  # leaves run.json behind
-    error = refused("--corpus", tmp_path / "nowhere.txt", "--seed", "5", "--transfer.alpha", "0.3")
+    refused("--corpus", corpus, "--teacher-training.learning-rate", "1e30")
+    error = refused("--corpus", corpus, "--seed", "5", "--transfer.alpha", "0.3")
     assert "seed: 0 -> 5" in error and "transfer.alpha: 0.5 -> 0.3" in error
+
+
+def test_folder_stays_free_if_nothing_was_made(refused, tmp_path):
+    refused("--corpus", tmp_path / "nowhere.txt")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+
+
+def test_overwrite_spares_what_the_run_reads(refused, tmp_path, corpus):
+    refused("--corpus", corpus, "--teacher-training.learning-rate", "1e30")  # made something
+    (tmp_path / "run" / "mine").mkdir()
+    inside = write_corpus(tmp_path / "run" / "mine" / "text.txt")
+    for named in (inside, tmp_path / "run" / "mine" / "*.txt"):
+        error = refused("--corpus", named, "--overwrite")
+        assert "which --overwrite would delete" in error
+    assert inside.is_file()
 
 
 def test_every_state_damaged(refused, tmp_path, corpus):

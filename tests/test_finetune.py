@@ -300,7 +300,6 @@ def test_augment_and_transfer_that_do_not_fit(place, tuned, tmp_path):
         ({"task": "rte"}, "train.tsv"),
         ({"task": "tokens"}, ".conll"),
         ({"sequence_length": 64}, "the model takes 37 tokens"),
-        ({"grid": {"epochs": [1]}}, "--search"),
         ({"model": "absent"}, "mobilebert_tf.convert absent FOLDER --from huggingface"),
     ],
 )
@@ -312,11 +311,72 @@ def test_bad_input_is_refused_before_anything_is_trained(place, tmp_path, change
 
 @pytest.mark.parametrize(
     "changes",
-    [{"epochs": 0}, {"batch_size": 0}, {"seeds": []}, {"temperature": 0.0}, {"grid": {"x": [1]}}],
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"learning_rate": -1.0},
+        {"warmup": 2.0},
+        {"weight_decay": -1.0},
+        {"temperature": 0.0},
+        {"seeds": []},
+        {"seeds": [0, 0]},
+        {"seeds": [0, -1]},
+        {"grid": {"epochs": [1]}},
+        {"grid": {"x": [1]}, "search": True},
+        {"epochs": 2, "grid": {"epochs": []}, "search": True},
+        {"epochs": 2, "grid": {"epochs": [1.5]}, "search": True},
+        {"batch_size": 2, "grid": {"batch_size": [0]}, "search": True},
+    ],
 )
 def test_impossible_settings(place, tmp_path, changes):
-    with pytest.raises(InputError, match=next(iter(changes))):
+    with pytest.raises(InputError, match=next(iter(changes)).removesuffix("s")):
         config_of(place, tmp_path, **changes)
+
+
+@pytest.fixture
+def small(place, tmp_path):
+    """data/ and start/, to be changed."""
+    for name in ("data", "start"):
+        shutil.copytree(place / name, tmp_path / name)
+    return tmp_path
+
+
+def test_changed_inputs_are_another_run(small):
+    config = config_of(small, small / "out", epochs=1)
+    finetune(config)
+    first = scores(small / "out")
+    with open(small / "data" / "train.tsv", "a") as file:
+        file.write("a good film\tgood\n")
+    with pytest.raises(InputError, match="begun with another content of the train split"):
+        finetune(config)
+    assert scores(small / "out") == first
+    with pytest.raises(InputError, match="lies in .* which --overwrite would delete"):
+        inside = str(small / "out" / "model")
+        finetune(dataclasses.replace(config, model=inside, overwrite=True))
+    assert load_model(small / "out" / "model")
+
+
+def test_a_full_disk_cuts_the_history_short(small):
+    finetune(config_of(small, small / "whole", epochs=1))
+    finetune(config := config_of(small, small / "out", epochs=1))
+    shutil.rmtree(small / "out" / "trials")  # as if it had not come to the end
+    with open(small / "out" / "history.jsonl", "a") as file:
+        file.write('{"model": "batch13-ra')
+    finetune(config)
+    assert scores(small / "out") == scores(small / "whole")
+
+
+def test_classes_that_differ_in_case_only(small, capsys):
+    for split in ("train", "dev"):
+        path = small / "data" / f"{split}.tsv"
+        path.write_text(path.read_text().replace("\tbad", "\tGood"))
+    finetune(config_of(small, small / "out"))
+    found = max(scores(small / "out"), key=lambda result: result["ranking"])["scores"]
+    assert found["accuracy"] > 0.6
+    report = small / "scores.json"
+    judged(capsys, small / "out" / "model", small, json=str(report))
+    (row,) = json.loads(report.read_text())["scores"]
+    assert row["accuracy"] == found["accuracy"]
 
 
 def test_no_dev_split_and_no_vocabulary(place, tmp_path):

@@ -84,6 +84,8 @@ def test_scores_by_hand():
 def test_one_class_only_is_no_error():
     assert scored("cola", [1, 0, 1], [1, 1, 1]) == {"matthews": 0.0}
     assert scored("mrpc", [1, 0, 1], [0, 0, 0])["f1"] == 0.0
+    for targets, predictions in (([1.0, 2.0], [3.0, 3.0]), ([1.0], [1.0])):
+        assert scored("sts-b", targets, predictions) == {"pearson": 0.0, "spearman": 0.0}
 
 
 def test_macro_f1_and_ranking():

@@ -129,3 +129,15 @@ def test_refusals():
         Pipeline(Labeller())("a", "b")
     with pytest.raises(InputError, match="too long"):
         Pipeline(Scripted("classifier"))("dog " * 36)
+    with pytest.raises(InputError, match="top is 0"):
+        Pipeline(Scripted("classifier"), top=0)
+    for texts in (["dog", None], ["dog", float("nan")]):
+        with pytest.raises(InputError, match="is no text"):
+            Pipeline(Scripted("classifier"))(texts)
+
+
+def test_columns_of_a_table():
+    """numpy's arrays, which have no truth value."""
+    texts = np.array(["the dog", "the cat"])
+    found = Pipeline(Scripted("classifier", probability=[0.2, 0.3, 0.5]))(texts, texts)
+    assert [result.text for result in found] == texts.tolist()

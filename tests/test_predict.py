@@ -1,6 +1,7 @@
 """Predictions: the same from a model directory and its exported file, and what they mean."""
 
 import csv
+import dataclasses
 import io
 import json
 import runpy
@@ -29,6 +30,10 @@ def place(tmp_path_factory):
         save_directory(folder / head, head=head)
         packed_file(folder / f"{head}.tflite", head)
     return folder
+
+
+def _stdin(content):
+    return io.TextIOWrapper(io.BytesIO(content))
 
 
 def predicted(capsys, path, *texts, **options):
@@ -61,7 +66,7 @@ def test_directory_and_file_agree(place, capsys, head):
 
 
 def test_readable_lines_and_standard_input(place, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("the [MASK] runs\na [MASK] sleeps\n"))
+    monkeypatch.setattr(sys, "stdin", _stdin(b"the [MASK] runs\na [MASK] sleeps\n"))
     predict(PredictConfig(model=str(place / "pretraining.tflite"), top=3))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "the [MASK] runs" and lines[2] == "a [MASK] sleeps"
@@ -74,19 +79,43 @@ def test_readable_lines_and_standard_input(place, capsys, monkeypatch):
     ("name", "text", "options", "message"),
     [
         ("pretraining", "the dog runs", {}, r"no \[MASK\] in the text"),
-        ("pretraining", "the [MASK] runs", {"top": 0}, "--top is 0"),
+        ("pretraining", "the [MASK] runs", {"top": 0}, "top is 0"),
         ("classifier", "dog " * 36, {}, "38 tokens, the model takes 37"),
         ("span", "what ?", {}, "--context"),
         ("span", "what ?", {"context": " "}, "no text to answer from"),
         ("span", "what ?", {"context": "@absent.txt"}, "absent.txt"),
-        ("classifier", "dog", {"input": "absent.txt"}, "absent.txt"),
+        ("classifier", "dog", {"input": "absent.txt"}, "texts go with no --input"),
+        ("classifier", None, {"input": "absent.txt"}, "absent.txt"),
+        ("classifier", None, {"input": "texts.json"}, "neither a .txt file nor a .tsv"),
+        ("classifier", "dog", {"pair_column": "b"}, "--pair-column goes with --input"),
+        ("classifier", "dog", {"json": True, "format": "csv"}, "--json goes with no"),
+        ("classifier", "dog", {"output": "/dev/null", "overwrite": True}, "/dev/null is no file"),
         ("nowhere", "x", {}, "nowhere"),
     ],
 )
 def test_bad_input(place, name, text, options, message):
     for path in (place / name, place / f"{name}.tflite"):
         with pytest.raises((InputError, OSError), match=message):
-            predict(PredictConfig(model=str(path), texts=[text], **options))
+            predict(PredictConfig(model=str(path), texts=[text] if text else [], **options))
+
+
+def test_standard_input_that_is_no_text(place, monkeypatch):
+    config = PredictConfig(str(place / "classifier.tflite"))
+    monkeypatch.setattr(sys, "stdin", _stdin(b"the dog\ncaf\xe9\n"))
+    with pytest.raises(InputError, match="standard input, line 2: not UTF-8"):
+        predict(config)
+    monkeypatch.setattr(sys, "stdin", None)  # closed
+    with pytest.raises(InputError, match="no standard input"):
+        predict(config)
+
+
+def test_half_a_surrogate_pair(place, tmp_path):
+    """JSON may hold one, as where a text was cut inside an emoji; UTF-8 cannot."""
+    (tmp_path / "x.JSONL").write_text('{"text": "the dog \\ud83d"}\n')
+    output = tmp_path / "new" / "out.jsonl"
+    config = PredictConfig(str(place / "classifier"), [], str(tmp_path / "x.JSONL"))
+    predict(dataclasses.replace(config, json=True, output=str(output)))
+    assert json.loads(output.read_text())["text"] == "the dog \ud83d"
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".tsv", ".csv", ".jsonl"])

@@ -132,3 +132,13 @@ def test_bad_input(exported, file, message):
     config = quantization_report.ReportConfig(str(exported / file), str(exported / "model"))
     with pytest.raises(InputError, match=message):
         quantization_report.quantization_report(config)
+
+
+def test_file_that_is_not_the_one_reported(exported):
+    (exported / "other.json").write_bytes((exported / "int8.json").read_bytes())
+    (exported / "other.tflite").write_bytes((exported / "int8.tflite").read_bytes()[:-1])
+    file, directory = exported / "other.tflite", exported / "model"
+    with pytest.raises(InputError, match="is not the file of other.json"):
+        quantization_report.quantization_report(
+            quantization_report.ReportConfig(str(file), str(directory))
+        )

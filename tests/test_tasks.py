@@ -125,6 +125,9 @@ def test_rows_that_are_skipped_are_counted(tmp_path, capsys):
         ({"train__jsonl": '{"text": ["a"], "label": 1}\n'}, "line 1: 'text' is no text"),
         ({"train__jsonl": '{"text": "a", "label": 1}\n{"text"\n'}, "line 2"),
         ({"train__jsonl": '{"text": "a"}\n'}, "line 1"),
+        ({"train__csv": 'text,label\na,x\nb,"y\nz"\n'}, "line 4: the label 'y\\nz' is no line"),
+        ({"train__jsonl": '{"text": "a", "label": "\\ud83d"}\n'}, "is no line of text"),
+        ({"train__jsonl": "[" * 100_000}, "line 1: not JSON"),
         ({"train__tsv": "text\tlabel\na\tx\n", "train__csv": ""}, "more than one"),
         ({}, "no train file"),
     ],
@@ -138,6 +141,8 @@ def test_labels_scores_and_tasks_that_are_none(tmp_path):
     write(tmp_path, dev__tsv="sentence\tlabel\na\t2\n", train__tsv="text\tlabel\na\tnan\n")
     assert "line 2" in message(open_task, "sst-2", tmp_path, ("dev",))
     assert "line 2" in message(open_task, "regression", tmp_path, ("train",))
+    write(tmp_path, train__tsv="sentence1\tsentence2\tscore\na\tb\t1e39\n")
+    assert "line 2: the score" in message(open_task, "sts-b", tmp_path, ("train",))
     assert "tasks: cola" in message(open_task, "speling", tmp_path, ("train",))
     assert "train.tsv" in message(open_task, "rte", tmp_path / "none", ("train",))
 

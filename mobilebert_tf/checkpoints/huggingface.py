@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from mobilebert_tf.checkpoints.sentence_transformers import read_embedding, write_embedding
@@ -114,7 +115,10 @@ def save_checkpoint(model: MobileBert, directory: Path) -> None:
     prefix = "" if task.kind == "encoder" else f"{family}."
     tensors = foreign_tensors(model, name_table(config, task, prefix))
     arrays = {name: np.asarray(tensor) for name, tensor in tensors}
-    save_file(arrays, directory / WEIGHTS_FILE, metadata={"format": "pt"})
+    try:
+        save_file(arrays, directory / WEIGHTS_FILE, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(f"cannot write {directory / WEIGHTS_FILE}: {error}") from None
     text = json.dumps(_config_values(config, task, family), indent=2)
     (directory / "config.json").write_text(text + "\n", encoding="utf-8")
     if task.kind == "encoder":

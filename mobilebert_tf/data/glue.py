@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mobilebert_tf.data.examples import Examples
-from mobilebert_tf.data.tables import read_table
+from mobilebert_tf.data.tables import read_score, read_table
 from mobilebert_tf.data.tfds import TFDS, load_rows
 from mobilebert_tf.errors import InputError
 
@@ -107,10 +107,7 @@ def _target(task: GlueTask, path: Path, line: int, text: str) -> int | float:
             expected = ", ".join(task.labels)
             raise InputError(f"{path}, line {line}: the label is {text!r}, expected {expected}")
         return task.labels.index(text)
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{path}, line {line}: the score is {text!r}, no number") from None
+    return read_score(path, line, text)
 
 
 def _array(task: GlueTask, targets: list) -> np.ndarray:

@@ -6,17 +6,19 @@ line between sentences.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mobilebert_tf.data.examples import Examples
-from mobilebert_tf.data.tables import read_lines, read_table, read_texts
+from mobilebert_tf.data.tables import read_lines, read_score, read_table, read_texts
 from mobilebert_tf.errors import InputError
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".conll")
+_HALF_PAIR = re.compile("[\ud800-\udfff]")  # a surrogate: JSON may hold one, UTF-8 cannot
 _CONLL_SKIPPED = ("-DOCSTART-", "#")  # document marks, comments
 
 
@@ -57,11 +59,11 @@ def read_own(
     rows = read_table(path, names)
     values = [(line, row[-1]) for line, row in rows]
     if kind == "classifier":
-        labels = tuple(labels or sorted({label for _, label in values}))
+        labels = tuple(labels or _names(path, values))
         targets = [_class(path, line, label, labels) for line, label in values]
         targets = np.array(targets, np.int32)
     else:
-        labels, targets = (), np.array([_score(path, *value) for value in values], np.float32)
+        labels, targets = (), np.array([read_score(path, *value) for value in values], np.float32)
     pairs = [row[1] for _, row in rows] if columns.pair else None
     ids = [str(index) for index in range(len(rows))]
     return Examples([row[0] for _, row in rows], pairs, targets, ids), labels
@@ -99,6 +101,14 @@ def _find(folder: Path, split: str) -> Path:
     raise InputError(f"{folder} has no {split} file: {', '.join(path.name for path in paths)}")
 
 
+def _names(path: Path, labels: Iterable[tuple[int, str]]) -> list[str]:
+    """The different ones of (line, label), sorted; exported files hold one a line, in UTF-8."""
+    for line, label in labels:
+        if label.splitlines() != [label] or _HALF_PAIR.search(label):
+            raise InputError(f"{path}, line {line}: the label {label!r} is no line of text")
+    return sorted({label for _, label in labels})
+
+
 def _class(path: Path, line: int, label: str, labels: Sequence[str]) -> int:
     if label not in labels:
         raise InputError(
@@ -108,22 +118,13 @@ def _class(path: Path, line: int, label: str, labels: Sequence[str]) -> int:
     return labels.index(label)
 
 
-def _score(path: Path, line: int, text: str) -> float:
-    try:
-        score = float(text)
-    except ValueError:
-        score = np.nan
-    if not np.isfinite(score):
-        raise InputError(f"{path}, line {line}: the score is {text!r}, no number")
-    return score
-
-
 def _tokens(path: Path, columns: Columns, labels: Sequence[str] | None):
     read = _conll if path.suffix == ".conll" else _json_words
     sentences = list(read(path, columns))  # (line, words, labels)
     if not sentences:
         raise InputError(f"{path} has no sentences")
-    labels = tuple(labels or sorted({label for _, _, marks in sentences for label in marks}))
+    found = [(line, mark) for line, _, marks in sentences for mark in marks]
+    labels = tuple(labels or _names(path, found))
     targets = [[_class(path, line, m, labels) for m in marks] for line, _, marks in sentences]
     ids = [str(index) for index in range(len(sentences))]
     return Examples([words for _, words, _ in sentences], None, targets, ids), labels

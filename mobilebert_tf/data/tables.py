@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from mobilebert_tf.errors import InputError
 
 TABLES = (".tsv", ".csv", ".jsonl")
@@ -39,7 +41,10 @@ def read_lines(path: Path) -> list[str]:
 def read_texts(path: Path, text: str, pair: str | None = None) -> list[tuple[str, str | None]]:
     """(text, pair) of each row of a table with these columns, or (line, None) of each line of
     another file."""
-    if path.suffix not in TABLES:
+    suffix = path.suffix.lower()
+    if suffix not in (*TABLES, ".txt", ""):  # none: /dev/stdin and the like
+        raise InputError(f"{path} is neither a .txt file nor a .tsv, .csv or .jsonl")
+    if suffix not in TABLES:
         if pair:
             raise InputError(
                 f"{path} has no column {pair!r}: pairs come from a .tsv, .csv or .jsonl"
@@ -81,14 +86,25 @@ def read_table(
     return found
 
 
+def read_score(path: Path, line: int, text: str) -> float:
+    """The score in a line of a file; InputError if it is none that float32 holds."""
+    try:
+        score = float(text)
+    except ValueError:
+        score = np.nan
+    if not abs(score) <= np.finfo(np.float32).max:
+        raise InputError(f"{path}, line {line}: the score is {text!r}, no number")
+    return score
+
+
 def _rows(path: Path, columns: Sequence[str], header) -> Iterator[tuple[int, dict]]:
     """(line number, {column: value}); None is the key of fields beyond the header."""
-    read = _json_lines if path.suffix == ".jsonl" else _delimited
+    read = _json_lines if path.suffix.lower() == ".jsonl" else _delimited
     return read(path, columns, header)
 
 
 def _delimited(path: Path, columns: Sequence[str], header) -> Iterator[tuple[int, dict]]:
-    tabs = path.suffix == ".tsv"
+    tabs = path.suffix.lower() == ".tsv"
     style = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"strict": True}
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), fieldnames=header, **style)
     begin = 1  # of the row that is read: an open quote is noticed at the end of the file only
@@ -109,7 +125,7 @@ def _json_lines(path: Path, columns: Sequence[str], header) -> Iterator[tuple[in
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {number}: not JSON ({error})") from None
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: not a JSON object")

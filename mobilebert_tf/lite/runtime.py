@@ -42,6 +42,8 @@ class LiteModel:
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError(f"no file {path}: export a model with export/to_tflite.py")
+        if num_threads < 1:
+            raise InputError(f"num_threads is {num_threads}: at least 1")
         packed = metadata.unpack(self.path)
         self.kind, self.labels = packed.kind, list(packed.labels)
         self.tokenizer = WordPiece(packed.vocabulary, packed.do_lower_case)
