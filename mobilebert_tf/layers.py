@@ -154,6 +154,7 @@ class Attention(keras.layers.Layer):
 
     Called with query_key [B,T,H or I], value [B,T,H or I], residual [B,T,I] and attention_bias
     [B,1,1,T]; gives the output [B,T,I] and the masked scores before softmax [B,N,T,T] in float32.
+    The first three, and so the output, may be rows instead: [B*T,...].
     """
 
     def __init__(self, config: ModelConfig, **kwargs):
@@ -173,15 +174,15 @@ class Attention(keras.layers.Layer):
         self.value.build(value_shape)
         self.output_layer.build(residual_shape, residual_shape)
 
-    def _split_heads(self, x):
-        shape = ops.shape(x)
-        x = ops.reshape(x, (shape[0], shape[1], self.heads, self.head_size))  # [B,T,N,D]
+    def _split_heads(self, x, tokens):
+        x = ops.reshape(x, (-1, tokens, self.heads, self.head_size))  # [B,T,N,D]
         return ops.transpose(x, (0, 2, 1, 3))  # [B,N,T,D]
 
     def call(self, query_key, value, residual, attention_bias, training=None):
-        query = self._split_heads(self.query(query_key))  # [B,N,T,D]
-        key = self._split_heads(self.key(query_key))  # [B,N,T,D]
-        value = self._split_heads(self.value(value))  # [B,N,T,D]
+        tokens = ops.shape(attention_bias)[-1]
+        query = self._split_heads(self.query(query_key), tokens)  # [B,N,T,D]
+        key = self._split_heads(self.key(query_key), tokens)  # [B,N,T,D]
+        value = self._split_heads(self.value(value), tokens)  # [B,N,T,D]
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [B,N,T,T]
         # Scores and their softmax stay float32; Keras hands over the bias in the compute dtype.
         scores = ops.cast(scores, "float32") * self.head_size**-0.5
@@ -189,8 +190,7 @@ class Attention(keras.layers.Layer):
         probabilities = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
         probabilities = self.dropout(probabilities, training=training)
         context = ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))  # [B,T,N,D]
-        shape = ops.shape(context)
-        context = ops.reshape(context, (shape[0], shape[1], self.heads * self.head_size))  # [B,T,I]
+        context = ops.reshape(context, (-1, *ops.shape(residual)[1:]))  # [B,T,I]
         return self.output_layer(context, residual, training=training), scores
 
 
@@ -265,18 +265,22 @@ class Block(keras.layers.Layer):
         return self.config.use_bottleneck_attention or self.shared_bottleneck is not None
 
     def call(self, hidden, attention_bias, training=None):
-        x = hidden if self.input_bottleneck is None else self.input_bottleneck(hidden)  # [B,T,I]
+        shape = (-1, ops.shape(attention_bias)[-1], self.config.hidden_size)
+        # Rows: a dense layer on a tensor of unknown length is 25 TensorFlow operations on shapes,
+        # which were two thirds of the graph and of the seconds that it takes to trace it.
+        hidden = ops.reshape(hidden, (-1, self.config.hidden_size))  # [B*T,H]
+        x = hidden if self.input_bottleneck is None else self.input_bottleneck(hidden)  # [B*T,I]
         query_key = value = hidden
         if self.config.use_bottleneck_attention:
             query_key = value = x
         elif self.shared_bottleneck is not None:
-            query_key = self.shared_bottleneck(hidden)  # [B,T,I]
+            query_key = self.shared_bottleneck(hidden)  # [B*T,I]
         x, scores = self.attention(query_key, value, x, attention_bias, training=training)
         for feed_forward in self.feed_forward:
-            x = feed_forward(x, training=training)  # [B,T,I]
+            x = feed_forward(x, training=training)  # [B*T,I]
         if self.output_bottleneck is not None:
-            x = self.output_bottleneck(x, hidden, training=training)  # [B,T,H]
-        return x, scores
+            x = self.output_bottleneck(x, hidden, training=training)  # [B*T,H]
+        return ops.reshape(x, shape), scores
 
 
 class Pooler(keras.layers.Layer):

@@ -1,7 +1,7 @@
 """The .tflite format: reading models, writing them small, and the runtime that they need."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import flatbuffers
 import numpy as np
@@ -47,6 +47,17 @@ def operators(model: schema.ModelT) -> Iterator[tuple[str, schema.OperatorT, sch
 def scope(name: str) -> str:
     """Of the last of the graph's operations that became one: "a/b" of "a/b/MatMul;a/b/add"."""
     return name.strip(";").split(";")[-1].rpartition("/")[0]
+
+
+def sign(model: schema.ModelT, key: str, outputs: Sequence[str]) -> None:
+    """Gives the model's graph a signature: inputs by their tensors' names, outputs, in the graph's
+    order, by these."""
+    (graph,) = model.subgraphs
+    signature = schema.SignatureDefT(signatureKey=key)
+    inputs = [graph.tensors[index].name for index in graph.inputs]
+    signature.inputs = list(map(schema.TensorMapT, inputs, graph.inputs))
+    signature.outputs = list(map(schema.TensorMapT, outputs, graph.outputs))
+    model.signatureDefs = [signature]
 
 
 def write(model: schema.ModelT) -> bytes:

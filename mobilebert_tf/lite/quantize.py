@@ -173,11 +173,18 @@ def converted(graph: tf.Module, sequence_length: int | None = None, halved: bool
     function = graph.concrete_function(sequence_length)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], graph)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    # Both would copy all weights several times, which takes more than the conversion itself. The
+    # signature, which a SavedModel would bring, is ours.
+    converter.experimental_lower_to_saved_model = False
+    converter.exclude_conversion_metadata = True
     if halved:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
     with quiet():
-        return converter.convert()
+        content = converter.convert()
+    model = flatbuffer.read(content)
+    flatbuffer.sign(model, SIGNATURE, sorted(function.structured_outputs))  # TensorFlow's order
+    return flatbuffer.write(model)
 
 
 def _has_norms(content: bytes) -> bool:
