@@ -193,7 +193,7 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
     if config.sequence_length is None and (tokens := wrong_after_shorter(open_file, checks)):
         raise InputError(
             f"the {config.quantize} file is not kept: after shorter texts, one of {tokens} tokens "
-            "has other outputs than alone in this runtime; a --sequence-length will do"
+            "has other outputs than after longer ones in this runtime; a --sequence-length will do"
         )
     lite = open_file()
     measured = agreement(lite, reference, checks)

@@ -99,7 +99,8 @@ def complaints(measured: dict[str, dict[str, float]], mode: str) -> list[str]:
 def wrong_after_shorter(
     open_file: Callable[[], Runnable], samples: Sequence[dict[str, np.ndarray]]
 ) -> int | None:
-    """The tokens of the first sample whose outputs are others after shorter samples than alone.
+    """The tokens of the first sample whose outputs are others after shorter samples than after
+    longer ones.
 
     A runtime that resizes a file may keep memory too small for a tensor (XNNPACK of LiteRT 2.3,
     which lite/quantize.py avoids), so that an answer depends on the texts before it. Which files
@@ -110,11 +111,14 @@ def wrong_after_shorter(
         samples: as for `agreement`; one of each length is tried.
     """
     by_tokens = {sample["input_ids"].shape[1]: sample for sample in samples}
-    shortest = by_tokens[min(by_tokens)]
-    grown = open_file()
-    grown(**{name: array[:, :1] for name, array in shortest.items()})
-    for tokens, sample in sorted(by_tokens.items()):
-        alone, after = open_file()(**sample), grown(**sample)
-        if not all(np.array_equal(alone[name], after[name], equal_nan=True) for name in alone):
-            return tokens
+    by_tokens = dict(sorted(by_tokens.items()))
+    shrinking, growing = open_file(), open_file()
+    expected = {tokens: shrinking(**by_tokens[tokens]) for tokens in reversed(by_tokens)}
+    shortest = next(iter(by_tokens.values()))
+    growing(**{name: array[:, :1] for name, array in shortest.items()})
+    for tokens, sample in by_tokens.items():
+        outputs = growing(**sample)
+        for name, values in expected[tokens].items():
+            if not np.array_equal(values, outputs[name], equal_nan=True):
+                return tokens
     return None
