@@ -196,8 +196,9 @@ def test_only_builtins_and_no_shape_operation(mode):
         ("none", None, True, "2.4"),  # CUMSUM numbers the positions
         ("none", 13, True, "2.3"),
         ("dynamic", None, True, "2.17"),
-        ("dynamic", 13, False, "2.8"),  # CAST of int8 tables
-        ("int8", 13, False, "2.8"),
+        ("dynamic", None, False, "2.4"),
+        ("dynamic", 13, False, "2.3"),
+        ("int8", 13, False, "2.3"),
         ("int8-full", 13, True, "2.3"),
         ("int8-full", 13, False, "2.3"),
         ("int16x8", None, True, "2.4"),

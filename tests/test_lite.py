@@ -328,11 +328,11 @@ def test_diverged_model(place, tmp_path, factor, mode, message):
 
 def test_file_for_an_older_runtime(place, tmp_path):
     config = config_in(place, output=str(tmp_path / "x.tflite"), quantize="dynamic")
-    with pytest.raises(InputError, match="is 2.3, but this dynamic file needs 2.8"):
+    with pytest.raises(InputError, match="is 2.3, but this dynamic file needs 2.4"):
         export(dataclasses.replace(config, min_runtime="2.3"))
     assert files_in(tmp_path) == {}
-    export(dataclasses.replace(config, min_runtime="2.8"))
-    assert json.loads((tmp_path / "x.json").read_text())["min_runtime"] == "2.8"
+    export(dataclasses.replace(config, min_runtime="2.4"))
+    assert json.loads((tmp_path / "x.json").read_text())["min_runtime"] == "2.4"
 
 
 def test_fixed_length_encoder_export(place, tmp_path):
@@ -355,7 +355,7 @@ def test_fixed_length_encoder_export(place, tmp_path):
         (["--model", "{}", "--output", "x.tflite", "--sequence-length", "38"], "3 to 37"),
         (["--model", "{}", "--output", "x.tflite", "--num-threads", "0"], "at least 1"),
         (["--model", "{}", "--output", "x.tflite", "--calibration-data", "gone"], "gone"),
-        (["--model", "{}", "--min-runtime", "new"], "new: a version such as 2.8"),
+        (["--model", "{}", "--min-runtime", "new"], "new: a version such as 2.4"),
         (["--model", "{}", "--task", "sst-2"], "--task and --data-dir go together"),
         (["--model", "{}", "--max-drop", "-1"], "--max-drop is -1"),
         (["--model", "{}", "--task", "mlperf-squad", "--data-dir", "x"], "evaluate scores it"),

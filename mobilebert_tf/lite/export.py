@@ -48,7 +48,7 @@ class ExportConfig:
         calibration_ranges: of an activation: the widest of all texts (min-max), without the 5 % of
             the texts that go furthest (percentile), or averaged over texts (moving-average);
             quantization-aware training brought its own.
-        min_runtime: the oldest TFLite that must open the file, such as 2.8; before 2.17 int8
+        min_runtime: the oldest TFLite that must open the file, such as 2.4; before 2.17 int8
             weights get one scale for a whole matrix, and are less exact.
         with_tokenizer: add signatures that tokenize strings, for runtimes that link
             tensorflow-text's operations: tokenize and tokenize_pair.
@@ -77,7 +77,7 @@ class ExportConfig:
         if self.num_threads < 1:
             raise InputError(f"--num-threads is {self.num_threads}: at least 1")
         if not re.fullmatch(r"\d+(\.\d+)+", self.min_runtime):
-            raise InputError(f"--min-runtime is {self.min_runtime}: a version such as 2.8")
+            raise InputError(f"--min-runtime is {self.min_runtime}: a version such as 2.4")
 
     def content_options(self) -> dict:
         """The options that the file's bytes depend on."""

@@ -128,6 +128,7 @@ def quantized(
             values |= _masked_ranges(content, values, score_margin(mode))
         result = job.quantize(values, enable_progress_report=False)
     finished = flatbuffer.read(result.quantized_model)
+    flatbuffer.dequantize_rows(finished)
     _check_sums(finished)
     return flatbuffer.write(finished)
 

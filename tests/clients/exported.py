@@ -24,15 +24,14 @@ MAX_TOKENS = 384  # what the Task Library's BertQuestionAnswerer wants
 # A head, and the fixed length that its files are exported with beside those for any length.
 FIXED = {"classifier": 64, "encoder": 64, "span": MAX_TOKENS}
 # A mode, as the tables show it -> the door's options. Before TFLite 2.17 a weight matrix has one
-# scale; --min-runtime reaches 2.8 where tables are int8 and the rest is float (CAST of int8), else
-# 2.4 for any length (CUMSUM) and 2.3 for a fixed one.
+# scale; --min-runtime reaches 2.4 for any length (CUMSUM) and 2.3 for a fixed one.
 MODES = {
     "none": ("--quantize", "none"),
     "float16": ("--quantize", "float16"),
     "dynamic": ("--quantize", "dynamic"),
-    "dynamic 2.8": ("--quantize", "dynamic", "--min-runtime", "2.8"),
+    "dynamic 2.4": ("--quantize", "dynamic", "--min-runtime", "2.4"),
     "int8": ("--quantize", "int8"),
-    "int8 2.8": ("--quantize", "int8", "--min-runtime", "2.8"),
+    "int8 2.4": ("--quantize", "int8", "--min-runtime", "2.4"),
     "int8-full": ("--quantize", "int8-full"),
     "int16x8": ("--quantize", "int16x8"),
 }
