@@ -1,8 +1,6 @@
 """python export/to_tflite.py: a model directory becomes one .tflite file for phones."""
 
 import dataclasses
-import os
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,13 @@ from mobilebert_tf.lite.export import ExportConfig, export, model_directory
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel, Runnable
 from mobilebert_tf.lite.samples import joined, samples
 from mobilebert_tf.lite.verify import agreement, lost
-from mobilebert_tf.model import MobileBert, load_model, load_tokenizer, save_model
+from mobilebert_tf.model import (
+    MobileBert,
+    load_model,
+    load_tokenizer,
+    put_directory,
+    save_model,
+)
 from mobilebert_tf.operational import BATCH_SIZE, swap
 from mobilebert_tf.report import write_report
 from mobilebert_tf.run_config import Phase
@@ -117,9 +121,7 @@ def _export_swapped(config: ToTfliteConfig) -> Path:
         output = config.output or target.with_name(f"{target.name}-{config.quantize}.tflite")
         changed = dataclasses.replace(config, model=str(swapped), output=str(output))
         path = export(changed, gate.check if config.task else None)
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(swapped, target)
+        put_directory(swapped, target)
     return path
 
 

@@ -34,11 +34,11 @@ def door(
         positionals: fields given by position, with their nargs (None: exactly one).
     """
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
+        if hasattr(stream, "reconfigure"):  # not in a notebook
             stream.reconfigure(errors="backslashreplace")  # what its encoding lacks, say an emoji
     try:
         function(parse(config_class, sys.argv[1:], function.__doc__, positionals or {}))
-    except (InputError, OSError, tf.errors.ResourceExhaustedError) as error:
+    except (InputError, OSError, MemoryError, tf.errors.ResourceExhaustedError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
@@ -129,7 +129,8 @@ def _normalized(arguments: Sequence[str], switches: set[str], keywords: set[str]
         argument = left.pop(0)
         name, equals, value = argument.partition("=")
         if argument == "--":
-            return [*options, argument, *positions, *left]
+            positions += left
+            break
         if not name.startswith("--"):
             (options if argument == "-h" else positions).append(argument)
             continue
@@ -141,7 +142,8 @@ def _normalized(arguments: Sequence[str], switches: set[str], keywords: set[str]
             equals, value = "=", left.pop(0)
         name += "_" if name in keywords else ""
         options.append(name + equals + value)
-    return [*options, *positions]
+    # Behind "--", or an option that lacks its value would take what is given by position.
+    return [*options, *(["--", *positions] if positions else [])]
 
 
 def _switches(config_class: type, prefix: str = "") -> Iterator[str]:

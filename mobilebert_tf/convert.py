@@ -3,7 +3,6 @@
 What is written is read again from the disk and compared, bit for bit, with what it was made from.
 """
 
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from mobilebert_tf.checkpoints.originals import run_original
 from mobilebert_tf.cli import door
 from mobilebert_tf.config import ModelConfig, load_model_config
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import MobileBert, Task, checksum, copy_weights
+from mobilebert_tf.model import MobileBert, Task, checksum, copy_weights, put_directory
 from mobilebert_tf.tokenizer import WordPiece
 from mobilebert_tf.vocabulary import replace_vocabulary
 
@@ -71,7 +70,7 @@ def convert(config: ConvertConfig) -> None:
     try:
         save(model, tokenizer, aside, config.to)
         verified = _verify(model, aside, config, came_from)
-        _put(aside, dest)
+        put_directory(aside, dest)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     print(f"{came_from} -> {config.to}: {dest}")
@@ -89,15 +88,6 @@ def _check_free(dest: Path, config: ConvertConfig) -> None:
         )
     if dest in (Path(config.source).resolve(), *Path(config.source).resolve().parents):
         raise InputError(f"{config.dest} is the source itself")
-
-
-def _put(aside: Path, dest: Path) -> None:
-    """Gives the finished folder its name; what had it goes only when the new one stands."""
-    old = aside.with_suffix(".old")
-    if dest.exists():
-        os.replace(dest, old)
-    os.replace(aside, dest)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _is_only_a_model(folder: Path) -> bool:

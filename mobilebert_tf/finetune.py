@@ -151,6 +151,7 @@ class _Run:
     def _digests(self) -> dict[str, str]:
         """Of what a run's settings only name."""
         digests = {f"the {name} split": digest_of(a) for name, a in self.arrays.items()}
+        digests["the labels"] = ", ".join(self.head.labels)
         digests["--model"] = checksum(self.start.model)
         return digests | ({"--teacher": checksum(self.teacher)} if self.teacher else {})
 
@@ -161,7 +162,6 @@ class _Run:
         if not done.is_file():
             self._train(trial, directory)
             result = {"trial": trial.name} | dataclasses.asdict(trial) | self._best(trial)
-            directory.mkdir(parents=True, exist_ok=True)
             write_whole(done, json.dumps(result, indent=2) + "\n")
             shutil.rmtree(self.folder / "checkpoints" / trial.name, ignore_errors=True)
         return json.loads(done.read_text())

@@ -124,7 +124,7 @@ class FinetuneConfig:
         for name, values in (self._grid() | {"seeds": self.seeds}).items():
             distinct = len(values) == len(set(values)) > 0
             require(distinct, name, list(values), "one number or more, all different")
-            whole = name == "learning_rate" or all(value == int(value) for value in values)
+            whole = name == "learning_rate" or all(float(value).is_integer() for value in values)
             require(whole, name, list(values), "whole numbers")
         for trial in self.trials():
             check_seed(trial.seed)

@@ -1,11 +1,13 @@
 """The encoder with its heads, as one functional Keras model, and model directories."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from mobilebert_tf.layers import (
     MaskedLanguageModel,
     Pooler,
     dense,
+    zeros,
 )
 from mobilebert_tf.lite.fold import HIDDEN
 from mobilebert_tf.quantization import QUANTIZATION_FILE, Quantization
@@ -264,13 +267,14 @@ def save_model(
     shutil.rmtree(aside, ignore_errors=True)
     try:
         _write_files(model, aside, tokenizer)
-        _replace(directory, aside)
+        put_directory(aside, directory)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_files(model: MobileBert, directory: Path, tokenizer: WordPiece | None) -> None:
     directory.mkdir(parents=True)
+    _check_room(model, directory)
     (directory / "config.json").write_text(model.config.to_json())
     task = json.dumps(dataclasses.asdict(model.task), indent=2)
     (directory / "task.json").write_text(task + "\n")
@@ -281,11 +285,20 @@ def _write_files(model: MobileBert, directory: Path, tokenizer: WordPiece | None
         tokenizer.save_files(directory)
 
 
-def _replace(directory: Path, aside: Path) -> None:
-    old = directory.with_name(directory.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if directory.exists():
-        os.replace(directory, old)
+def _check_room(model: MobileBert, directory: Path) -> None:
+    """OSError if the disk has no room for the weights, on which HDF5 would kill the interpreter."""
+    needed = sum(math.prod(w.shape) * np.dtype(w.dtype).itemsize + 4096 for w in model.weights)
+    if shutil.disk_usage(directory).free < needed + 2**16:
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} for a model", str(directory))
+
+
+def put_directory(aside: Path, directory: Path) -> None:
+    """Gives a finished folder its name; what had it goes only when the new one stands."""
+    if not directory.exists():
+        os.replace(aside, directory)
+        return
+    old = tempfile.mkdtemp(".old", f"{directory.name}.", directory.parent)
+    os.replace(directory, old)
     os.replace(aside, directory)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -307,7 +320,8 @@ def load_model(directory: str | Path) -> MobileBert:
     if not weights.is_file():
         raise InputError(f"{directory} is not a whole model directory: it has no {WEIGHTS_FILE}")
     check_size(config, _numbers_in(weights), weights.stat().st_size, weights)
-    model = MobileBert(config, task)
+    with zeros():
+        model = MobileBert(config, task)
     load_weights(model, directory)
     if (directory / QUANTIZATION_FILE).is_file():
         model.quantization = _quantization(model, directory)

@@ -1,6 +1,6 @@
 """Pipeline(path)(texts): what a model says of raw text, with character offsets into it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,7 +137,10 @@ class Pipeline:
         self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None
     ) -> Result | list[Result]:
         if isinstance(texts, str):
-            return self._run([texts], None if pairs is None else [pairs])[0]
+            return self([texts], None if pairs is None else [pairs])[0]
+        for given in (texts, pairs):
+            if not isinstance(given, Iterable | None) or texts is None:
+                raise InputError(f"{given!r} is neither a text nor several")
         if isinstance(pairs, str):  # one context for all questions
             pairs = [pairs] * len(texts)
         if pairs is not None and len(pairs) != len(texts):

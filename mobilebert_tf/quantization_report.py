@@ -15,6 +15,7 @@ import tabulate
 from tqdm import tqdm
 
 from mobilebert_tf.cli import door
+from mobilebert_tf.config import read_json
 from mobilebert_tf.dev_scores import DevScores, check_options
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import metadata, quantize
@@ -108,11 +109,11 @@ def _export_of(path: Path, model: str) -> tuple[ExportConfig, dict]:
     report_path = path.with_suffix(".json")
     if not path.is_file() or not report_path.is_file():
         raise InputError(f"{path} and {report_path.name} beside it: make both with an export")
+    report = read_json(report_path)
     try:
-        report = json.loads(report_path.read_text())
         options, mode = report["options"], report["mode"]
         config = ExportConfig(model=model, **options)
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise InputError(f"{report_path} is not the report of an export") from None
     if mode in ("none", "float16"):
         raise InputError(f"{path} is not quantized: its mode is {mode}")

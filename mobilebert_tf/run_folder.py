@@ -120,7 +120,7 @@ def _give_up_unused(path: Path) -> None:
     if all(child.name == "run.json" or _is_hollow(child) for child in _content(path)):
         (path / "run.json").unlink(missing_ok=True)
         for child in _content(path):
-            shutil.rmtree(child)
+            shutil.rmtree(child, ignore_errors=True)  # not what is a link
 
 
 def _is_hollow(path: Path) -> bool:
@@ -128,19 +128,25 @@ def _is_hollow(path: Path) -> bool:
 
 
 def _empty(path: Path, config: RunConfig) -> None:
-    inside = [
-        value
-        for value in _strings(_settings(config))
-        if (found := sorted(glob.iglob(value, recursive=True)))
-        and Path(found[0]).resolve().is_relative_to(path.resolve())
-    ]
-    if inside:
-        raise InputError(f"{inside[0]} lies in {path}, which --overwrite would delete")
-    for child in path.iterdir():
-        if child.is_dir():
+    """Deletes a run but for YAML files, which may be its --config."""
+    for value in _strings(_settings(config)):
+        if any(Path(found).resolve().is_relative_to(path.resolve()) for found in _files(value)):
+            raise InputError(f"{value} lies in {path}, which --overwrite would delete")
+    # run.json last: without it what a kill leaves would be no run any more.
+    for child in sorted(_content(path), key=lambda child: child.name == "run.json"):
+        if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child)
-        elif child.name != ".lock":
+        elif child.suffix not in (".yaml", ".yml"):
             child.unlink()
+
+
+def _files(value: str) -> Iterator[str]:
+    """What a setting names if it is a path, a pattern of paths or the prefix of a checkpoint."""
+    if os.path.lexists(value):
+        yield value
+    yield from glob.iglob(value, recursive=True)
+    if value:
+        yield from glob.iglob(f"{glob.escape(value)}.*")
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

@@ -248,6 +248,11 @@ def test_positional(tmp_path):
         parse(Required, [], positionals={"model": None})
 
 
+def test_option_without_its_value_takes_no_positional():
+    with pytest.raises(InputError, match="count"):
+        parse(Required, ["m", "--count"], positionals={"model": None})
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

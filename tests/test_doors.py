@@ -177,10 +177,24 @@ def test_overwrite_spares_what_the_run_reads(refused, tmp_path, corpus):
     refused("--corpus", corpus, "--teacher-training.learning-rate", "1e30")  # made something
     (tmp_path / "run" / "mine").mkdir()
     inside = write_corpus(tmp_path / "run" / "mine" / "text.txt")
-    for named in (inside, tmp_path / "run" / "mine" / "*.txt"):
+    everywhere = tmp_path / "*" / "mine" / "*.txt"
+    (tmp_path / "a" / "mine").mkdir(parents=True)
+    write_corpus(tmp_path / "a" / "mine" / "text.txt")  # before the other in the alphabet
+    for named in (inside, inside.parent / "*.txt", everywhere, inside.with_suffix("")):
         error = refused("--corpus", named, "--overwrite")
         assert "which --overwrite would delete" in error
     assert inside.is_file()
+
+
+def test_overwrite_spares_settings(refused, tmp_path, corpus):
+    refused("--corpus", corpus, "--teacher-training.learning-rate", "1e30")  # made something
+    (tmp_path / "run" / "mine.yaml").write_text("seed: 3\n")
+    (tmp_path / "run" / "[1]").mkdir()
+    inside = write_corpus(tmp_path / "run" / "[1]" / "text.txt")  # a path, though like a pattern
+    assert "would delete" in refused("--corpus", inside, "--overwrite")
+    refused("--corpus", corpus, "--teacher-training.learning-rate", "1e29", "--overwrite")
+    assert (tmp_path / "run" / "mine.yaml").read_text() == "seed: 3\n"
+    assert not inside.exists()
 
 
 def test_every_state_damaged(refused, tmp_path, corpus):

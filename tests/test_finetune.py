@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import signal
@@ -325,6 +326,7 @@ def test_bad_input_is_refused_before_anything_is_trained(place, tmp_path, change
         {"grid": {"x": [1]}, "search": True},
         {"epochs": 2, "grid": {"epochs": []}, "search": True},
         {"epochs": 2, "grid": {"epochs": [1.5]}, "search": True},
+        {"epochs": 2, "grid": {"epochs": [math.inf]}, "search": True},
         {"batch_size": 2, "grid": {"batch_size": [0]}, "search": True},
     ],
 )
@@ -354,6 +356,15 @@ def test_changed_inputs_are_another_run(small):
         inside = str(small / "out" / "model")
         finetune(dataclasses.replace(config, model=inside, overwrite=True))
     assert load_model(small / "out" / "model")
+
+
+def test_renamed_classes_are_another_run(small):
+    finetune(config := config_of(small, small / "out", epochs=1))
+    for split in ("train", "dev"):
+        path = small / "data" / f"{split}.tsv"
+        path.write_text(path.read_text().replace("\tgood", "\tgreat"))
+    with pytest.raises(InputError, match="begun with another content of the labels"):
+        finetune(config)
 
 
 def test_a_full_disk_cuts_the_history_short(small):

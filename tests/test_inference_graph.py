@@ -8,6 +8,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from litert_quantizer.qtyping import TFLOperationName
 from tiny_lite import (
     HEADS,
+    LABELS,
     TOKENIZER,
     VARIANTS,
     content,
@@ -101,6 +102,29 @@ def test_sentence_embeddings(mode, normalized):
         assert relative_error(found, expected) < (1e-5 if mode == "none" else 0.1)
     operations = {name for name, _, _ in flatbuffer.operators(flatbuffer.read(file))}
     assert mode == "none" or "CAST" not in operations  # no float between integers
+
+
+def test_embeddings_of_short_texts_in_a_long_file():
+    task = Task("encoder", pooling="mean", normalized=True)
+    keras = MobileBert(VARIANTS["student"], task)
+    copy_weights(model(head="encoder"), keras)
+    samples = [inputs(37, i, 37 - tokens) for i, tokens in enumerate((3, 7, 13, 37) * 2)]
+    calibration = [dict(zip(INPUTS, sample.values(), strict=True)) for sample in samples]
+    file = quantize.convert(keras, "int8-full", calibration, sequence_length=37)
+    for sample in samples[:4]:
+        expected = keras(sample, training=False)["embedding"].numpy()
+        assert (run(file, sample)["embedding"] * expected).sum() > 0.9995  # cosine
+
+
+def test_layer_norm_of_values_far_from_zero():
+    """Its deviations from the mean are too small beside what they are of: the kernel aborts."""
+    far = build_model(VARIANTS["without-opt"], "classifier", LABELS)
+    copy_weights(model("without-opt"), far)
+    bias = far.get_layer("embeddings").embedding_transformation.bias
+    bias.assign(bias + 3000)
+    calibration = [dict(zip(INPUTS, inputs(13, i).values(), strict=True)) for i in range(6)]
+    with pytest.raises(InputError, match="norm.* has numbers too far apart"):
+        quantize.convert(far, "int8-full", calibration)
 
 
 @pytest.mark.parametrize("split_in_int8", [False, True])

@@ -386,6 +386,15 @@ def test_save_to_the_current_directory(tmp_path, models, monkeypatch):
         pass
 
 
+def test_save_to_a_full_disk(tmp_path, models, monkeypatch):
+    """HDF5 would end the process."""
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match="No space left"):
+        save_model(models["classifier"], tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory, models):
     path = tmp_path_factory.mktemp("saved") / "classifier"

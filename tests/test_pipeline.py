@@ -131,9 +131,12 @@ def test_refusals():
         Pipeline(Scripted("classifier"))("dog " * 36)
     with pytest.raises(InputError, match="top is 0"):
         Pipeline(Scripted("classifier"), top=0)
-    for texts in (["dog", None], ["dog", float("nan")]):
+    for arguments in ((["dog", None],), (["dog", float("nan")],), ("dog", 5), ("dog", ["cat"])):
         with pytest.raises(InputError, match="is no text"):
-            Pipeline(Scripted("classifier"))(texts)
+            Pipeline(Scripted("classifier"))(*arguments)
+    for arguments in ((None,), (5,), (["dog"], 5)):
+        with pytest.raises(InputError, match="neither a text nor several"):
+            Pipeline(Scripted("classifier"))(*arguments)
 
 
 def test_columns_of_a_table():

@@ -6,6 +6,7 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
+from mobilebert_tf.config import read_json
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.model import load_tokenizer
 from mobilebert_tf.tokenizer import SPECIAL_TOKENS, WordPiece
@@ -23,7 +24,7 @@ def load_tokenizer_files(directory: Path) -> WordPiece | None:
         tokenizer = load_tokenizer(directory)
         settings = directory / "tokenizer_config.json"
         if settings.is_file():
-            _check_settings(json.loads(settings.read_text(encoding="utf-8")), settings, tokenizer)
+            _check_settings(read_json(settings), settings, tokenizer)
         return tokenizer
     path = directory / "tokenizer.json"
     return _from_json(path) if path.is_file() else None
@@ -38,7 +39,7 @@ def _check_settings(values: dict, path: Path, tokenizer: WordPiece) -> None:
 
 def _from_json(path: Path) -> WordPiece:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         ids, normalizer = values["model"]["vocab"], values["normalizer"]
         if normalizer["type"] == "Sequence":  # as we write it: then NFC
             normalizer = normalizer["normalizers"][0]
@@ -46,7 +47,7 @@ def _from_json(path: Path) -> WordPiece:
         lower_case = normalizer["lowercase"]
         pieces = sorted(ids, key=ids.get)
         contiguous = [ids[piece] for piece in pieces] == list(range(len(pieces)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f"{path} is no tokenizer file of a BERT: {error!r}") from None
     if kinds != ("WordPiece", "BertNormalizer", "BertPreTokenizer") or not contiguous:
         raise InputError(f"{path} is no WordPiece tokenizer of a BERT, but {'/'.join(kinds)}")

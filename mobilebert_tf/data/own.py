@@ -139,7 +139,7 @@ def _json_words(path: Path, columns: Columns) -> Iterator[tuple[int, list[str], 
         try:
             row = json.loads(line)
             words, marks = row[columns.text], row[columns.label]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{path}, line {number}: {error!r}") from None
         lists = isinstance(words, list) and isinstance(marks, list)
         if not lists or len(words) != len(marks) or not all(isinstance(w, str) for w in words):

@@ -4,7 +4,6 @@ Windows and answer positions are those of google-research/bert's run_squad.py.
 """
 
 import collections
-import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobilebert_tf.config import read_json
 from mobilebert_tf.data.tfds import load_rows
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.offsets import tokenize_with_offsets
@@ -82,12 +82,7 @@ def read_squad(path: str | os.PathLike) -> list[Question]:
     Raises InputError for a file that cannot be read or has another layout, for ids that repeat and
     for "impossible" questions with an answer.
     """
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON file: {error}") from None
+    content = read_json(Path(path))
     entries = (
         (entry, _get(paragraph, "context", str, path))
         for article in _get(content, "data", list, path)

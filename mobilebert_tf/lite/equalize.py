@@ -17,6 +17,7 @@ from mobilebert_tf.lite.fold import HIDDEN
 from mobilebert_tf.lite.graph import InferenceGraph
 from mobilebert_tf.model import MobileBert
 
+_LOWEST, _HIGHEST = "lowest", "highest"
 _LARGEST = 16.0  # what a channel is scaled by at most, and its inverse at least
 
 
@@ -38,38 +39,41 @@ def observe(
 ) -> Observations:
     """Runs the float graph on samples of ids, mask and segment_ids, int32 [1,T] each."""
     graph = _Observed(model, head)
-    for sample in calibration:
-        graph(**{name: tf.constant(value) for name, value in sample.items()})
-    lowest, highest = graph.score_range
-    return Observations(_scales(graph), highest - lowest)
+    run = graph.concrete_function()
+    tensors = [{name: tf.constant(value) for name, value in s.items()} for s in calibration]
+    seen = [{key: value.numpy() for key, value in run(**inputs).items()} for inputs in tensors]
+    largest = {key: np.max([values[key] for values in seen], axis=0) for key in seen[0]}
+    score_span = float(largest.pop(_LOWEST) + largest.pop(_HIGHEST))
+    return Observations(_scales(graph, largest), score_span)
 
 
 class _Observed(InferenceGraph):
-    """Keeps what flows into its dense layers, and the range of the scores."""
+    """Gives the largest absolute values that flow into its dense layers, [width], by the joined
+    layers' names; and how far the scores go under and over 0."""
 
-    def __init__(self, model: MobileBert, head: str | None):
-        super().__init__(model, head)
-        self.largest = {}  # by the joined layers' names: largest absolute values, [width]
-        self.score_range = 0.0, 0.0
+    def __call__(self, **inputs):
+        self._largest = {}
+        super().__call__(**inputs)
+        return dict(self._largest)
 
     def _dense(self, x, *names):
-        largest = np.abs(x.numpy()).max(axis=0)
-        key = " ".join(names)  # tf.Module wants texts as keys
-        self.largest[key] = np.maximum(self.largest.get(key, 0), largest)
+        self._keep(" ".join(names), tf.reduce_max(tf.abs(x), axis=0))
         return super()._dense(x, *names)
 
     def _scores(self, name, query, key):
         scores = super()._scores(name, query, key)
-        lowest, highest = self.score_range
-        values = scores.numpy()
-        self.score_range = min(lowest, values.min()), max(highest, values.max())
+        self._keep(_LOWEST, -tf.reduce_min(scores))
+        self._keep(_HIGHEST, tf.reduce_max(scores))
         return scores
 
+    def _keep(self, key, values):
+        self._largest[key] = tf.maximum(self._largest.get(key, 0.0), values)
 
-def _scales(graph: _Observed) -> dict[str, np.ndarray]:
+
+def _scales(graph: InferenceGraph, largest: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """By free channels: the geometric mean of what each tensor that they scale would like."""
     wishes = defaultdict(list)
-    for key, activations in graph.largest.items():
+    for key, activations in largest.items():
         names = key.split(" ")
         if free := _free_scale(graph.config, names[0]):
             weights = [np.abs(graph.weights[f"{name}/kernel"]).max(axis=1) for name in names]

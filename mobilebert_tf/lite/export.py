@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import tabulate
 
+from mobilebert_tf.config import read_json
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import flatbuffer, metadata, quantize, text_input, timing
 from mobilebert_tf.lite.graph import INPUTS
@@ -147,10 +148,10 @@ def _is_done(config: ExportConfig, files: list[Path], model_sha256: str) -> bool
     if not existing or config.overwrite:
         return False
     try:
-        report = json.loads(files[1].read_text())
+        report = read_json(files[1])
         made_from = (report["model_sha256"], report["options"], report["sha256"])
         wanted = (model_sha256, config.content_options(), _sha256(files[0].read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, InputError, KeyError):
         made_from, wanted = None, model_sha256
     if made_from == wanted:
         return len(existing) == len(files)

@@ -346,7 +346,10 @@ class HeadByHeadGraph(IntegerGraph):
         return super()._attention_bias(mask)[0]  # [1,T]
 
     def _average(self, hidden, mask):
-        """Over all rows, padding as zeros: a long text's shares are less than a step of 8 bits."""
+        """By shares where a fixed length may be nearly all padding; else over all rows, padding as
+        zeros: a long text's shares are less than a step of 8 bits."""
+        if mask.shape[0]:
+            return tf.matmul(self._softmax(self._attention_bias(mask)), hidden)
         with tf.name_scope("average/"):
             real = tf.reshape(tf.gather(np.float32([0, 1]), mask), [-1, 1])  # [T,1]
             average = tf.reduce_mean(hidden * real, axis=0, keepdims=True)  # [1,H]

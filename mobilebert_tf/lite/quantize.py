@@ -134,18 +134,23 @@ def quantized(
 
 
 def _check_sums(model: ModelT) -> None:
-    """InputError for a sum much smaller than what it adds: it aborts the interpreter (TFLite's
-    add.cc wants a factor below one). Scores of one block beside those of another can be such."""
+    """InputError for a sum or difference much smaller than what it is of: it aborts the
+    interpreter (TFLite's add.cc and squared_difference.cc want a factor below one). Scores of one
+    block beside those of another can be such, and a layer norm's deviations from a large mean."""
     for name, operator, graph in flatbuffer.operators(model):
         tensors = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs)]
         integers = {flatbuffer.INT8: 2**20, flatbuffer.INT16: 2**15}
-        if name != "ADD" or tensors[-1].type not in integers:
+        operands = name in ("ADD", "SUB", "SQUARED_DIFFERENCE")
+        if not operands or tensors[-1].type not in integers:
             continue
-        *scales, total = (float(tensor.quantization.scale[0]) for tensor in tensors)
-        if not 2 * max(scales) < integers[tensors[-1].type] * total:
+        *scales, result = (float(tensor.quantization.scale[0]) for tensor in tensors)
+        largest, most = 2 * max(scales), integers[tensors[-1].type] * result
+        if name == "SQUARED_DIFFERENCE":
+            largest, most = largest**2, 2**14 * result
+        if not largest < most:
             scope = flatbuffer.scope(tensors[-1].name.decode())
             raise InputError(
-                f"{scope} adds numbers too far apart for integers: another --quantize mode may do"
+                f"{scope} has numbers too far apart for integers: another --quantize mode may do"
             )
 
 
