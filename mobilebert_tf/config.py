@@ -200,7 +200,9 @@ def read_json(path: Path, kind: type = dict) -> Any:
     """What a JSON file holds, a dict or a list; InputError if it is none, or cannot be read."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a readable JSON file: {error}") from None
     if not isinstance(values, kind):
         raise InputError(f"{path} is not a JSON {'object' if kind is dict else 'list'}")

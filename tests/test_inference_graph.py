@@ -9,6 +9,7 @@ from litert_quantizer.qtyping import TFLOperationName
 from tiny_lite import (
     HEADS,
     LABELS,
+    MAX_TOKENS,
     TOKENIZER,
     VARIANTS,
     content,
@@ -222,6 +223,7 @@ def test_only_builtins_and_no_shape_operation(mode):
         ("dynamic", None, True, "2.17"),
         ("dynamic", None, False, "2.4"),
         ("dynamic", 13, False, "2.3"),
+        ("dynamic", MAX_TOKENS, False, "2.3"),  # all positions, not a choice
         ("int8", 13, False, "2.3"),
         ("int8-full", 13, True, "2.3"),
         ("int8-full", 13, False, "2.3"),
@@ -229,12 +231,13 @@ def test_only_builtins_and_no_shape_operation(mode):
     ],
 )
 def test_minimum_runtime(mode, length, per_channel, runtime):
-    calibration = [dict(zip(INPUTS, inputs(13, i).values(), strict=True)) for i in range(6)]
+    sample, *samples = (inputs(length or 13, i) for i in range(6))
+    calibration = [dict(zip(INPUTS, each.values(), strict=True)) for each in samples]
     arguments = dict(sequence_length=length, per_channel=per_channel)
     file = quantize.convert(model("student", "span"), mode, calibration, **arguments)
     assert flatbuffer.minimum_runtime(flatbuffer.read(file)) == runtime
-    expected = keras_model("student", "span")(**inputs(13))
-    for name, values in run(file, inputs(13)).items():
+    expected = keras_model("student", "span")(**sample)
+    for name, values in run(file, sample).items():
         assert relative_error(values, expected[name]) < 0.4
 
 

@@ -53,7 +53,11 @@ def test_refuses_files_that_are_none(tmp_path):
     path = tmp_path / "a.json"
     with pytest.raises(InputError, match="cannot read"):
         read_squad(path)
-    for text, message in (("{", "no JSON"), ("[]", 'no "data"'), ('{"data": []}', "no question")):
+    for text, message in (
+        ("{", "not a readable JSON"),
+        ("[]", 'no "data"'),
+        ('{"data": []}', "no question"),
+    ):
         path.write_text(text)
         with pytest.raises(InputError, match=message):
             read_squad(path)

@@ -74,9 +74,9 @@ def dequantize_rows(model: schema.ModelT) -> None:
         model.operatorCodes[operator.opcodeIndex].version = 1  # that of the other CASTs
         operator.opcodeIndex = len(model.operatorCodes)
         operator.builtinOptionsType, operator.builtinOptions = 0, None
-        (rows,) = operator.inputs
-        gather = next(maker for maker in graph.operators if rows in maker.outputs)
-        for index in (rows, gather.inputs[0]):
+        (rows,) = operator.inputs  # of a table, or all of one: each position of a fixed length
+        tables = [maker.inputs[0] for maker in graph.operators if rows in maker.outputs]
+        for index in (rows, *tables):
             unit = schema.QuantizationParametersT(scale=[1.0], zeroPoint=[0])
             graph.tensors[index].quantization = unit
     if casts:
