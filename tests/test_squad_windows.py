@@ -53,11 +53,8 @@ def test_refuses_files_that_are_none(tmp_path):
     path = tmp_path / "a.json"
     with pytest.raises(InputError, match="cannot read"):
         read_squad(path)
-    for text, message in (
-        ("{", "not a readable JSON"),
-        ("[]", 'no "data"'),
-        ('{"data": []}', "no question"),
-    ):
+    refused = {"{": "not a readable JSON", "[]": "not a JSON object", "{}": 'no "data"'}
+    for text, message in (refused | {'{"data": []}': "no question"}).items():
         path.write_text(text)
         with pytest.raises(InputError, match=message):
             read_squad(path)
