@@ -185,7 +185,7 @@ def test_ways_to_pool_that_ours_has_not(theirs, tmp_path, modes, said):
         ("[]", "no list of sentence-transformers' modules"),
         ('[{"type": 3}]', "no list of sentence-transformers' modules"),
         ("Dense", "Transformer, Pooling, Dense"),
-        ("absent", "1_Pooling/config.json is not a readable"),
+        ("absent", "1_Pooling/config.json: No such file"),
     ],
 )
 def test_modules_that_ours_has_not(theirs, tmp_path, modules, said):
