@@ -19,7 +19,7 @@ import tensorflow as tf
 from mobilebert_tf.lite import flatbuffer, quantize, timing
 from mobilebert_tf.lite.equalize import observe
 from mobilebert_tf.lite.export import ExportConfig, texts
-from mobilebert_tf.lite.graph import INPUTS, InferenceGraph
+from mobilebert_tf.lite.graph import InferenceGraph
 from mobilebert_tf.lite.runtime import KerasModel
 from mobilebert_tf.model import load_model, load_tokenizer
 
@@ -47,17 +47,12 @@ class WithoutSums(InferenceGraph):
         return x if left_out else super()._sum(name, x, y)
 
 
-class Products(tf.Module):
+class Products:
     """A chain of wide products, as fast as the machine's int8 kernels get."""
 
     def __init__(self):
-        super().__init__()
         kernel = np.random.default_rng(0).normal(0, WIDE**-0.5, (WIDE, WIDE)).astype(np.float32)
         self.kernels = [np.roll(kernel, i) for i in range(CHAIN)]
-
-    def concrete_function(self, sequence_length=None):
-        spec = tf.TensorSpec([1, sequence_length], tf.int32)
-        return tf.function(self.__call__).get_concrete_function(**dict.fromkeys(INPUTS, spec))
 
     def __call__(self, ids, mask, segment_ids):
         x = tf.cast(tf.reshape(ids + mask + segment_ids, [-1, 1]), tf.float32) * self.kernels[0][:1]

@@ -207,7 +207,7 @@ def test_more_padding_changes_nothing(mode, limit):
 
 @pytest.mark.parametrize("mode", quantize.MODES)
 def test_only_builtins_and_no_shape_operation(mode):
-    operations = export_module._operations(content("student", "span", mode))
+    operations = export_module._operations(flatbuffer.read(content("student", "span", mode)))
     assert operations["FULLY_CONNECTED"] > 10
     if mode in ("int8-full", "int16x8"):  # not a single island of float
         assert operations["DEQUANTIZE"] == 2 and "CAST" not in operations  # the two outputs
@@ -242,11 +242,11 @@ def test_minimum_runtime(mode, length, per_channel, runtime):
 
 
 def test_custom_operation_is_refused():
-    parsed = flatbuffer_utils.read_model_from_bytearray(content())
+    parsed = flatbuffer.read(content())
     parsed.operatorCodes[0].builtinCode = schema.BuiltinOperator.CUSTOM
     parsed.operatorCodes[0].customCode = b"FlexErf"
     with pytest.raises(InputError, match="phones lack: FlexErf"):
-        export_module._operations(bytes(flatbuffer_utils.convert_object_to_bytearray(parsed)))
+        export_module._operations(parsed)
 
 
 # ---- quantization --------------------------------------------------------------------------

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.lite.fold import HIDDEN
-from mobilebert_tf.lite.graph import InferenceGraph
+from mobilebert_tf.lite.graph import INPUTS, InferenceGraph, traced
+from mobilebert_tf.lite.quiet import quiet
 from mobilebert_tf.model import MobileBert
 
 _LOWEST, _HIGHEST = "lowest", "highest"
@@ -39,9 +40,14 @@ def observe(
 ) -> Observations:
     """Runs the float graph on samples of ids, mask and segment_ids, int32 [1,T] each."""
     graph = _Observed(model, head)
-    run = graph.concrete_function()
-    tensors = [{name: tf.constant(value) for name, value in s.items()} for s in calibration]
-    seen = [{key: value.numpy() for key, value in run(**inputs).items()} for inputs in tensors]
+    found, config = traced(graph), tf.compat.v1.ConfigProto()
+    # To rewrite a graph of 24 blocks takes longer than to run it on 64 texts.
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    with quiet(), tf.compat.v1.Session(graph=found.graph, config=config) as session:
+        seen = [
+            session.run(found.outputs, {found.inputs[name]: sample[name] for name in INPUTS})
+            for sample in calibration
+        ]
     largest = {key: np.max([values[key] for values in seen], axis=0) for key in seen[0]}
     score_span = float(largest.pop(_LOWEST) + largest.pop(_HIGHEST))
     return Observations(_scales(graph, largest), score_span)

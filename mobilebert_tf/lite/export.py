@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 import tabulate
+from ai_edge_litert.schema_py_generated import ModelT
 
 from mobilebert_tf.config import read_json
 from mobilebert_tf.errors import InputError
@@ -180,12 +181,14 @@ def _export(config: ExportConfig, directory: Path, path: Path) -> dict:
         ranges=config.calibration_ranges,
         per_channel=config.per_channel,
     )
-    operations, parts = _operations(content), flatbuffer.sizes(flatbuffer.read(content))
+    parsed = flatbuffer.read(content)
+    operations, parts = _operations(parsed), flatbuffer.sizes(parsed)
     tokenizer_report = {}
     if config.with_tokenizer:
         content, tokenizer_report = with_tokenizer(content, config, reference)
         parts["tokenizer"] = tokenizer_report["tokenizer"]["bytes"]
-    runtime = _minimum_runtime(content, config)
+        parsed = flatbuffer.read(content)
+    runtime = _minimum_runtime(parsed, config)
     content = metadata.pack(content, packed(reference))
     path.write_bytes(content)
 
@@ -251,9 +254,9 @@ def _check_finite(model: KerasModel, sample: dict, directory: Path) -> None:
         raise InputError(f"{directory} is not exported: its {', '.join(bad)} is not finite")
 
 
-def _minimum_runtime(content: bytes, config: ExportConfig) -> str:
+def _minimum_runtime(model: ModelT, config: ExportConfig) -> str:
     """The oldest TFLite that opens the file; InputError if that is not old enough."""
-    version = flatbuffer.minimum_runtime(flatbuffer.read(content))
+    version = flatbuffer.minimum_runtime(model)
     if tuple(map(int, version.split("."))) > config.runtime:
         raise InputError(
             f"--min-runtime is {config.min_runtime}, but this {config.quantize} file needs "
@@ -289,9 +292,8 @@ def packed(model: KerasModel) -> metadata.Packed:
     )
 
 
-def _operations(content: bytes) -> dict[str, int]:
+def _operations(model: ModelT) -> dict[str, int]:
     """How often each operation occurs; InputError for one that stock runtimes lack."""
-    model = flatbuffer.read(content)
     custom = sorted(code.customCode.decode() for code in model.operatorCodes if code.customCode)
     if custom:
         raise InputError(f"the graph needs operations that phones lack: {', '.join(custom)}")

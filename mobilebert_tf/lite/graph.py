@@ -6,6 +6,9 @@ layers that read the same tensor are one product, and heads that need the first 
 a last block that computes only its row. Shape letters as in mobilebert_tf.layers.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import tensorflow as tf
 
@@ -37,7 +40,28 @@ MASKED = "masked"  # in the scope of the scores with the mask
 PARTS = "parts"  # in the name of a split of joined layers' outputs
 
 
-class InferenceGraph(tf.Module):
+@dataclass(frozen=True)
+class Traced:
+    """A TensorFlow graph of constants and operations, with its inputs and outputs by name."""
+
+    graph: tf.Graph
+    inputs: dict[str, tf.Tensor]
+    outputs: dict[str, tf.Tensor]
+
+
+def traced(compute: Callable, sequence_length: int | None = None) -> Traced:
+    """What `compute` does with INPUTS int32 [1, sequence_length], or [1, any length].
+
+    No tf.function, in which TensorFlow's converter looks for variables and functions to resolve:
+    with that a conversion takes twice as long.
+    """
+    with tf.Graph().as_default() as graph:
+        shape = [1, sequence_length]
+        inputs = {name: tf.compat.v1.placeholder(tf.int32, shape, name) for name in INPUTS}
+        return Traced(graph, inputs, compute(**inputs))
+
+
+class InferenceGraph:
     """Computes what the Keras model computes in inference, for one sequence.
 
     Args:
@@ -59,7 +83,6 @@ class InferenceGraph(tf.Module):
         int8_tables: bool = False,
         scales: dict[str, np.ndarray] | None = None,
     ):
-        super().__init__()
         self.config = model.config
         self.head = head or model.task.kind
         if self.head not in ("encoder", model.task.kind):
@@ -75,11 +98,6 @@ class InferenceGraph(tf.Module):
         if self.head in _TOKEN_LAYERS or self.averaged:
             return _TOKEN_LAYERS.get(self.head)
         return "pooler/dense" if self.config.classifier_activation else _TEXT_LAYERS.get(self.head)
-
-    def concrete_function(self, sequence_length: int | None = None):
-        """The graph for inputs int32 [1, sequence_length], or [1, any length]."""
-        specs = {name: tf.TensorSpec([1, sequence_length], tf.int32, name) for name in INPUTS}
-        return tf.function(self.__call__, autograph=False).get_concrete_function(**specs)
 
     def __call__(self, ids, mask, segment_ids):
         ids, mask, segment_ids = (tf.reshape(x, [-1]) for x in (ids, mask, segment_ids))  # [T]

@@ -19,7 +19,7 @@ from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import flatbuffer
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.normalizer import normalizer_table
-from mobilebert_tf.lite.quantize import quiet
+from mobilebert_tf.lite.quiet import quiet
 from mobilebert_tf.tokenizer import WordPiece, piece_settings
 
 # Heads whose answer is a place in the text: their tokens come with their places.

@@ -57,10 +57,11 @@ def latency(
 ) -> list[np.ndarray]:
     """Seconds of `runs` inferences of each file, [runs] each.
 
-    The files take turns, in changing order, each with an untimed run first: what slows the machine
-    for a while slows all of them alike.
+    Several files take turns, in changing order, each with an untimed run first: what slows the
+    machine for a while slows all of them alike.
     """
     files = [TimedFile(path, threads) for path in paths]
+    alone = len(files) == 1
     for file in files:
         file.resize(tokens)
         file.run()
@@ -68,7 +69,8 @@ def latency(
     for index in range(runs):
         order = range(len(files)) if index % 2 else reversed(range(len(files)))
         for file in order:
-            files[file].run()
+            if not alone:
+                files[file].run()
             seconds[file, index] = files[file].run()
     return list(seconds)
 
