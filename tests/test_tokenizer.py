@@ -199,6 +199,25 @@ def test_a_few_plain_texts_equal_the_oracle(wordpiece, texts):
         assert row[mask == 1].tolist() == [wordpiece.cls_id, *expected, wordpiece.sep_id], text
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    pairs=st.lists(st.tuples(st.text("ab ", max_size=20), st.text("cd ", max_size=20)), max_size=4),
+    length=st.one_of(st.none(), st.integers(3, 30)),
+    paired=st.booleans(),
+)
+def test_a_few_plain_texts_are_as_among_many(wordpiece, pairs, length, paired):
+    """Arrays too, with pairs, cut and padded; among more texts they take the usual way."""
+    longest = "a" * 90  # [UNK]: one piece, which makes no row wider
+    several = [*pairs, *[(longest, longest)] * 5]
+    few, many = (
+        wordpiece.encode([a for a, _ in rows], [b for _, b in rows] if paired else None, length)
+        for rows in (pairs, several)
+    )
+    for name, array in few.items():
+        expected = many[name][: len(pairs), : array.shape[1]]
+        assert array.dtype == np.int32 and np.array_equal(array, expected), name
+
+
 LETTERS = ["a", "é", "중", "𝔞", "e\u0301", "\u0301", "中", "a.", "A\u200b", "Σ", "İ"]
 
 
