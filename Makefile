@@ -32,7 +32,7 @@ demo: setup
 	python -m mobilebert_tf.predict runs/demo/student-int8.tflite "Returns the [MASK] of the array."
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -78,8 +78,9 @@ class LiteModel:
             raise InputError(f"{tokens} tokens: {self.path} takes 1 to {self.max_tokens}")
         self._resize(self.fixed_length or tokens)
         for details, array in zip(self._inputs, arrays, strict=True):
-            padded = np.pad(array, ((0, 0), (0, self._length - tokens)))
-            self._interpreter.set_tensor(details["index"], padded.astype(np.int32))
+            if tokens < self._length:
+                array = np.pad(array, ((0, 0), (0, self._length - tokens)))
+            self._interpreter.set_tensor(details["index"], array.astype(np.int32, copy=False))
         self._interpreter.invoke()
         return {name: self._output(name, tokens) for name in self._outputs}
 
