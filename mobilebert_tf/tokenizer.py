@@ -36,7 +36,7 @@ _SEPARATORS = (
     r"\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}"
     r"\x{2F800}-\x{2FA1F}])"
 )
-_FEW = 4  # texts
+_FEW = 8  # texts
 _LONGEST_WORD = 100  # characters; BERT takes a longer word for one [UNK]
 _LONGEST_WORD_BYTES = 4 * _LONGEST_WORD
 _ALPHABET_SIZE = 1000  # characters, the most frequent ones; the rest become [UNK]
@@ -198,8 +198,8 @@ class WordPiece:
     def _encode_few(
         self, texts: Sequence[str], pairs: Sequence[str] | None, length: int | None
     ) -> dict[str, np.ndarray]:
-        """As `encode`, of plain texts. In lists: for one sentence TensorFlow takes 10 times as
-        long, and arrays twice."""
+        """As `encode`, of plain texts. In lists: for one sentence TensorFlow takes over 10 times
+        as long, and arrays twice."""
         rows, segments = [], []
         for text, pair in zip(texts, [None] * len(texts) if pairs is None else pairs, strict=True):
             a, b = self._plain_ids(text), [] if pair is None else self._plain_ids(pair)

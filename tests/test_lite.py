@@ -28,7 +28,7 @@ from tiny_lite import (
 )
 
 from mobilebert_tf import InputError, save_model
-from mobilebert_tf.lite import metadata, quantize, verify
+from mobilebert_tf.lite import flatbuffer, metadata, quantize, verify
 from mobilebert_tf.lite.export import ExportConfig, export
 from mobilebert_tf.lite.runtime import LiteModel, open_model
 from mobilebert_tf.lite.samples import padded, samples
@@ -67,10 +67,10 @@ class Table:
         return [Table(self._table.Bytes, self._table.Indirect(p)) for p in positions]
 
 
-def packed_file(path, head="classifier", mode="none", length=None):
+def packed_file(path, head="classifier", mode="none", length=None, changed=lambda content: content):
     path.write_bytes(
         metadata.pack(
-            content("student", head, mode, length),
+            changed(content("student", head, mode, length)),
             metadata.Packed(
                 kind=head,
                 vocabulary=VOCABULARY,
@@ -153,6 +153,22 @@ def test_lite_model_refuses_bad_files(tmp_path):
         LiteModel(tmp_path / "missing.tflite")
     with pytest.raises(InputError, match="no file"):
         open_model(tmp_path / "missing")
+
+
+def test_scales_too_far_apart_for_the_runtime(tmp_path):
+    """XNNPACK finds out when it prepares for a length, not when the file is opened."""
+
+    def changed(content):
+        model = flatbuffer.read(content)
+        for name, operator, graph in flatbuffer.operators(model):
+            output = graph.tensors[operator.outputs[0]]
+            if name == "FULLY_CONNECTED" and output.type == flatbuffer.INT8:
+                output.quantization.scale = [1e-9]
+        return flatbuffer.write(model)
+
+    lite = LiteModel(packed_file(tmp_path / "x.tflite", mode="int8", changed=changed))
+    with pytest.raises(InputError, match="this runtime does not run .*x.tflite: "):
+        lite(**inputs(13))
 
 
 def test_lite_model_refuses_bad_inputs(tmp_path):

@@ -208,7 +208,7 @@ def test_a_few_plain_texts_equal_the_oracle(wordpiece, texts):
 def test_a_few_plain_texts_are_as_among_many(wordpiece, pairs, length, paired):
     """Arrays too, with pairs, cut and padded; among more texts they take the usual way."""
     longest = "a" * 90  # [UNK]: one piece, which makes no row wider
-    several = [*pairs, *[(longest, longest)] * 5]
+    several = [*pairs, *[(longest, longest)] * 9]
     few, many = (
         wordpiece.encode([a for a, _ in rows], [b for _, b in rows] if paired else None, length)
         for rows in (pairs, several)

@@ -80,7 +80,7 @@ class LiteModel:
         for details, array in zip(self._inputs, arrays, strict=True):
             if tokens < self._length:
                 array = np.pad(array, ((0, 0), (0, self._length - tokens)))
-            self._interpreter.set_tensor(details["index"], array.astype(np.int32, copy=False))
+            self._interpreter.set_tensor(details["index"], np.asarray(array, np.int32))
         self._interpreter.invoke()
         return {name: self._output(name, tokens) for name in self._outputs}
 
@@ -92,7 +92,11 @@ class LiteModel:
         if self.fixed_length is None:
             for details in self._inputs:
                 self._interpreter.resize_tensor_input(details["index"], [1, length])
-        self._interpreter.allocate_tensors()
+        try:
+            self._interpreter.allocate_tensors()
+        except RuntimeError as error:  # XNNPACK refuses scales too far apart here, not before
+            reason = str(error).splitlines()[0]
+            raise InputError(f"this runtime does not run {self.path}: {reason}") from None
         self._length = length
 
     def _output(self, name: str, tokens: int) -> np.ndarray:
