@@ -6,7 +6,8 @@ from tiny_lite import LABELS, VARIANTS, inputs
 
 from mobilebert_tf import build_model
 from mobilebert_tf.lite.fold import LARGEST_SCALE, fold
-from mobilebert_tf.lite.graph import INPUTS, InferenceGraph, traced
+from mobilebert_tf.lite.graph import INPUTS, InferenceGraph
+from mobilebert_tf.lite.traced import traced
 
 NO_NORM = {
     name: config.replace(normalization_type="no_norm", hidden_act="relu")

@@ -14,8 +14,9 @@ import tensorflow as tf
 
 from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.lite.fold import HIDDEN
-from mobilebert_tf.lite.graph import INPUTS, InferenceGraph, traced
+from mobilebert_tf.lite.graph import INPUTS, InferenceGraph
 from mobilebert_tf.lite.quiet import quiet
+from mobilebert_tf.lite.traced import traced
 from mobilebert_tf.model import MobileBert
 
 _LOWEST, _HIGHEST = "lowest", "highest"

@@ -6,9 +6,6 @@ layers that read the same tensor are one product, and heads that need the first 
 a last block that computes only its row. Shape letters as in mobilebert_tf.layers.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 import tensorflow as tf
 
@@ -38,27 +35,6 @@ _TEXT_LAYERS = {
 _ROLES = ("query", "key", "value")
 MASKED = "masked"  # in the scope of the scores with the mask
 PARTS = "parts"  # in the name of a split of joined layers' outputs
-
-
-@dataclass(frozen=True)
-class Traced:
-    """A TensorFlow graph of constants and operations, with its inputs and outputs by name."""
-
-    graph: tf.Graph
-    inputs: dict[str, tf.Tensor]
-    outputs: dict[str, tf.Tensor]
-
-
-def traced(compute: Callable, sequence_length: int | None = None) -> Traced:
-    """What `compute` does with INPUTS int32 [1, sequence_length], or [1, any length].
-
-    No tf.function, in which TensorFlow's converter looks for variables and functions to resolve:
-    with that a conversion takes twice as long.
-    """
-    with tf.Graph().as_default() as graph:
-        shape = [1, sequence_length]
-        inputs = {name: tf.compat.v1.placeholder(tf.int32, shape, name) for name in INPUTS}
-        return Traced(graph, inputs, compute(**inputs))
 
 
 class InferenceGraph:

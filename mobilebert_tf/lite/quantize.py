@@ -36,9 +36,9 @@ from mobilebert_tf.lite.graph import (
     HeadByHeadGraph,
     InferenceGraph,
     IntegerGraph,
-    traced,
 )
 from mobilebert_tf.lite.quiet import quiet
+from mobilebert_tf.lite.traced import traced
 from mobilebert_tf.model import MobileBert
 from mobilebert_tf.quantization import Quantization
 
