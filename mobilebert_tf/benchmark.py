@@ -5,6 +5,7 @@ With --vs OTHER the two files take turns in one process, and the ratio is taken 
 
 import json
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def benchmark(config: BenchmarkConfig) -> None:
     lengths = _lengths(config, {path: _limit(path) for path in paths})
     threads = _numbers(config.threads, "--threads")
     files = [
-        {"file": path, "bytes": os.path.getsize(path)} | timing.footprint(path, lengths[-1])
+        {"file": path, "bytes": os.path.getsize(path)} | _footprint(path, lengths[-1])
         for path in paths
     ]
     rows = [
@@ -69,6 +70,14 @@ def benchmark(config: BenchmarkConfig) -> None:
     if config.json:
         report = timing.circumstances() | {"files": files, "latency": rows}
         write_whole(Path(config.json), json.dumps(report, indent=2) + "\n")
+
+
+def _footprint(path: str, tokens: int) -> dict[str, float]:
+    try:
+        return timing.footprint(path, tokens)
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.strip().rpartition("\n")[2]
+        raise InputError(f"this runtime does not run {path}: {reason}") from None
 
 
 def _measure(paths: list[str], tokens: int, threads: int, runs: int) -> list[dict]:

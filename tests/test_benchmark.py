@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from test_lite import packed_file
-from tiny_lite import content
+from tiny_lite import content, refused
 
 from mobilebert_tf import InputError
 from mobilebert_tf.benchmark import BenchmarkConfig, benchmark
@@ -20,6 +20,7 @@ def place(tmp_path_factory):
     packed_file(folder / "any.tflite")
     packed_file(folder / "fixed.tflite", length=13)
     (folder / "foreign.tflite").write_bytes(content())
+    packed_file(folder / "refused.tflite", mode="int8", changed=refused)
     (folder / "bad.tflite").write_bytes(b"no model")
     return folder
 
@@ -102,6 +103,7 @@ def test_percentiles_by_hand():
     [
         (["{}/none.tflite"], "no file"),
         (["{}/bad.tflite"], "no .tflite file"),
+        (["{}/refused.tflite"], "runtime does not run"),
         (["{}/any.tflite", "--vs", "{}/none.tflite"], "no file"),
         (["{}/any.tflite", "--lengths", "7,38"], "38, but"),
         (["{}/any.tflite", "--lengths", "7;8"], "positive numbers"),
