@@ -13,7 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["mobilebert_tf*"]),
-    package_data={"mobilebert_tf": ["*.html"]},
+    package_data={"mobilebert_tf.reports": ["templates/*.html"]},
     install_requires=[
         "tensorflow>=2.20,<2.22",
         "keras>=3.15,<4",

@@ -27,9 +27,9 @@ from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import timing
 from mobilebert_tf.lite.runtime import KerasModel
-from mobilebert_tf.model import load_model, load_tokenizer
-from mobilebert_tf.run_folder import write_whole
-from mobilebert_tf.tokenizer import WordPiece
+from mobilebert_tf.modeling.model import load_model, load_tokenizer
+from mobilebert_tf.text.tokenizer import WordPiece
+from mobilebert_tf.training.run_folder import write_whole
 
 THREADS = (1, 2)
 PACKAGES = "transformers tf-keras tf-models-official torch onnx onnxruntime tokenizers".split()

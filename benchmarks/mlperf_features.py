@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import tabulate
 
-from mobilebert_tf.data.mlperf import read_mlperf
-from mobilebert_tf.data.squad import make_features, read_squad
 from mobilebert_tf.lite.timing import circumstances
-from mobilebert_tf.tokenizer import WordPiece
+from mobilebert_tf.tasks.mlperf import read_mlperf
+from mobilebert_tf.tasks.squad import make_features, read_squad
+from mobilebert_tf.text.tokenizer import WordPiece
 
 FIELDS = {  # ours: theirs
     "input_ids": "input_ids",

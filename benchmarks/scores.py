@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import tabulate
 
-from mobilebert_tf.data.glue import GLUE
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.evaluate import EvaluateConfig, evaluate
 from mobilebert_tf.finetune import FinetuneConfig, finetune
 from mobilebert_tf.lite.export import ExportConfig, export
 from mobilebert_tf.lite.quantize import MODES
 from mobilebert_tf.lite.timing import circumstances
-from mobilebert_tf.tasks import open_task
+from mobilebert_tf.tasks.glue import GLUE
+from mobilebert_tf.tasks.registry import open_task
 
 AWARE = ("int8", "int8-full")  # what quantization-aware training is for
 TASKS = ("sst-2", "mrpc", "rte", "cola", "sts-b", "squad")

@@ -15,15 +15,15 @@ import tabulate
 import tensorflow as tf
 
 from mobilebert_tf.checkpoints.formats import load
-from mobilebert_tf.data.examples import Batches, widened
-from mobilebert_tf.finetuner import Finetuner
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.lite.timing import circumstances
-from mobilebert_tf.model import MobileBert, copy_weights
-from mobilebert_tf.outputs import run_all
-from mobilebert_tf.run_config import Phase
-from mobilebert_tf.tasks import SEQUENCE_LENGTH, TextTask, open_task
-from mobilebert_tf.training import prepare_process
+from mobilebert_tf.modeling.model import MobileBert, copy_weights
+from mobilebert_tf.tasks.examples import Batches, widened
+from mobilebert_tf.tasks.outputs import run_all
+from mobilebert_tf.tasks.registry import SEQUENCE_LENGTH, TextTask, open_task
+from mobilebert_tf.training.finetuner import Finetuner
+from mobilebert_tf.training.loop import prepare_process
+from mobilebert_tf.training.run_config import Phase
 
 ROUNDS, STEPS, BATCH_SIZE = 5, 20, 32
 BUCKETED, PADDED = "examples/s, bucketed", f"examples/s, padded to {SEQUENCE_LENGTH}"

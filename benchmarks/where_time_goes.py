@@ -21,7 +21,7 @@ from mobilebert_tf.lite.equalize import observe
 from mobilebert_tf.lite.export import ExportConfig, texts
 from mobilebert_tf.lite.graph import InferenceGraph
 from mobilebert_tf.lite.runtime import KerasModel
-from mobilebert_tf.model import load_model, load_tokenizer
+from mobilebert_tf.modeling.model import load_model, load_tokenizer
 
 RUNS = 60
 WIDE = 1024  # of the single product

@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.dev_scores import DevScores, check_options
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.held_out import score_file
+from mobilebert_tf.lite.calibration_data import joined, samples
 from mobilebert_tf.lite.export import ExportConfig, export, model_directory
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel, Runnable
-from mobilebert_tf.lite.samples import joined, samples
 from mobilebert_tf.lite.verify import agreement, lost
-from mobilebert_tf.model import (
+from mobilebert_tf.modeling.model import (
     MobileBert,
     load_model,
     load_tokenizer,
     put_directory,
     save_model,
 )
-from mobilebert_tf.operational import BATCH_SIZE, swap
-from mobilebert_tf.report import write_report
-from mobilebert_tf.run_config import Phase
+from mobilebert_tf.reports.run_report import write_report
+from mobilebert_tf.tasks.evaluation import DevScores, check_options
+from mobilebert_tf.training.held_out import score_file
+from mobilebert_tf.training.no_norm_swap import BATCH_SIZE, swap
+from mobilebert_tf.training.run_config import Phase
 
 _TEXTS = 96  # at least, that a swap is fitted to and checked on
 _CHECKS = 256  # of those texts, that the changed model is checked on; of few texts a quarter

@@ -15,7 +15,7 @@ import tabulate
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import metadata, timing
-from mobilebert_tf.run_folder import check_free, write_whole
+from mobilebert_tf.training.run_folder import check_free, write_whole
 
 DEFAULT_LENGTHS = (16, 32, 64, 128)
 

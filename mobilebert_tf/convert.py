@@ -14,11 +14,11 @@ import numpy as np
 from mobilebert_tf.checkpoints.formats import WRITTEN, Loaded, held, load, load_into, save
 from mobilebert_tf.checkpoints.originals import run_original
 from mobilebert_tf.cli import door
-from mobilebert_tf.config import ModelConfig, load_model_config
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import MobileBert, Task, checksum, copy_weights, put_directory
-from mobilebert_tf.tokenizer import WordPiece
-from mobilebert_tf.vocabulary import replace_vocabulary
+from mobilebert_tf.modeling.config import ModelConfig, load_model_config
+from mobilebert_tf.modeling.model import MobileBert, Task, checksum, copy_weights, put_directory
+from mobilebert_tf.modeling.vocabulary_change import replace_vocabulary
+from mobilebert_tf.text.tokenizer import WordPiece
 
 # Of the largest value: a mistaken weight gives about 1. Rounding gives 1e-6 for most models, but a
 # NoNorm model with wild weights amplifies it, and Hugging Face's layer norms are 5e-3 off.

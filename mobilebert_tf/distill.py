@@ -7,12 +7,9 @@ import keras
 from tabulate import tabulate
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.config import load_model_config
-from mobilebert_tf.data.prepare import RunText, prepare_text
-from mobilebert_tf.distiller import Distiller, copy_from_teacher
-from mobilebert_tf.held_out import batches, map_distances, masked_lm_accuracy
-from mobilebert_tf.maps import save_maps
-from mobilebert_tf.model import (
+from mobilebert_tf.data.run_text import RunText, prepare_text
+from mobilebert_tf.modeling.config import load_model_config
+from mobilebert_tf.modeling.model import (
     MobileBert,
     build_model,
     checksum,
@@ -20,12 +17,15 @@ from mobilebert_tf.model import (
     load_tokenizer,
     save_model,
 )
-from mobilebert_tf.report import write_report
-from mobilebert_tf.run_config import DistillConfig
-from mobilebert_tf.run_folder import RunFolder, open_run, write_whole
-from mobilebert_tf.strategies import Stage, plan
-from mobilebert_tf.training import fitted_config, prepare_process, pretrain_alone, train
-from mobilebert_tf.transfer import check_fit, layer_map
+from mobilebert_tf.reports.attention_examples import save_maps
+from mobilebert_tf.reports.run_report import write_report
+from mobilebert_tf.training.distiller import Distiller, copy_from_teacher
+from mobilebert_tf.training.held_out import batches, map_distances, masked_lm_accuracy
+from mobilebert_tf.training.layer_transfer import check_fit, layer_map
+from mobilebert_tf.training.loop import fitted_config, prepare_process, pretrain_alone, train
+from mobilebert_tf.training.run_config import DistillConfig
+from mobilebert_tf.training.run_folder import RunFolder, open_run, write_whole
+from mobilebert_tf.training.strategies import Stage, plan
 
 
 def distill(config: DistillConfig) -> None:

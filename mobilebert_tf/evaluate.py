@@ -15,14 +15,14 @@ import numpy as np
 import tabulate
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.data.glue import GLUE
-from mobilebert_tf.data.own import Columns
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.runtime import Runnable
 from mobilebert_tf.lite.timing import circumstances
-from mobilebert_tf.outputs import class_order, longest, open_any, ordered, run_all
-from mobilebert_tf.run_folder import check_free, write_whole
-from mobilebert_tf.tasks import AnyTask, open_task
+from mobilebert_tf.tasks.glue import GLUE
+from mobilebert_tf.tasks.outputs import class_order, longest, open_any, ordered, run_all
+from mobilebert_tf.tasks.registry import AnyTask, open_task
+from mobilebert_tf.tasks.user_files import Columns
+from mobilebert_tf.training.run_folder import check_free, write_whole
 
 SHOWN = 20  # of the examples that changed
 

@@ -18,21 +18,21 @@ import tabulate
 
 from mobilebert_tf.checkpoints.formats import Loaded, load
 from mobilebert_tf.cli import door
-from mobilebert_tf.data.examples import Batches, Examples, encode, joined, widened
-from mobilebert_tf.data.own import read_unlabelled
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.finetune_config import GRID, FinetuneConfig, Trial
-from mobilebert_tf.finetuner import Finetuner
+from mobilebert_tf.lite.calibration_data import for_graph
 from mobilebert_tf.lite.runtime import KerasModel
-from mobilebert_tf.lite.samples import for_graph
-from mobilebert_tf.metrics import ranking
-from mobilebert_tf.model import MODEL_INPUTS, MobileBert, Task, checksum, copy_weights, save_model
-from mobilebert_tf.outputs import run_all
-from mobilebert_tf.quantization_aware import QuantizationAware, check_folds
-from mobilebert_tf.run_config import Phase
-from mobilebert_tf.run_folder import RunFolder, open_run, write_whole
-from mobilebert_tf.strategies import Stage
-from mobilebert_tf.tasks import (
+from mobilebert_tf.modeling.model import (
+    MODEL_INPUTS,
+    MobileBert,
+    Task,
+    checksum,
+    copy_weights,
+    save_model,
+)
+from mobilebert_tf.tasks.examples import Batches, Examples, encode, joined, widened
+from mobilebert_tf.tasks.metrics import ranking
+from mobilebert_tf.tasks.outputs import run_all
+from mobilebert_tf.tasks.registry import (
     MLPERF,
     SEQUENCE_LENGTH,
     SPAN_LENGTH,
@@ -41,9 +41,16 @@ from mobilebert_tf.tasks import (
     TextTask,
     open_task,
 )
-from mobilebert_tf.training import prepare_process, train
-from mobilebert_tf.training_state import digest_of
-from mobilebert_tf.transfer import check_fit
+from mobilebert_tf.tasks.user_files import read_unlabelled
+from mobilebert_tf.training.checkpoint import digest_of
+from mobilebert_tf.training.finetune_config import GRID, FinetuneConfig, Trial
+from mobilebert_tf.training.finetuner import Finetuner
+from mobilebert_tf.training.layer_transfer import check_fit
+from mobilebert_tf.training.loop import prepare_process, train
+from mobilebert_tf.training.quantization_aware import QuantizationAware, check_folds
+from mobilebert_tf.training.run_config import Phase
+from mobilebert_tf.training.run_folder import RunFolder, open_run, write_whole
+from mobilebert_tf.training.strategies import Stage
 
 _SAMPLES = 64  # texts that show quantization-aware training the ranges
 

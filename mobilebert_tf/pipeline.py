@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilebert_tf.data.answers import answers
-from mobilebert_tf.data.squad import Question, make_features, proportions
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.runtime import Runnable, softmax
-from mobilebert_tf.offsets import tokenize_with_offsets
-from mobilebert_tf.outputs import MODEL_INPUTS, open_any, run_all
-from mobilebert_tf.tasks import SPAN_LENGTH
+from mobilebert_tf.tasks.outputs import MODEL_INPUTS, open_any, run_all
+from mobilebert_tf.tasks.registry import SPAN_LENGTH
+from mobilebert_tf.tasks.squad import Question, make_features, proportions
+from mobilebert_tf.tasks.squad_answers import answers
+from mobilebert_tf.text.offsets import tokenize_with_offsets
 
 
 @dataclass(frozen=True)

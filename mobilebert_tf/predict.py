@@ -28,7 +28,7 @@ from mobilebert_tf.pipeline import (
     Result,
     Scored,
 )
-from mobilebert_tf.run_folder import check_free, write_whole
+from mobilebert_tf.training.run_folder import check_free, write_whole
 
 _BATCH = 64  # texts of a file that are run together
 

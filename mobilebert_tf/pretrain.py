@@ -1,12 +1,12 @@
 """`python -m mobilebert_tf.pretrain`: a teacher, or a bare student, from raw text."""
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.data.prepare import prepare_text
-from mobilebert_tf.held_out import masked_lm_accuracy
-from mobilebert_tf.model import load_model
-from mobilebert_tf.run_config import PretrainConfig
-from mobilebert_tf.run_folder import open_run
-from mobilebert_tf.training import prepare_process, pretrain_alone
+from mobilebert_tf.data.run_text import prepare_text
+from mobilebert_tf.modeling.model import load_model
+from mobilebert_tf.training.held_out import masked_lm_accuracy
+from mobilebert_tf.training.loop import prepare_process, pretrain_alone
+from mobilebert_tf.training.run_config import PretrainConfig
+from mobilebert_tf.training.run_folder import open_run
 
 
 def pretrain(config: PretrainConfig) -> None:

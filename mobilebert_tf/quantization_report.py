@@ -15,10 +15,9 @@ import tabulate
 from tqdm import tqdm
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.config import read_json
-from mobilebert_tf.dev_scores import DevScores, check_options
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import metadata, quantize
+from mobilebert_tf.lite.calibration_data import for_graph
 from mobilebert_tf.lite.export import (
     ExportConfig,
     model_directory,
@@ -29,12 +28,13 @@ from mobilebert_tf.lite.export import (
 )
 from mobilebert_tf.lite.layer_errors import LayerError, layer_errors
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel
-from mobilebert_tf.lite.samples import for_graph
 from mobilebert_tf.lite.verify import agreement, lost
-from mobilebert_tf.model import load_model, load_tokenizer
-from mobilebert_tf.pages import render
-from mobilebert_tf.quantization import Quantization
-from mobilebert_tf.run_folder import check_free, write_whole
+from mobilebert_tf.modeling.config import read_json
+from mobilebert_tf.modeling.model import load_model, load_tokenizer
+from mobilebert_tf.modeling.quantization import Quantization
+from mobilebert_tf.reports.html_pages import render
+from mobilebert_tf.tasks.evaluation import DevScores, check_options
+from mobilebert_tf.training.run_folder import check_free, write_whole
 
 _SHOWN = 15  # of the worst operations
 _COMPARED = 16  # texts

@@ -7,7 +7,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import pytest
-from tiny_convert import copy, write_every_format
+from support.tiny_convert import copy, write_every_format
 
 # By what they took last: the README's commands are 30 processes.
 LONGEST = ("test_readme.py", "test_resume.py", "test_finetune.py")

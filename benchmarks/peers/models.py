@@ -6,10 +6,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from mobilebert_tf.config import SIZES, ModelConfig
 from mobilebert_tf.data.tables import read_texts
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import (
+from mobilebert_tf.modeling.config import SIZES, ModelConfig
+from mobilebert_tf.modeling.model import (
     MobileBert,
     Task,
     build_model,
@@ -18,7 +18,7 @@ from mobilebert_tf.model import (
     load_tokenizer,
     save_model,
 )
-from mobilebert_tf.tokenizer import WordPiece
+from mobilebert_tf.text.tokenizer import WordPiece
 
 LABELS = ("negative", "neutral", "positive")
 LENGTHS = {"classifier": 128, "span": 384}  # tokens, the customary ones

@@ -17,9 +17,9 @@ from mobilebert_tf.checkpoints.huggingface_tokenizer import (
 )
 from mobilebert_tf.checkpoints.table import Checkpoint
 from mobilebert_tf.checkpoints.tensorflow_file import find_prefix, is_object_based
-from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import (
+from mobilebert_tf.modeling.config import ModelConfig
+from mobilebert_tf.modeling.model import (
     MODEL_FILES,
     MobileBert,
     Task,
@@ -29,7 +29,7 @@ from mobilebert_tf.model import (
     load_weights,
     save_model,
 )
-from mobilebert_tf.tokenizer import WordPiece
+from mobilebert_tf.text.tokenizer import WordPiece
 
 FORMATS = ("mobilebert", "google", "huggingface", "model-garden")
 # The names of the files that `save` writes.

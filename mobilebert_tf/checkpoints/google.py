@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, dense, foreign_tensors
 from mobilebert_tf.checkpoints.tensorflow_file import TensorFlowFile
-from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import MobileBert, Task
+from mobilebert_tf.modeling.config import ModelConfig
+from mobilebert_tf.modeling.model import MobileBert, Task
 
 PREFIX = "mobilebert_variables.ckpt"
 LABELS_FILE = "labels.txt"  # ours: Google's code has the labels in its data processors

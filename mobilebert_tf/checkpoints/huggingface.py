@@ -12,10 +12,10 @@ from safetensors.numpy import save_file
 from mobilebert_tf.checkpoints.sentence_transformers import read_embedding, write_embedding
 from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, foreign_tensors
 from mobilebert_tf.checkpoints.torch_files import TensorFiles
-from mobilebert_tf.config import SIZES, ModelConfig, parse_strictly, read_json
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.layers import LAYER_NORM_EPSILON
-from mobilebert_tf.model import MobileBert, Task
+from mobilebert_tf.modeling.config import SIZES, ModelConfig, parse_strictly, read_json
+from mobilebert_tf.modeling.layers import LAYER_NORM_EPSILON
+from mobilebert_tf.modeling.model import MobileBert, Task
 
 WEIGHTS_FILE = "model.safetensors"
 # By config.json's model_type: Hugging Face's defaults for what config.json leaves out.

@@ -6,10 +6,10 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
-from mobilebert_tf.config import read_json
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import load_tokenizer
-from mobilebert_tf.tokenizer import SPECIAL_TOKENS, WordPiece
+from mobilebert_tf.modeling.config import read_json
+from mobilebert_tf.modeling.model import load_tokenizer
+from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 
 # Settings under which the same text gives other pieces than ours.
 SUPPORTED = {"tokenize_chinese_chars": True, "do_basic_tokenize": True, "never_split": None}

@@ -13,9 +13,9 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, dense
 from mobilebert_tf.checkpoints.tensorflow_file import OBJECT_GRAPH, TensorFlowFile, reading
-from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import MobileBert, Task
+from mobilebert_tf.modeling.config import ModelConfig
+from mobilebert_tf.modeling.model import MobileBert, Task
 
 PREFIX = "mobilebert.ckpt"
 # Where a checkpoint keeps encoder and masked LM: the converter's files, a trainer's.

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from mobilebert_tf.checkpoints.tensorflow_file import find_prefix
-from mobilebert_tf.config import ModelConfig
-from mobilebert_tf.model import MODEL_INPUTS
+from mobilebert_tf.modeling.config import ModelConfig
+from mobilebert_tf.modeling.model import MODEL_INPUTS
 
 
 def run_original(

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mobilebert_tf.config import ModelConfig, read_json
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import Task
+from mobilebert_tf.modeling.config import ModelConfig, read_json
+from mobilebert_tf.modeling.model import Task
 
 MODULES_FILE = "modules.json"
 POOLING_FILE = "1_Pooling/config.json"

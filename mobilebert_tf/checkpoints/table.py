@@ -14,9 +14,9 @@ from functools import cached_property
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_tf.config import ModelConfig
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import MobileBert, Task
+from mobilebert_tf.modeling.config import ModelConfig
+from mobilebert_tf.modeling.model import MobileBert, Task
 
 
 @dataclass(frozen=True)

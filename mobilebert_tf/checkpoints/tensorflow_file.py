@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_tf.config import ModelConfig, load_model_config
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # in TF2 checkpoints only, which go by object paths
 

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.tokenizer import WordPiece, truncated_lengths
+from mobilebert_tf.text.tokenizer import WordPiece, truncated_lengths
 
 # A sentence ends at . ! or ? before a capital, unless after a single letter (initials). In the same
 # time tensorflow-text's StateBasedSentenceBreaker does a 25th, and it also breaks inside "3.50".

@@ -16,15 +16,15 @@ import numpy as np
 import tabulate
 from ai_edge_litert.schema_py_generated import ModelT
 
-from mobilebert_tf.config import read_json
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import flatbuffer, metadata, quantize, text_input, timing
+from mobilebert_tf.lite.calibration_data import for_graph, padded, paragraphs, samples
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.runtime import KerasModel, LiteModel
-from mobilebert_tf.lite.samples import for_graph, padded, paragraphs, samples
 from mobilebert_tf.lite.verify import agreement, complaints, wrong_after_shorter
-from mobilebert_tf.model import MODEL_FILES, load_model, load_tokenizer
-from mobilebert_tf.pages import render
+from mobilebert_tf.modeling.config import read_json
+from mobilebert_tf.modeling.model import MODEL_FILES, load_model, load_tokenizer
+from mobilebert_tf.reports.html_pages import render
 
 DEFAULT_MODEL = "runs/demo/student"
 

@@ -3,16 +3,16 @@
 Batch 1, one 2-D tensor [T, width] between operations, and no operation that asks for a shape: so
 one file takes any number of tokens T. Norms are folded into the layers around them (lite/fold.py),
 layers that read the same tensor are one product, and heads that need the first token alone get
-a last block that computes only its row. Shape letters as in mobilebert_tf.layers.
+a last block that computes only its row. Shape letters as in mobilebert_tf.modeling.layers.
 """
 
 import numpy as np
 import tensorflow as tf
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.layers import ACTIVATIONS, ATTENTION_MASK, LAYER_NORM_EPSILON
 from mobilebert_tf.lite.fold import fold
-from mobilebert_tf.model import SHORTEST, MobileBert
+from mobilebert_tf.modeling.layers import ACTIVATIONS, ATTENTION_MASK, LAYER_NORM_EPSILON
+from mobilebert_tf.modeling.model import SHORTEST, MobileBert
 
 SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY  # the model's
 INPUTS = ("ids", "mask", "segment_ids")

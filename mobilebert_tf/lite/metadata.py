@@ -30,7 +30,7 @@ class Packed:
     """What travels in the file beside the graph.
 
     Args:
-        kind: of its head, as in mobilebert_tf.model.Task.
+        kind: of its head, as in mobilebert_tf.modeling.model.Task.
         vocabulary: the tokenizer's pieces, in the order of their ids.
         labels: a classifier's class names.
         do_lower_case: whether the tokenizer lower-cases.

@@ -12,7 +12,7 @@ import flatbuffers
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_tf.tokenizer import WordPiece
+from mobilebert_tf.text.tokenizer import WordPiece
 
 # A character's value: it changes, where its replacement begins in the pool, and how long that is.
 _CHANGES, _LENGTH_BITS = 1 << 30, 6

@@ -39,8 +39,8 @@ from mobilebert_tf.lite.graph import (
 )
 from mobilebert_tf.lite.quiet import quiet
 from mobilebert_tf.lite.traced import traced
-from mobilebert_tf.model import MobileBert
-from mobilebert_tf.quantization import Quantization
+from mobilebert_tf.modeling.model import MobileBert
+from mobilebert_tf.modeling.quantization import Quantization
 
 MODES = ("none", "float16", "dynamic", "int8", "int8-full", "int16x8")
 CALIBRATED = ("int8", "int8-full", "int16x8")

@@ -11,14 +11,14 @@ from ai_edge_litert.interpreter import Interpreter
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import metadata
 from mobilebert_tf.lite.graph import BY_TOKEN, INPUTS, SIGNATURE
-from mobilebert_tf.model import MobileBert, load_model, load_tokenizer
-from mobilebert_tf.tokenizer import WordPiece
+from mobilebert_tf.modeling.model import MobileBert, load_model, load_tokenizer
+from mobilebert_tf.text.tokenizer import WordPiece
 
 
 class Runnable(Protocol):
     """What a LiteModel and a KerasModel have in common."""
 
-    kind: str  # of its head: mobilebert_tf.model.Task
+    kind: str  # of its head: mobilebert_tf.modeling.model.Task
     tokenizer: WordPiece
     labels: list[str]
     max_tokens: int

@@ -20,7 +20,7 @@ from mobilebert_tf.lite import flatbuffer
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.normalizer import normalizer_table
 from mobilebert_tf.lite.quiet import quiet
-from mobilebert_tf.tokenizer import WordPiece, piece_settings
+from mobilebert_tf.text.tokenizer import WordPiece, piece_settings
 
 # Heads whose answer is a place in the text: their tokens come with their places.
 _PLACED = ("span", "token_classifier")

@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from mobilebert_tf import build_model, save_model
-from mobilebert_tf.config import SIZES
 from mobilebert_tf.data.corpus import load_documents
 from mobilebert_tf.lite import metadata
 from mobilebert_tf.lite.graph import INPUTS
-from mobilebert_tf.tokenizer import WordPiece, train_vocabulary
+from mobilebert_tf.modeling.config import SIZES
+from mobilebert_tf.text.tokenizer import WordPiece, train_vocabulary
 
 TO_TFLITE = Path(__file__).parents[2] / "export" / "to_tflite.py"
 SCALE = 0.1

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tiny_lite import VOCABULARY, save_corpus
+from support.tiny_lite import VOCABULARY, save_corpus
 
 ROOT = Path(__file__).parents[2]
 PEERS = {

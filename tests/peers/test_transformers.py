@@ -14,8 +14,8 @@ from mobilebert_tf.checkpoints import formats
 from mobilebert_tf.checkpoints.huggingface import CLASSES
 from mobilebert_tf.convert import ConvertConfig, convert
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.model import Task
-from mobilebert_tf.tokenizer import SPECIAL_TOKENS, WordPiece
+from mobilebert_tf.modeling.model import Task
+from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 
 SMALL = dict(vocab_size=97, hidden_size=24, num_hidden_layers=2, num_attention_heads=3)
 SMALL |= dict(intermediate_size=13, max_position_embeddings=17, type_vocab_size=2)

@@ -1,0 +1,1 @@
+"""The networks: layers, heads, whole models, and model directories on disk."""

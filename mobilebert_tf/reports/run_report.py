@@ -1,0 +1,259 @@
+"""The report of a run: report.html, one self-contained page made of the files in its folder.
+
+Written when a run ends and again after an export. What is not there yet is left out, with a line
+that says which command makes it.
+"""
+
+import datetime
+import json
+import statistics
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.reports import plots
+from mobilebert_tf.reports.attention_examples import guesses_of_file
+from mobilebert_tf.reports.html_pages import percent, render
+from mobilebert_tf.training.run_folder import RunFolder, write_whole
+
+LEARNED = 1.5  # times the accuracy of the most frequent token; below, it is only word counts
+SHOWN_TOKENS = 40  # of an attention map: more labels than that cannot be read
+
+
+def write_report(run_directory: Path) -> Path:
+    """Writes report.html, whole or not at all, from what the run's folder holds; gives its path.
+
+    Raises InputError if the folder holds no run, or a damaged file.
+    """
+    folder = RunFolder(Path(run_directory))
+    run = _read_json(folder / "run.json")
+    if run is None:
+        raise InputError(f"{folder.path} holds no run: it has no run.json")
+    evaluation = _read_json(folder / "evaluation.json")
+    maps, files = _read_arrays(folder / "maps.npz"), _files(folder.path)
+    stages = _stages(folder.history())
+    chance = _chance(_read_arrays(folder / "data" / "held_out.npz"))
+    rows = _rows(evaluation, files, run["settings"]["sequence_length"])
+    page = render(
+        "report.html",
+        folder=folder.path,
+        run=run,
+        all_settings=json.dumps(run["settings"], indent=2),
+        started=datetime.date.fromtimestamp((folder / "run.json").stat().st_mtime),
+        headline=_headline(stages, rows),
+        checks=_checks(stages, evaluation, chance),
+        rows=rows,
+        evaluation=evaluation,
+        stages=stages,
+        curves=plots.curves(stages),
+        distances=evaluation and plots.distances(evaluation["distances"]),
+        attention=maps and _attention(maps),
+        sentences=maps and _sentences(maps, files, folder.path),
+        latency=plots.latency(files),
+    )
+    write_whole(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def _read_json(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray] | None:
+    try:
+        with np.load(path) as arrays:
+            return dict(arrays)
+    except FileNotFoundError:
+        return None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def _files(directory: Path) -> list[dict[str, Any]]:
+    """The exported files, each with its exporter's report if that is there."""
+    return [
+        {"latency": [], "agreement": {}}
+        | (_read_json(path.with_suffix(".json")) or {})
+        | {"file": path.name, "bytes": path.stat().st_size}
+        for path in sorted(directory.glob("*.tflite"))
+    ]
+
+
+def _stages(history: list[dict]) -> list[dict[str, Any]]:
+    """The stages in the order of training, each with its records."""
+    records = {}
+    for record in history:
+        records.setdefault((record["model"], record["stage_index"]), []).append(record)
+    return [
+        {
+            "model": model,
+            "name": of_stage[0]["stage"],
+            "steps": of_stage[-1]["step"],
+            "milliseconds": statistics.median(record["ms_per_step"] for record in of_stage),
+            "first": of_stage[0]["loss"],
+            "last": of_stage[-1]["loss"],
+            "records": of_stage,
+        }
+        for (model, _), of_stage in records.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model or an exported file; None: not measured.
+
+    Args:
+        name: teacher, student, or of the file.
+        bytes: of the file; of a model's float32 weights.
+        accuracy: held-out masked LM accuracy.
+        parameters: of a model.
+        timing: a row of a file's latency.
+        agreement: share of a file's choices that are those of the model that it was made from.
+    """
+
+    name: str
+    bytes: int
+    accuracy: float | None
+    parameters: int | None = None
+    timing: dict | None = None
+    agreement: float | None = None
+
+
+def _rows(evaluation: dict | None, files: list[dict], tokens: int) -> list[Row]:
+    """The table of models and files; latency is that at the length nearest to `tokens`."""
+    rows = []
+    for name, model in (evaluation["models"] if evaluation else {}).items():
+        count = model["parameters"]
+        rows.append(Row(name, 4 * count, model["mlm_accuracy"], parameters=count))
+    for file in files:
+        timings = sorted(file["latency"], key=lambda row: abs(row["tokens"] - tokens))
+        choices = [values["choice"] for values in file["agreement"].values() if "choice" in values]
+        rows.append(
+            Row(
+                file["file"],
+                file["bytes"],
+                file.get("mlm_accuracy"),
+                timing=timings[0] if timings else None,
+                agreement=min(choices, default=None),
+            )
+        )
+    return rows
+
+
+def _headline(stages: list[dict], rows: list[Row]) -> str:
+    """The result in a sentence or two."""
+    by_name = {row.name: row for row in rows}
+    if "student" not in by_name:
+        ends = {stage["model"]: stage["records"][-1] for stage in stages}
+        return (
+            "; ".join(
+                f"{model}: loss {end['loss']:.3g} after {end['total_step']:,} steps"
+                for model, end in ends.items()
+            )
+            or "nothing has been trained yet"
+        )
+    teacher, student = by_name["teacher"], by_name["student"]
+    text = (
+        f"The student restores {percent(student.accuracy)} of the masked tokens in held-out "
+        f"text, its teacher {percent(teacher.accuracy)}; it has "
+        f"{student.parameters / teacher.parameters:.0%} of the teacher's parameters."
+    )
+    timed = [row for row in rows if row.timing]
+    if timed:
+        best = min(timed, key=lambda row: row.bytes)
+        time = f"{best.timing['p50_ms']:.1f} ms for {best.timing['tokens']} tokens"
+        text += f" {best.name}: {best.bytes / 1e6:.2f} MB, {time}."
+    return text
+
+
+def _chance(held_out: dict[str, np.ndarray] | None) -> float | None:
+    """The masked LM accuracy of always guessing the most frequent token."""
+    return held_out and float(np.bincount(held_out["tokens"]).max() / len(held_out["tokens"]))
+
+
+def _checks(
+    stages: list[dict], evaluation: dict | None, chance: float | None
+) -> list[tuple[bool, str]]:
+    """What shows at a glance whether the run worked: (good, a sentence)."""
+    checks = []
+    # A stage that was logged once has no first and last to compare.
+    compared = [stage for stage in stages if len(stage["records"]) > 1]
+    if compared:
+        stuck = [stage["name"] for stage in compared if stage["last"] >= stage["first"]]
+        stuck_text = f"The loss did not fall in: {', '.join(stuck)}"
+        checks.append((not stuck, stuck_text if stuck else "The loss fell in every stage"))
+    for name, model in (evaluation["models"] if evaluation and chance else {}).items():
+        learned = model["mlm_accuracy"] > LEARNED * chance
+        text = (
+            f"The {name} {'learned' if learned else 'hardly learned'}: always guessing the most "
+            f"frequent token would restore {percent(chance)}, "
+            f"it restores {percent(model['mlm_accuracy'])}"
+        )
+        checks.append((learned, text))
+    if evaluation and evaluation["strategy"] != "none":
+        checks += _distance_checks(evaluation["distances"])
+    return checks
+
+
+def _distance_checks(distances: dict[str, dict[str, list[float]]]) -> list[tuple[bool, str]]:
+    checks = []
+    for name, title in (("feature_map", "feature maps"), ("attention_map", "attention maps")):
+        before, after = (float(np.mean(distances[when][name])) for when in ("before", "after"))
+        verb = "fell" if after < before else "did not fall"
+        text = f"The distance of the {title} {verb}: {before:.3g} before, {after:.3g} after"
+        checks.append((after < before, text))
+    return checks
+
+
+def _attention(maps: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The first layer's maps with token labels, and small ones of all layers."""
+    tokens = maps["tokens"][:SHOWN_TOKENS].tolist()
+    shown = len(tokens)
+    pairs = [
+        [heads[:, :shown, :shown].astype(np.float32).mean(axis=0) for heads in pair]
+        for pair in zip(maps["teacher"], maps["student"], strict=True)
+    ]  # [L][2], each [T,T]
+    layers = zip(maps["layer_map"].tolist(), pairs, strict=True)
+    return {
+        "shown": shown,
+        "length": len(maps["tokens"]),
+        "labelled": plots.labelled_maps(pairs[0], tokens),
+        "layers": [
+            {
+                "student": index + 1,
+                "teacher": teacher + 1,
+                "darkest": plots.darkest(pair),
+                "maps": plots.small_maps(pair),
+            }
+            for index, (teacher, pair) in enumerate(layers)
+        ],
+    }
+
+
+def _sentences(maps: dict[str, np.ndarray], files: list[dict], directory: Path) -> list[dict]:
+    """The fill-mask examples with every model's guesses."""
+    guesses = {
+        name: (maps[f"{name}_tokens"], maps[f"{name}_probabilities"])
+        for name in plots.TEACHER_STUDENT
+    }
+    for file in files:
+        guessed = guesses_of_file(directory / file["file"], maps)
+        if guessed is not None:
+            guesses[file["file"]] = guessed
+    return [
+        {name: str(maps[name][row]) for name in ("before", "after", "true")}
+        | {
+            "guesses": {
+                name: list(zip(tokens[row].tolist(), probabilities[row].tolist(), strict=True))
+                for name, (tokens, probabilities) in guesses.items()
+            }
+        }
+        for row in range(len(maps["true"]))
+    ]

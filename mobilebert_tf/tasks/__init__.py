@@ -1,0 +1,1 @@
+"""Downstream tasks: their files, examples, metrics, and one evaluation of any model on any of them."""

@@ -1,0 +1,56 @@
+"""The official metrics of each task, by name; libraries compute them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+from sklearn import metrics as sklearn_metrics
+
+from mobilebert_tf.tasks.examples import NO_LABEL
+
+
+def scores(names: Sequence[str], targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    """Each metric of `names`.
+
+    Args:
+        names: accuracy, f1 (of class 1), macro_f1, matthews, pearson, spearman.
+        targets: int class numbers or float scores [N]; [N,T] with NO_LABEL where none counts.
+        predictions: as targets.
+    """
+    counted = targets != NO_LABEL if targets.ndim > 1 else np.ones(len(targets), bool)
+    targets, predictions = targets[counted], predictions[counted]
+    return {name: float(_METRICS[name](targets, predictions)) for name in names}
+
+
+def ranking(values: dict[str, float]) -> float:
+    """What early stopping and search go by: the mean of a task's metrics, GLUE's own rule."""
+    return float(np.mean(list(values.values())))
+
+
+def _pearson(targets, predictions):
+    return _correlation(stats.pearsonr, targets, predictions)
+
+
+def _spearman(targets, predictions):
+    return _correlation(stats.spearmanr, targets, predictions)
+
+
+def _correlation(statistic, targets, predictions):
+    """0 where all are the same: scipy's NaN is no JSON, and has no rank among epochs."""
+    if min(len(np.unique(targets)), len(np.unique(predictions))) < 2:
+        return 0.0
+    return statistic(targets, predictions).statistic
+
+
+def _macro_f1(targets, predictions):
+    return sklearn_metrics.f1_score(targets, predictions, average="macro", zero_division=0)
+
+
+_METRICS = {
+    "accuracy": sklearn_metrics.accuracy_score,
+    "f1": lambda t, p: sklearn_metrics.f1_score(t, p, zero_division=0),
+    "macro_f1": _macro_f1,
+    "matthews": sklearn_metrics.matthews_corrcoef,
+    "pearson": _pearson,
+    "spearman": _spearman,
+}

@@ -1,0 +1,173 @@
+"""Distiller: the custom train_step that carries the paper's objectives (section 3.4). No I/O."""
+
+import keras
+import tensorflow as tf
+
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.modeling.model import MobileBert, copy_weights
+from mobilebert_tf.training import losses
+from mobilebert_tf.training.layer_transfer import check_fit, layer_map, loss_kinds, transfer_terms
+from mobilebert_tf.training.optimizer import Lamb, WarmupLinearDecay
+from mobilebert_tf.training.run_config import TransferConfig
+from mobilebert_tf.training.strategies import CLASSIFIER, EMBEDDINGS, Stage
+
+
+class Distiller(keras.Model):
+    """Trains `student` for one stage of a strategy, guided by a teacher or alone.
+
+    A stage that only transfers layers runs both models no deeper than it has to, and
+    differentiates only the layers that it trains. The teacher runs without dropout and without
+    gradients. So does, dropout apart, the student beside a teacher (as in Google's code: the maps
+    to match have no noise); a model that trains alone has its dropout.
+
+    Args:
+        student: a pre-training model; its layers' `trainable` is set to what the stage trains.
+        stage: from strategies.plan or strategies.bare.
+        transfer: weights of the transfer losses and the share of the hard labels.
+        teacher: a pre-training model that fits the student; None: pre-training alone.
+
+    A batch is a dict as data/pretraining.py makes it; `compile()` without arguments gives the
+    stage's own optimizer. Works with `fit`, and with a loop that calls `train_step`.
+    """
+
+    def __init__(
+        self,
+        student: MobileBert,
+        stage: Stage,
+        transfer: TransferConfig | None = None,
+        teacher: MobileBert | None = None,
+    ):
+        super().__init__(name="distiller")
+        self.transfer = transfer or TransferConfig()
+        if teacher is not None:
+            check_fit(teacher.config, student.config, self.transfer)
+        elif stage.layers:
+            raise InputError(f"stage '{stage.name}' transfers layers: it needs a teacher")
+        self.student, self.stage = student, stage
+        self.teacher_layers = teacher and layer_map(student.config, self.transfer)
+        for layer in student.layers:
+            layer.trainable = layer.name in stage.rates
+        self.run_student = _forward(student, stage.depth)
+        teacher_depth = stage.depth and self.teacher_layers[stage.depth - 1] + 1
+        # Behind a function: as an attribute, the teacher would be in every checkpoint.
+        self.run_teacher = teacher and _function(_forward(teacher, teacher_depth))
+        self.trackers = {name: keras.metrics.Mean(name) for name in self._value_names()}
+
+    def compile(self, optimizer=None, **kwargs):
+        super().compile(optimizer=optimizer or self._stage_optimizer(), **kwargs)
+        self.optimizer.build(self.trainable_variables)
+
+    def _stage_optimizer(self) -> Lamb:
+        phase = self.stage.phase
+        rates = {
+            variable.path: rate
+            for name, rate in self.stage.rates.items()
+            for variable in self.student.get_layer(name).variables
+        }
+        schedule = WarmupLinearDecay(
+            phase.learning_rate, phase.steps, round(phase.warmup * phase.steps), phase.end_factor
+        )
+        return Lamb(schedule, phase.weight_decay, rates=rates, clip_norm=phase.clip_norm)
+
+    def call(self, inputs, training=None):
+        return self.student(inputs, training=training)
+
+    def train_step(self, batch):
+        # Only what the stage trains is watched: nothing is recorded below it.
+        sources = [variable.value for variable in self.trainable_variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(sources)
+            terms, measures = self.objectives(batch, training=self.run_teacher is None)
+            loss = sum(weight * value for weight, value in terms.values())
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, sources)
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return self._track(loss, terms, measures)
+
+    def test_step(self, batch):
+        terms, measures = self.objectives(batch, training=False)
+        loss = sum(weight * value for weight, value in terms.values())
+        return self._track(loss, terms, measures)
+
+    def _value_names(self) -> list[str]:
+        names = ["loss"]
+        if self.stage.layers:
+            names += list(loss_kinds(self.transfer))
+        if self.stage.pretraining:
+            names += ["masked_lm", "next_sentence", "mlm_accuracy"]
+            names += ["distillation"] if self.run_teacher else []
+        return names
+
+    def _track(self, loss, terms: dict, measures: dict) -> dict:
+        values = {"loss": loss, **{name: value for name, (_, value) in terms.items()}, **measures}
+        for name, value in values.items():
+            self.trackers[name].update_state(value)
+        return {name: self.trackers[name].result() for name in values}
+
+    @property
+    def metrics(self):
+        return list(self.trackers.values())
+
+    def objectives(self, batch: dict, training: bool) -> tuple[dict, dict]:
+        """({term: (weight, value)}, {measure: value}): the loss is the weighted sum of terms."""
+        student = self.run_student(_inputs(self.run_student, batch), training=training)
+        teacher = self.run_teacher and self.run_teacher(batch)
+        terms, measures = {}, {}
+        if self.stage.layers:
+            terms |= transfer_terms(
+                teacher,
+                student,
+                batch["input_mask"],
+                self.transfer,
+                {layer: self.teacher_layers[layer] for layer in self.stage.layers},
+                self.student.config.num_hidden_layers,
+            )
+        if self.stage.pretraining:
+            terms |= self._pretraining_terms(teacher, student, batch)
+            measures["mlm_accuracy"] = losses.masked_lm_accuracy(
+                student["mlm_logits"], batch["masked_lm_ids"], batch["masked_lm_weights"]
+            )
+        return terms, measures
+
+    def _pretraining_terms(self, teacher: dict | None, student: dict, batch: dict) -> dict:
+        """alpha * MLM + (1 - alpha) * KD + NSP (paper, equation 6); alone MLM + NSP."""
+        alpha = self.transfer.alpha if teacher else 1.0
+        logits, weights = student["mlm_logits"], batch["masked_lm_weights"]
+        mlm = losses.masked_lm_loss(logits, batch["masked_lm_ids"], weights)
+        nsp = losses.next_sentence_loss(student["nsp_logits"], batch["next_sentence_labels"])
+        terms = {"masked_lm": (alpha, mlm), "next_sentence": (1.0, nsp)}
+        if teacher:
+            distilled = losses.masked_lm_distillation_loss(teacher["mlm_logits"], logits, weights)
+            terms["distillation"] = (1.0 - alpha, distilled)
+        return terms
+
+
+def copy_from_teacher(teacher: MobileBert, student: MobileBert) -> set[str]:
+    """Starts the student's embeddings and classifier as copies of the teacher's, by name.
+
+    Gives the paths copied: every weight outside the blocks that both models have with one shape
+    (the pooler of a teacher with classifier_activation has no counterpart).
+    """
+    outside = (EMBEDDINGS, *CLASSIFIER)
+    return copy_weights(teacher, student, lambda path: path.startswith(outside))
+
+
+def _forward(model: MobileBert, depth: int | None) -> keras.Model:
+    """The model cut after `depth` blocks, or whole; shares its layers."""
+    if depth is None:
+        return keras.Model(model.input, model.output)
+    outputs = {
+        "hidden_states": model.output["hidden_states"][: depth + 1],
+        "attention_scores": model.output["attention_scores"][:depth],
+    }
+    inputs = {name: x for name, x in model.input.items() if "lm_" not in name}
+    return keras.Model(inputs, outputs)
+
+
+def _inputs(model: keras.Model, batch: dict) -> dict:
+    return {name: batch[name] for name in model.input}
+
+
+def _function(model: keras.Model):
+    return lambda batch: model(_inputs(model, batch), training=False)

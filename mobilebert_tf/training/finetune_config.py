@@ -1,0 +1,145 @@
+"""The settings of fine-tuning, and the trials that they ask for."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.tasks.registry import SQUAD
+from mobilebert_tf.tasks.user_files import Columns
+from mobilebert_tf.training.run_config import LayerTransfer, Phase, check_seed, require
+
+# The paper's search (section 4.4.1).
+GRID = {
+    "batch_size": (16, 32, 48),
+    "learning_rate": tuple(i * 1e-5 for i in range(1, 11)),
+    "epochs": tuple(range(2, 11)),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: settings and seed."""
+
+    batch_size: int
+    learning_rate: float
+    epochs: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        settings = f"batch{self.batch_size}-rate{self.learning_rate:g}-epochs{self.epochs}"
+        return f"{settings}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Fine-tuning on a task.
+
+    Args:
+        task: cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli (GLUE), squad, squad-v2; or for
+            files of your own classification, regression, tokens.
+        model: what to start from: a model directory, a Hugging Face folder or a checkpoint.
+        data_dir: GLUE's folder of the task, SQuAD's, or "tfds" (both from TensorFlow Datasets); or
+            a folder with train and dev as .tsv, .csv, .jsonl or .conll.
+        output_dir: where everything goes; the same command goes on where a killed one stopped.
+        columns: names of the columns of your own files.
+        sequence_length: most tokens, longer texts are cut (SQuAD's into windows); null: 128, for
+            SQuAD 384, or what the model takes.
+        batch_size: examples in a step.
+        learning_rate: peak.
+        epochs: passes over the training split.
+        warmup: share of the steps in which the rate rises from 0 to the peak.
+        weight_decay: of everything but biases and norms.
+        patience: stop after so many epochs without a better dev score; null: never.
+        class_weights: weight classes against their frequency in the training split.
+        seeds: a trial for each: of the head's weights, data order and dropout.
+        search: try the paper's grid of batch sizes, learning rates and epochs, all 270 of it or
+            the part that `grid` names.
+        grid: values in place of the paper's, by setting.
+        teacher: a model fine-tuned on the same task, whose outputs are learnt too.
+        teacher_weight: share of the teacher's outputs in the loss.
+        temperature: at which the teacher's and the model's distributions are compared.
+        transfer_weight: of the losses between the teacher's layers and the model's (feature and
+            attention maps) in the loss; 0 leaves them out.
+        transfer: the losses of the layers.
+        augment: texts without labels, which join the training split and are labelled by the
+            teacher: a .txt file with one a line, or a .tsv, .csv or .jsonl with `columns`.
+        bucketed: batches of texts of like length; false pads all to sequence_length.
+        quantization_aware: train with weights and activations rounded to int8, so that int8-full
+            files keep the score; best begun from a model that is fine-tuned already.
+        overwrite: delete what output_dir holds first.
+        precision: Keras dtype policy.
+        log_steps: steps between lines of the history.
+    """
+
+    task: str
+    model: str
+    data_dir: str
+    output_dir: str = "runs/finetuned"
+    columns: Columns = Columns()
+    sequence_length: int | None = None
+    batch_size: int = 32
+    learning_rate: float = 5e-5
+    epochs: int = 3
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    patience: int | None = None
+    class_weights: bool = False
+    seeds: list[int] = field(default_factory=lambda: [0])
+    search: bool = False
+    grid: dict[str, list[float]] | None = None
+    teacher: str | None = None
+    teacher_weight: float = 0.5
+    temperature: float = 1.0
+    transfer_weight: float = 0.0
+    transfer: LayerTransfer = LayerTransfer()
+    augment: str | None = None
+    bucketed: bool = True
+    quantization_aware: bool = False
+    overwrite: bool = False
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    log_steps: int = 20
+
+    def __post_init__(self):
+        require(self.log_steps >= 1, "log_steps", self.log_steps, "at least 1")
+        length = self.sequence_length
+        require(length is None or length >= 3, "sequence_length", length, "at least 3")
+        require(self.patience is None or self.patience >= 1, "patience", self.patience, "above 0")
+        require(0 <= self.teacher_weight <= 1, "teacher_weight", self.teacher_weight, "0 to 1")
+        require(self.temperature > 0, "temperature", self.temperature, "above 0")
+        require(self.transfer_weight >= 0, "transfer_weight", self.transfer_weight, "at least 0")
+        for key in ("augment", "transfer_weight"):
+            if getattr(self, key) and not self.teacher:
+                raise InputError(f"{key} is of use with a teacher only (--teacher)")
+        if self.augment and self.task in SQUAD:
+            raise InputError(f"augment is for texts: {self.task} needs questions with a context")
+        if self.quantization_aware and (self.transfer_weight or self.precision != "float32"):
+            raise InputError("quantization_aware goes with float32 and without transfer_weight")
+        if self.grid and not self.search:
+            raise InputError("grid is of use with --search only")
+        unknown = set(self.grid or {}) - set(GRID)
+        require(not unknown, "grid", sorted(unknown), f"of {', '.join(GRID)}")
+        for name, values in (self._grid() | {"seeds": self.seeds}).items():
+            distinct = len(values) == len(set(values)) > 0
+            require(distinct, name, list(values), "one number or more, all different")
+            whole = name == "learning_rate" or all(float(value).is_integer() for value in values)
+            require(whole, name, list(values), "whole numbers")
+        for trial in self.trials():
+            check_seed(trial.seed)
+            require(trial.batch_size >= 1, "batch_size", trial.batch_size, "at least 1")
+            require(trial.epochs >= 1, "epochs", trial.epochs, "at least 1")
+            Phase(trial.epochs, trial.learning_rate, self.warmup, 0.0, self.weight_decay)
+
+    def _grid(self) -> dict[str, Sequence[float]]:
+        """The values to try of each setting in GRID."""
+        if self.search:
+            return GRID | (self.grid or {})
+        return {name: (getattr(self, name),) for name in GRID}
+
+    def trials(self) -> list[Trial]:
+        """Every combination of settings and seeds."""
+        grid = self._grid()
+        combinations = itertools.product(*(grid[name] for name in GRID), self.seeds)
+        return [Trial(int(batch), rate, int(epochs), s) for batch, rate, epochs, s in combinations]

@@ -1,0 +1,195 @@
+"""Finetuner: the train_step of a task, alone or with a teacher's outputs and layers. No I/O."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert
+from mobilebert_tf.tasks.examples import NO_LABEL
+from mobilebert_tf.training.layer_transfer import check_fit, layer_map, transfer_terms
+from mobilebert_tf.training.optimizer import NOT_ADAPTED, WarmupLinearDecay
+from mobilebert_tf.training.run_config import LayerTransfer, Phase
+
+EPSILON = 1e-6  # of AdamW, as in BERT's and Google's fine-tuning
+
+
+class Finetuner(keras.Model):
+    """Trains a model with a head on batches of examples.
+
+    Args:
+        model: with the head of the task.
+        phase: steps and optimizer: AdamW, the optimizer of BERT's fine-tuning.
+        class_weights: of the classes in the loss, [C]; None: all alike.
+        teacher: a model with the same head, whose outputs are to be matched too; or None.
+        temperature: of the teacher's and the model's distributions.
+        teacher_weight: share of the teacher's outputs in the loss, the rest is the labels'; an
+            example without a label has the teacher's outputs alone.
+        transfer_weight: of the losses of feature and attention maps (paper, section 3.4) in the
+            loss; 0: only outputs are matched.
+        transfer: weights of those losses, and the teacher's layer for each of the model's.
+
+    A batch is a dict as data/examples.py makes it: MODEL_INPUTS int32 [B,T] and targets.
+    `compile()` without arguments gives the phase's optimizer. Raises InputError for a teacher
+    whose layers do not fit, if they are to be transferred.
+    """
+
+    def __init__(
+        self,
+        model: MobileBert,
+        phase: Phase,
+        class_weights=None,
+        teacher: MobileBert | None = None,
+        temperature: float = 1.0,
+        teacher_weight: float = 0.5,
+        transfer_weight: float = 0.0,
+        transfer: LayerTransfer | None = None,
+    ):
+        super().__init__(name="finetuner")
+        self.model, self.phase, self.class_weights = model, phase, class_weights
+        self.temperature, self.teacher_weight = temperature, teacher_weight
+        self.transfer_weight, self.transfer = transfer_weight, transfer or LayerTransfer()
+        if transfer_weight:
+            check_fit(teacher.config, model.config, self.transfer)
+        # Behind a function: as an attribute, the teacher would be in every checkpoint.
+        self.run_teacher = teacher and (lambda inputs: teacher(inputs, training=False))
+        self.tracker = keras.metrics.Mean("loss")
+
+    def compile(self, optimizer=None, **kwargs):
+        super().compile(optimizer=optimizer or self._adamw(), **kwargs)
+        self.optimizer.build(self.trainable_variables)
+
+    def _adamw(self) -> keras.optimizers.Optimizer:
+        phase = self.phase
+        schedule = WarmupLinearDecay(
+            phase.learning_rate, phase.steps, round(phase.warmup * phase.steps), phase.end_factor
+        )
+        optimizer = keras.optimizers.AdamW(
+            schedule, phase.weight_decay, epsilon=EPSILON, global_clipnorm=phase.clip_norm
+        )
+        optimizer.exclude_from_weight_decay(
+            [v for v in self.model.trainable_variables if v.name.endswith(NOT_ADAPTED)]
+        )
+        return optimizer
+
+    def call(self, inputs, training=None):
+        return self.model(inputs, training=training)
+
+    @property
+    def metrics(self):
+        return [self.tracker]
+
+    def train_step(self, batch):
+        with tf.GradientTape() as tape:
+            loss = self.loss_of(batch, training=True)
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, self.trainable_variables)
+        pairs = zip(gradients, self.trainable_variables, strict=True)
+        # What the head does not read, such as the pooler under a span, has no gradient.
+        gradients = [tf.zeros(v.shape) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
+        self.optimizer.apply(gradients, self.trainable_variables)
+        self.tracker.update_state(loss)
+        return {"loss": self.tracker.result()}
+
+    def loss_of(self, batch: dict, training: bool):
+        """The loss of a batch, a scalar."""
+        inputs = {name: batch[name] for name in MODEL_INPUTS}
+        outputs = self.model(inputs, training=training)
+        kind = self.model.task.kind
+        loss = task_loss(kind, outputs, batch["targets"], self.class_weights)
+        if self.run_teacher is None:
+            return loss
+        teacher, mask = self.run_teacher(inputs), batch["input_mask"]
+        # The mean over examples: (1 - w) * label + w * teacher, without a label the teacher alone.
+        of_label = (1 - self.teacher_weight) * labelled(kind, batch["targets"])  # [B]
+        loss = ops.mean(of_label) * loss
+        loss += distillation_loss(kind, teacher, outputs, mask, self.temperature, 1 - of_label)
+        if self.transfer_weight:
+            loss += self.transfer_weight * self._transfer_loss(teacher, outputs, mask)
+        return loss
+
+    def _transfer_loss(self, teacher: dict, outputs: dict, input_mask):
+        config = self.model.config
+        layers = dict(enumerate(layer_map(config, self.transfer)))
+        terms = transfer_terms(
+            teacher, outputs, input_mask, self.transfer, layers, config.num_hidden_layers
+        )
+        return sum(weight * value for weight, value in terms.values())
+
+
+def labelled(kind: str, targets):
+    """1.0 for each example that has a label, else 0.0: [B]. Targets as for task_loss."""
+    if kind == "regression":
+        return ops.cast(ops.logical_not(ops.isnan(targets)), "float32")
+    counted = targets != NO_LABEL
+    return ops.cast(counted if kind == "classifier" else ops.any(counted, axis=-1), "float32")
+
+
+def task_loss(kind: str, outputs: dict, targets, class_weights=None):
+    """The mean loss of a head over examples, or over tokens, that have a label: a scalar.
+
+    Args:
+        kind: classifier, regression, token_classifier or span.
+        outputs: of the model.
+        targets: int32 [B], NO_LABEL where there is none; float32 [B] scores, or NaN; int32 [B,T],
+            NO_LABEL where there is none; span: int32 [B,2], positions of the first and last token.
+    """
+    if kind == "regression":
+        counted = labelled(kind, targets)
+        # Not NaN times 0, whose gradient is NaN.
+        errors = ops.square(outputs["score"] - ops.where(ops.isnan(targets), 0.0, targets))
+        return _weighted_mean(errors, counted)
+    if kind == "span":
+        ends = (outputs["start_logits"], outputs["end_logits"])
+        losses = [_cross_entropy(logits, targets[:, i]) for i, logits in enumerate(ends)]
+        return ops.mean(sum(losses)) / 2
+    counted = ops.cast(targets != NO_LABEL, "float32")
+    classes = ops.maximum(targets, 0)
+    weights = counted if class_weights is None else counted * ops.take(class_weights, classes)
+    return _weighted_mean(_cross_entropy(outputs["logits"], classes), weights)
+
+
+def distillation_loss(
+    kind: str, teacher: dict, student: dict, input_mask, temperature: float, weights=None
+):
+    """How far the student's outputs are from the teacher's (Hinton et al., 2015): a scalar.
+
+    temperature^2 * KL(teacher || student) of the softened distributions, mean over texts, or over
+    real tokens; for regression the square error. 0 for equal outputs.
+
+    Args:
+        weights: each text's distance is multiplied by its weight, [B]; None: by 1.
+    """
+    distances = _distances(kind, teacher, student, input_mask, temperature)
+    if kind != "token_classifier":
+        return ops.mean(distances if weights is None else weights * distances)
+    real = ops.cast(input_mask, "float32")  # [B,T]
+    counted = real if weights is None else real * weights[:, None]
+    return ops.sum(counted * distances) / ops.sum(real)
+
+
+def _distances(kind: str, teacher: dict, student: dict, input_mask, temperature: float):
+    """Of each text's outputs [B], or of each token's [B,T]."""
+    if kind == "regression":
+        return ops.square(teacher["score"] - student["score"])
+    if kind == "span":
+        padding = -1e4 * ops.cast(1 - input_mask, "float32")  # an answer is at a real token
+        ends = [
+            _divergence(teacher[name] + padding, student[name] + padding, temperature)
+            for name in ("start_logits", "end_logits")
+        ]
+        return sum(ends) / 2
+    return _divergence(teacher["logits"], student["logits"], temperature)
+
+
+def _weighted_mean(values, weights):
+    return ops.sum(weights * values) / ops.maximum(ops.sum(weights), 1e-6)
+
+
+def _cross_entropy(logits, targets):
+    return keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
+
+
+def _divergence(teacher, student, temperature: float):
+    teacher = ops.log_softmax(teacher / temperature)
+    student = ops.log_softmax(student / temperature)
+    return temperature**2 * ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)

@@ -1,0 +1,309 @@
+"""Quantization-aware training: the inference graph, in int8, as a Keras model that learns.
+
+Weights and activations are rounded to int8 in the forward pass, and gradients pass as if they were
+not (Jacob et al., 2018, section 3). What is rounded are the folded and merged layers of
+lite/graph.py's int8-full graph, so that the exported file computes what was trained.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.lite.equalize import observe
+from mobilebert_tf.lite.fold import fold
+from mobilebert_tf.lite.graph import INPUTS, MASKED, HeadByHeadGraph
+from mobilebert_tf.lite.quantize import score_margin
+from mobilebert_tf.modeling.config import ModelConfig
+from mobilebert_tf.modeling.layers import NoNorm
+from mobilebert_tf.modeling.model import HEAD_DROPOUT, MODEL_INPUTS, MobileBert, copy_weights
+from mobilebert_tf.modeling.quantization import Quantization
+
+MOMENTUM = 0.99  # of the moving averages of ranges
+_SMALLEST = 1e-9  # range of a channel of zeros
+_TABLES = ("word_embeddings", "position_embeddings", "token_type_embeddings")
+# What TFLite's specification fixes.
+_PROBABILITIES = (0.0, 255 / 256)
+_TANH = (-1.0, 127 / 128)
+
+
+def check_folds(config: ModelConfig) -> None:
+    """InputError for a model with layer norms, which integers cannot express well, or another
+    activation than ReLU."""
+    if config.normalization_type != "no_norm" or config.hidden_act not in ("relu", "relu6"):
+        raise InputError(
+            "quantization-aware training needs a model with NoNorm and ReLU: "
+            "export/to_tflite.py --operational-optimizations makes one"
+        )
+
+
+class FakeQuantization(keras.layers.Layer):
+    """Rounds a tensor to the 256 levels between its lowest and highest value.
+
+    The range is the moving average of the batches' in training, of values that are `counted`
+    (booleans; None: all of them). While `observing`, tensors pass unchanged, and the range grows to
+    hold them.
+    """
+
+    def build(self, shape):
+        self.range = self.add_weight(shape=(2,), initializer="zeros", trainable=False, name="range")
+
+    def call(self, x, counted=None, training=False, observing=False):
+        if not (training or observing):
+            return _rounded(x, *self.ends())
+        seen = tf.stack(_ends(x if counted is None else tf.where(counted, x, 0.0)))
+        if observing:
+            low, high = tf.unstack(tf.convert_to_tensor(self.range))
+            self.range.assign([tf.minimum(low, seen[0]), tf.maximum(high, seen[1])])
+            return x
+        self.range.assign(MOMENTUM * self.range + (1 - MOMENTUM) * tf.stop_gradient(seen))
+        return _rounded(x, *self.ends())
+
+    def ends(self) -> tuple:
+        """Lowest and highest value, scalars."""
+        low, high = tf.unstack(tf.convert_to_tensor(self.range))
+        return low, tf.maximum(high, low + _SMALLEST)
+
+
+class QuantizationAware(keras.Model):
+    """A model that computes as its int8-full file will, with the outputs that its head is trained
+    by: logits, score, or start_logits and end_logits.
+
+    Args:
+        model: with NoNorm and ReLU and a head of a task; it is trained in place, but for its norms,
+            which stay as they are.
+        samples: texts to find the ranges and scales of channels with: ids, mask and segment_ids,
+            int32 [1,T] each, without padding.
+
+    Raises InputError for a model with layer norms or another activation.
+    """
+
+    def __init__(self, model: MobileBert, samples: Sequence[dict[str, np.ndarray]]):
+        super().__init__(name="quantization_aware")
+        check_folds(model.config)
+        self.model, self.config, self.task = model, model.config, model.task
+        for layer in model._flatten_layers():
+            if isinstance(layer, NoNorm):
+                layer.trainable = False
+        self.scales = observe(model, samples).scales
+        self.quantizers = {}  # by the name of the operation
+        self._graph = _SimulatedGraph(self)
+        for sample in samples:
+            self._graph(*(tf.constant(sample[name]) for name in INPUTS), observing=True)
+
+    def call(self, inputs, training=False):
+        return self._graph(*(inputs[name] for name in MODEL_INPUTS), training=training)
+
+    def trained(self) -> MobileBert:
+        """A copy of the model, its weights rounded as they will be in int8, and its
+        `quantization`."""
+        model = MobileBert(self.config, self.task)
+        copy_weights(self.model, model)
+        rounded = self._graph.weights.rounded()
+        for weight in model.weights:
+            if weight.path in rounded:
+                weight.assign(rounded[weight.path])
+        model.quantization = Quantization(self.scales, self._graph.ranges())
+        return model
+
+
+class _Folded(Mapping):
+    """The weights of the inference graph, by path, as functions of the model's variables.
+
+    Folding multiplies each number by a factor and adds a shift, which depend on norms alone.
+    """
+
+    def __init__(self, model: MobileBert, head_layer: str | None, scales: dict[str, np.ndarray]):
+        self._variables = {variable.path: variable for variable in model.weights}
+
+        def folded(value):
+            """With every weight but the norms' at `value`."""
+            weights = {
+                path: variable.numpy() if "/norm/" in path else np.full(variable.shape, value)
+                for path, variable in self._variables.items()
+                if "seed_generator" not in path
+            }
+            return fold(weights, model.config, head_layer, scales)
+
+        self._shifts = folded(0.0)
+        self._factors = {path: one - self._shifts[path] for path, one in folded(1.0).items()}
+
+    def __getitem__(self, path: str):
+        if path.endswith("/norm/gamma"):  # left over for a residual
+            return self._shifts[path]
+        return self._variables[path] * self._factors[path] + self._shifts[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shifts)
+
+    def __len__(self) -> int:
+        return len(self._shifts)
+
+    def kernel(self, layer: str):
+        """Of a dense layer, rounded: [in,out]."""
+        return _rounded_columns(self[f"{layer}/kernel"])
+
+    def table(self, name: str):
+        """An embedding table, rounded: [rows,width]."""
+        table = self[f"embeddings/{name}"]
+        return _rounded(table, *_ends(table))
+
+    def rounded(self) -> dict[str, np.ndarray]:
+        """Values for the model's own weights which folding turns into rounded ones, by path."""
+        found = {f"embeddings/{name}": self.table(name) for name in _TABLES}
+        kernels = [path for path in self if path.endswith("/kernel")]
+        found |= {path: self.kernel(path.removesuffix("/kernel")) for path in kernels}
+        values = {}
+        for path, value in found.items():
+            factor, own = self._factors[path], self._variables[path].numpy()
+            difference = np.asarray(value) - self._shifts[path]
+            values[path] = np.divide(difference, factor, out=own.copy(), where=factor != 0)
+        return values
+
+
+class _SimulatedGraph(HeadByHeadGraph):
+    """The int8-full graph on batches: tensors are [B,T,width] instead of [T,width]."""
+
+    def __init__(self, owner: QuantizationAware):
+        super().__init__(owner.model, scales=owner.scales)
+        self.weights = _Folded(owner.model, self._head_layer(), owner.scales)
+        self._quantizers = owner.quantizers
+        rates = {owner.config.hidden_dropout_prob, owner.config.attention_probs_dropout_prob}
+        owner.dropouts = [keras.layers.Dropout(rate) for rate in sorted(rates | {HEAD_DROPOUT})]
+        self._dropouts = {layer.rate: layer for layer in owner.dropouts}
+
+    def __call__(self, ids, mask, segment_ids, training=False, observing=False):
+        self._mode = dict(training=training, observing=observing)
+        self._real = mask[:, :, None] > 0  # [B,T,1]
+        hidden = self._embeddings(ids, mask, segment_ids)  # [B,T,H]
+        padding = tf.cast(1 - mask, tf.float32)[:, None, :]  # [B,1,T]
+        last = self.config.num_hidden_layers - 1
+        all_rows = self.head in ("span", "token_classifier")
+        for index in range(last + 1):
+            first_row = index == last and not all_rows
+            hidden = self._block(f"block_{index}", hidden, padding, first_row)
+        return getattr(self, f"_{self.head}")(hidden)
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """By the name of the operation, as in Quantization."""
+        ends = {name: quantizer.ends() for name, quantizer in self._quantizers.items()}
+        ends |= {f"embeddings/{name}": _ends(self.weights.table(name)) for name in _TABLES}
+        ends["embeddings/trigrams"] = ends["embeddings/word_embeddings"]
+        return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+
+    def _quantized(self, name, x):
+        if name not in self._quantizers:  # the first sample
+            self._quantizers[name] = FakeQuantization(name=name.replace("/", "_"))
+        return self._quantizers[name](x, self._counted(name, x), **self._mode)
+
+    def _counted(self, name, x):
+        """What of x belongs to real tokens; a file of any length sees no others."""
+        if x.shape.rank < 3:
+            return None
+        return self._real & tf.transpose(self._real, [0, 2, 1]) if "/scores" in name else self._real
+
+    def _fixed(self, x, ends):
+        return x if self._mode["observing"] else _rounded(x, *ends)
+
+    def _dropped(self, x, rate):
+        return self._dropouts[rate](x, training=self._mode["training"])
+
+    def _rows(self, name, ids):
+        return tf.gather(self.weights.table(name), ids)
+
+    def _trigrams(self, words):
+        """Zeros are a level, and the range is the table's: there is nothing to round."""
+        after = tf.pad(words[:, 1:], ((0, 0), (0, 1), (0, 0)))
+        before = tf.pad(words[:, :-1], ((0, 0), (1, 0), (0, 0)))
+        return tf.concat([after, words, before], axis=-1)
+
+    def _positions(self, mask):
+        return tf.range(tf.shape(mask)[1])
+
+    def _norm(self, name, x):
+        return self._dropped(x, self.config.hidden_dropout_prob) if name == "embeddings" else x
+
+    def _dense(self, x, *names):
+        return self._quantized(names[0], self._product(x, *names))
+
+    def _activated(self, x, name):
+        activation = tf.nn.relu if self.config.hidden_act == "relu" else tf.nn.relu6
+        return self._quantized(name, activation(self._product(x, name)))
+
+    def _product(self, x, *names):
+        kernel = tf.concat([self._kernel(name) for name in names], axis=1)
+        return x @ kernel + tf.concat([self._bias(name) for name in names], axis=0)
+
+    def _kernel(self, name):
+        return self.weights.kernel(name)
+
+    def _scores(self, name, query, key):
+        return self._quantized(name, super()._scores(name, query, key))
+
+    def _sum(self, name, x, y):
+        if MASKED in name:
+            return self._masked(name.replace(MASKED, "scores"), x, y)
+        if name.endswith("residual") and self._is_dropped(name):
+            x = self._dropped(x, self.config.hidden_dropout_prob)
+        return self._quantized(name, super()._sum(name, x, y))
+
+    def _is_dropped(self, name):
+        """Where layers.py has a dropout before a residual."""
+        return "output_bottleneck" in name or not self.config.use_bottleneck
+
+    def _masked(self, name, scores, padding):
+        """lite/quantize.py gives the padding its place under the scores' range."""
+        low, high = self._quantizers[name].ends()
+        low -= score_margin("int8-full")
+        return self._fixed(tf.where(padding > 0, low, scores), (low, high))
+
+    def _softmax(self, scores):
+        probabilities = self._fixed(super()._softmax(scores), _PROBABILITIES)
+        return self._dropped(probabilities, self.config.attention_probs_dropout_prob)
+
+    def _joined(self, name, contexts):
+        return self._quantized(name, super()._joined(name, contexts))
+
+    def _rescaled(self, name, residual, gamma):
+        return self._quantized(name, residual * _rounded(gamma, *_ends(gamma)))
+
+    def _pooled(self, first):
+        first = super()._pooled(first)[:, 0]  # [B,H]
+        return self._fixed(first, _TANH) if self.config.classifier_activation else first
+
+    def _classifier(self, first):
+        features = self._dropped(self._pooled(first), HEAD_DROPOUT)
+        return {"logits": self._dense(features, "classifier")}
+
+    def _regression(self, first):
+        return {"score": self._classifier(first)["logits"][:, 0]}
+
+    def _token_classifier(self, hidden):
+        return {"logits": self._dense(self._dropped(hidden, HEAD_DROPOUT), "classifier")}
+
+    def _span(self, hidden):
+        start, end = tf.unstack(self._dense(hidden, "span"), axis=-1)
+        return {"start_logits": start, "end_logits": end}
+
+
+def _ends(table) -> tuple:
+    return tf.minimum(tf.reduce_min(table), 0), tf.maximum(tf.reduce_max(table), 0)
+
+
+def _rounded(x, low, high):
+    """To the nearest of the levels from low to high, of which one is 0; outside, to the ends.
+
+    Gradients pass but outside. By hand: TensorFlow's own has no deterministic form on GPUs.
+    """
+    step = (high - low) / 255
+    below = tf.round(-low / step)  # levels
+    inside = tf.clip_by_value(x, -below * step, (255 - below) * step)
+    return inside + tf.stop_gradient(tf.round(inside / step) * step - inside)
+
+
+def _rounded_columns(kernel):
+    """To 127 levels on each side of 0 up to the largest of the column: [in,out]."""
+    step = tf.maximum(tf.reduce_max(tf.abs(kernel), axis=0), _SMALLEST) / 127
+    return kernel + tf.stop_gradient(tf.round(kernel / step) * step - kernel)

@@ -1,0 +1,236 @@
+"""The folder of a training run: its lock, settings, history and data, all safe to kill and resume.
+
+run.json           settings, versions, machine          data/       vocab.txt, tokenized text
+history.jsonl/csv  losses by stage and step             tensorboard/
+checkpoints/       training states                      teacher/, student/   model directories
+"""
+
+import csv
+import dataclasses
+import glob
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.lite.timing import cpu
+from mobilebert_tf.modeling.config import read_json
+from mobilebert_tf.training.run_config import DataConfig, RunConfig
+
+# May differ between the killed run and the one that goes on.
+NOT_PART_OF_A_RUN = ("output_dir", "overwrite")
+PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy")
+
+
+class RunFolder:
+    """Use as `with open_run(config) as folder`."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def check_unchanged(self, digests: Mapping[str, str]) -> None:
+        """InputError if an input is another one than when the run began.
+
+        Args:
+            digests: of each input's content, by its name.
+        """
+        about = read_json(self / "run.json")
+        before = about.get("inputs", {})
+        changed = [name for name, digest in digests.items() if before.get(name, digest) != digest]
+        if changed:
+            raise InputError(
+                f"{self.path} was begun with another content of {', '.join(changed)}: choose "
+                "another --output-dir, or --overwrite"
+            )
+        about["inputs"] = before | dict(digests)
+        write_whole(self / "run.json", json.dumps(about, indent=2) + "\n")
+
+    def history(self) -> list[dict]:
+        """All records of the history, oldest first."""
+        path = self / "history.jsonl"
+        if not path.exists():
+            return []
+        # What follows the last line feed is a line that a full disk cut short.
+        whole, _, _ = path.read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def append_history(self, record: dict) -> None:
+        with open(self / "history.jsonl", "a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def rewind_history(self, model: str, total_step: int) -> None:
+        """Drops what a killed process logged after the state that training resumes from."""
+        kept = [r for r in self.history() if r["model"] != model or r["total_step"] <= total_step]
+        write_whole(self / "history.jsonl", "".join(json.dumps(r) + "\n" for r in kept))
+
+    def write_history_csv(self) -> None:
+        records = self.history()
+        columns = dict.fromkeys(key for record in records for key in record)
+        aside = self / "history.csv.partial"
+        with open(aside, "w", newline="") as file:
+            writer = csv.DictWriter(file, list(columns))
+            writer.writeheader()
+            writer.writerows(records)
+        os.replace(aside, self / "history.csv")
+
+
+@contextmanager
+def open_run(config: RunConfig):
+    """Locks the run's folder; gives a RunFolder that is new, or holds the same settings.
+
+    Raises InputError if another process works in it, or if it holds something else.
+    """
+    path = Path(config.output_dir)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file: --output-dir must name a folder")
+    path.mkdir(parents=True, exist_ok=True)
+    if not (path / "run.json").exists() and _content(path):
+        raise InputError(f"{path} is not empty and holds no run: choose another --output-dir")
+    try:
+        with FileLock(path / ".lock", timeout=0):
+            if config.overwrite:
+                _empty(path, config)
+            _check_settings(path, config)
+            try:
+                yield RunFolder(path)
+            except InputError:
+                _give_up_unused(path)
+                raise
+    except Timeout:
+        raise InputError(f"{path} is in use by another process") from None
+
+
+def _content(path: Path) -> list[Path]:
+    return [child for child in path.iterdir() if child.name != ".lock"]
+
+
+def _give_up_unused(path: Path) -> None:
+    """Leaves the folder free for other settings if nothing was made with the ones that failed."""
+    if all(child.name == "run.json" or _is_hollow(child) for child in _content(path)):
+        (path / "run.json").unlink(missing_ok=True)
+        for child in _content(path):
+            shutil.rmtree(child, ignore_errors=True)  # not what is a link
+
+
+def _is_hollow(path: Path) -> bool:
+    return path.is_dir() and not any(child.is_file() for child in path.rglob("*"))
+
+
+def _empty(path: Path, config: RunConfig) -> None:
+    """Deletes a run but for YAML files, which may be its --config."""
+    for value in _strings(_settings(config)):
+        if any(Path(found).resolve().is_relative_to(path.resolve()) for found in _files(value)):
+            raise InputError(f"{value} lies in {path}, which --overwrite would delete")
+    # run.json last: without it what a kill leaves would be no run any more.
+    for child in sorted(_content(path), key=lambda child: child.name == "run.json"):
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        elif child.suffix not in (".yaml", ".yml"):
+            child.unlink()
+
+
+def _files(value: str) -> Iterator[str]:
+    """What a setting names if it is a path, a pattern of paths or the prefix of a checkpoint."""
+    if os.path.lexists(value):
+        yield value
+    yield from glob.iglob(value, recursive=True)
+    if value:
+        yield from glob.iglob(f"{glob.escape(value)}.*")
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    settings = dataclasses.asdict(config)
+    for key in NOT_PART_OF_A_RUN:
+        settings.pop(key)
+    return settings | {"kind": type(config).__name__}
+
+
+def _check_settings(path: Path, config: RunConfig) -> None:
+    settings = _settings(config)
+    run = path / "run.json"
+    if run.exists():
+        before = _flatten(read_json(run).get("settings", {}))
+        now = _flatten(json.loads(json.dumps(settings)))
+        changed = [
+            f"{key}: {before.get(key)} -> {now.get(key)}"
+            for key in {**before, **now}
+            if before.get(key) != now.get(key)
+        ]
+        if changed:
+            raise InputError(
+                f"{path} holds a run with other settings ({'; '.join(changed)}): choose another "
+                "--output-dir, or --overwrite"
+            )
+    else:
+        versions = {package: version(package) for package in PACKAGES}
+        about = {"settings": settings, "versions": versions, "machine": machine()}
+        write_whole(run, json.dumps(about, indent=2) + "\n")
+
+
+def data_settings(path: Path) -> DataConfig:
+    """The text settings of the run in a folder."""
+    settings = json.loads((path / "run.json").read_text())["settings"]
+    names = [field.name for field in dataclasses.fields(DataConfig)]
+    return DataConfig(**{name: settings[name] for name in names})
+
+
+def _flatten(settings: dict, prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _strings(settings: Any) -> Iterator[str]:
+    """All texts in nested settings, which may be paths."""
+    if isinstance(settings, str):
+        yield settings
+    elif isinstance(settings, dict | list):
+        for value in settings.values() if isinstance(settings, dict) else settings:
+            yield from _strings(value)
+
+
+def machine() -> dict[str, Any]:
+    """What a measured number depends on: processor, cores, system, Python."""
+    return {
+        "processor": cpu(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def check_free(path: str | Path, overwrite: bool) -> None:
+    """InputError if something exists that may not be replaced: a file, a folder, a device."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file: choose another name")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists: choose another name, or --overwrite")
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file, and its folder, so that it is there whole or not at all; text as UTF-8."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".partial")
+    try:
+        # Half a surrogate pair, which JSON may hold, is no text: it is written as its escape.
+        data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+        aside.write_bytes(data)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

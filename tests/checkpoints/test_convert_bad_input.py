@@ -1,0 +1,258 @@
+"""Files that do not fit, are damaged or foreign: one line each, and nothing is left behind."""
+
+import os
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+from support.tiny_convert import (
+    FORMATS,
+    PREFIX,
+    assert_same_bits,
+    copy,
+    edit,
+    refusal,
+    rewrite,
+    run,
+    tensors,
+    write_model,
+)
+
+from mobilebert_tf import load_model
+
+SAFETENSORS = "model.safetensors"
+
+
+# --- destinations --------------------------------------------------------------------------------
+
+
+def test_destination_that_exists(made, dest, given):
+    bert = copy(made / "bert", dest)
+    for to in FORMATS:
+        assert "--overwrite" in refusal(made / "mobilebert", dest, to=to)
+    assert_same_bits(tensors(dest), tensors(bert))
+    run(made / "mobilebert", dest, to="google", overwrite=True)
+    assert not (dest / SAFETENSORS).exists()
+    assert_same_bits(tensors(dest), tensors(made / "google"))
+
+
+def test_failed_conversion_keeps_what_it_would_have_replaced(made, dest, given):
+    copy(made / "google", dest)
+    (given("bert") / SAFETENSORS).write_bytes(b"x")
+    refusal(dest.parent.parent / "bert", dest, overwrite=True)
+    head = write_model(dest.parent.parent / "head", head="multiple_choice")
+    refusal(head, dest, to="google", overwrite=True)
+    assert_same_bits(tensors(dest), tensors(made / "google"))
+
+
+def test_overwrite_spares_folders_and_files_that_are_no_model(made, dest, given):
+    dest.mkdir()
+    (dest / "notes.txt").write_text("mine")
+    refusal(made / "bert", dest, overwrite=True)
+    assert (dest / "notes.txt").read_text() == "mine"
+    refusal(made / "bert", dest / "notes.txt", overwrite=True)
+    assert (dest / "notes.txt").read_text() == "mine"
+
+
+def test_overwrite_spares_what_is_beside_a_model(made, dest, given):
+    copy(made / "google", dest)
+    (dest / "notes.txt").write_text("mine")
+    refusal(made / "bert", dest, overwrite=True)
+    assert (dest / "notes.txt").read_text() == "mine"
+
+
+def test_overwrite_spares_a_config_that_is_no_models(made, dest, given):
+    dest.mkdir()
+    (dest / "config.json").write_text('{"port": 80}')
+    refusal(made / "bert", dest, overwrite=True)
+    assert (dest / "config.json").read_text() == '{"port": 80}'
+
+
+def test_overwrite_spares_the_source(given, tmp_path):
+    source = given("google")
+    expected = tensors(source)
+    (tmp_path / "link").symlink_to(source)
+    for name in (source, source / PREFIX, tmp_path / "link"):
+        for dest in (source, tmp_path / "link"):
+            assert "source" in refusal(name, dest, to="google", overwrite=True)
+    assert_same_bits(tensors(source), expected)
+
+
+# --- tensors that do not fit, in every format ----------------------------------------------------
+
+SOME = {  # of each format: two weights, in the order of their names
+    "google": ("bert/embeddings/word_embeddings", "cls/predictions/output_bias"),
+    "huggingface": ("cls.predictions.bias", "mobilebert.embeddings.word_embeddings.weight"),
+}
+
+
+@pytest.mark.parametrize("name", ["google", "huggingface"])
+def test_numbers_that_are_not_finite_are_all_named(given, dest, name):
+    def spoil(held):
+        held[SOME[name][0]][1] = np.nan
+        held[SOME[name][1]][2] = np.inf
+
+    rewrite(folder := given(name), spoil)
+    text = refusal(folder, dest)
+    assert all(tensor in text for tensor in SOME[name])
+
+
+def test_numbers_of_ours_that_are_not_finite_are_named(tmp_path):
+    (tmp_path / "out").mkdir()
+    folder = write_model(tmp_path / "model", head="masked_lm")
+    model = load_model(folder)
+    bias = next(w for w in model.weights if w.path == "masked_lm/output_bias")
+    bias.assign(np.full(bias.shape, np.nan, "float32"))
+    model.save_weights(folder / "model.weights.h5")
+    assert bias.path in refusal(folder, tmp_path / "out" / "dest", to="google")
+
+
+@pytest.mark.parametrize(
+    "name,kind",
+    [
+        ("google", "int32"),
+        ("google", "int64"),
+        ("huggingface", "int64"),
+        ("huggingface", "int8"),
+        ("huggingface", "int16"),
+        ("huggingface", "uint16"),
+    ],
+)
+def test_integers_in_place_of_floats(given, dest, name, kind):
+    tensor = SOME[name][0]
+    rewrite(folder := given(name), lambda held: held.update({tensor: held[tensor].astype(kind)}))
+    assert tensor in refusal(folder, dest)
+
+
+@pytest.mark.parametrize("name", ["google", "huggingface"])
+def test_all_that_does_not_fit_is_in_one_line(given, dest, name):
+    missing, misshapen = SOME[name]
+
+    def spoil(held):
+        del held[missing]
+        held[misshapen] = held[misshapen][:5]
+        held["foo"] = held["bar"] = np.ones(3, "float32")
+
+    rewrite(folder := given(name), spoil)
+    text = refusal(folder, dest)
+    assert f"{missing} is missing" in text and f"{misshapen} has shape (5," in text
+    assert "foo is left over" in text and "bar is left over" in text
+
+
+def test_model_garden_of_another_config(given, dest):
+    folder = given("model-garden")
+    edit(folder / "bert_config.json", num_hidden_layers=2, vocab_size=38)
+    text = refusal(folder, dest)
+    assert "layer_with_weights-2" in text and "is missing" in text and "(38, 7)" in text
+
+
+# --- damaged and foreign files -------------------------------------------------------------------
+
+FILES = [
+    ("mobilebert", "model.weights.h5"),
+    ("google", f"{PREFIX}.index"),
+    ("google", f"{PREFIX}.data-00000-of-00001"),
+    ("huggingface", SAFETENSORS),
+    ("model-garden", "mobilebert.ckpt-1.index"),
+    ("model-garden", "mobilebert.ckpt-1.data-00000-of-00001"),
+]
+
+
+@pytest.mark.parametrize("name,file", FILES)
+def test_damaged_and_foreign_files(made, given, dest, name, file):
+    path = given(name) / file
+    whole = path.read_bytes()
+    with h5py.File(path.with_name("foreign"), "w") as foreign:
+        foreign["x"] = [1.0]
+    other = (path.parent / "foreign").read_bytes()
+    (path.parent / "foreign").unlink()
+    half, most = whole[: len(whole) // 2], whole[:-7]
+    flipped = whole[:40] + bytes(255 - byte for byte in whole[40:80]) + whole[80:]
+    for damaged in (b"", half, most, b"\xff" * len(whole), other, b"PK\x03\x04" * 99, flipped):
+        if damaged is flipped and file == SAFETENSORS:
+            continue  # it has no checksum, and these bytes may be blanks of its header
+        path.write_bytes(damaged)
+        refusal(path.parent, dest, from_=name)
+    path.unlink()
+    refusal(path.parent, dest, from_=name)
+
+
+@pytest.mark.parametrize(
+    "name,file",
+    [
+        ("mobilebert", "config.json"),
+        ("mobilebert", "task.json"),
+        ("mobilebert", "vocab.txt"),
+        ("google", "bert_config.json"),
+        ("google", "vocab.txt"),
+        ("google", "tokenizer_config.json"),
+        ("huggingface", "config.json"),
+        ("huggingface", "tokenizer_config.json"),
+        ("huggingface", "tokenizer.json"),
+        ("model-garden", "bert_config.json"),
+    ],
+)
+def test_damaged_text_files(given, dest, name, file):
+    folder = given(name)
+    if file == "tokenizer.json":
+        (folder / "vocab.txt").unlink()
+    for damaged in (b"", b"[1]", b'{"a"', b"\xff\xfe\x00", b"null"):
+        (folder / file).write_bytes(damaged)
+        assert file in refusal(folder, dest, from_=name)
+
+
+@pytest.mark.parametrize("text", [b"a\nb\nc\n", b"a\n", b"", b"\xff\xfe\n\n"])
+def test_labels_that_are_not_the_classifiers(dest, tmp_path, text):
+    model = write_model(tmp_path / "model", head="classifier", labels=("no", "yes"))
+    folder = run(model, tmp_path / "google", to="google")
+    dest.parent.mkdir()
+    (folder / "labels.txt").write_bytes(text)
+    assert "labels.txt" in refusal(folder, dest)
+
+
+def test_sources_that_are_none(made, dest, tmp_path):
+    dest.parent.mkdir()
+    (tmp_path / "empty").mkdir()
+    for source in ("empty", "absent", "empty/absent"):
+        for from_ in ("auto", *FORMATS):
+            refusal(tmp_path / source, dest, from_=from_)
+    refusal(made / "bert" / SAFETENSORS, dest)
+    refusal(made / "bert", dest, model_config="bert-base")
+    refusal(made / "google", dest, model_config="no-such-size")
+    refusal(made / "google", dest, model_config="test-student")
+
+
+def test_hub_without_a_network(tmp_path):
+    command = [sys.executable, "-m", "mobilebert_tf.convert", "some/name", tmp_path / "x"]
+    start = time.monotonic()
+    done = subprocess.run(
+        [*command, "--from", "huggingface"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+    )
+    assert time.monotonic() - start < 20 + 10  # the import of TensorFlow on a busy machine
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "some/name" in done.stderr and "download" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "bert"])
+def test_config_that_asks_for_more_memory_than_there_is(given, dest, name):
+    folder = given(name)
+    config = "config.json" if (folder / "config.json").exists() else "bert_config.json"
+    for size in (10**11, 10**8):  # the first would end the process
+        edit(folder / config, vocab_size=size)
+        assert "belongs to another config" in refusal(folder, dest)
+
+
+def test_weights_that_say_to_be_larger_than_their_file(given, dest):
+    folder = given("mobilebert")
+    with h5py.File(folder / "model.weights.h5", "a") as file:
+        file.create_dataset("bomb", (10**11,), "float32", chunks=True)  # nothing of it is stored
+    edit(folder / "config.json", vocab_size=10**9)
+    assert "belongs to another config" in refusal(folder, dest)

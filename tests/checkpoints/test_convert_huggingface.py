@@ -1,0 +1,177 @@
+"""Hugging Face's files as others write them: shards, pickles, other names, other settings."""
+
+import json
+import os
+import pickle
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from support.tiny_convert import (
+    BERT,
+    assert_same_bits,
+    assert_same_model,
+    edit,
+    refusal,
+    rewrite,
+    run,
+    tensors,
+    weights,
+    write_model,
+)
+
+from mobilebert_tf import load_model
+
+SAFETENSORS = "model.safetensors"
+
+
+def split(folder):
+    """The weights in two shards."""
+    held = tensors(folder)
+    names = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(held)}
+    for file in set(names.values()):
+        save_file({n: t for n, t in held.items() if names[n] == file}, folder / file)
+    (folder / SAFETENSORS).unlink()
+    index = folder / f"{SAFETENSORS}.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    return index
+
+
+def test_shards(made, given, dest):
+    split(given("huggingface"))
+    run(dest.parent.parent / "huggingface", dest)
+    assert_same_model(dest, made / "mobilebert")
+
+
+def test_shards_that_are_none(given, dest, tmp_path):
+    index = split(given("huggingface"))
+    text = index.read_text()
+    shutil.move(index.parent / "model-00002-of-00002.safetensors", tmp_path / "x")
+    assert "model-00002-of-00002.safetensors" in refusal(index.parent, dest)
+    index.write_text(text.replace("model-00002-of-00002.safetensors", "../x"))
+    assert "../x" in refusal(index.parent, dest)
+    index.write_text(text.replace("model-00002-of-00002.safetensors", str(tmp_path / "x")))
+    refusal(index.parent, dest)
+    for damaged in ("", "[]", '{"weight_map": 3}', '{"weight_map": {"a": 3}}', text[:-9]):
+        index.write_text(damaged)
+        refusal(index.parent, dest)
+
+
+class Harmful:
+    """A pickle that makes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("compression", [None, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_pickle_is_not_executed(given, dest, tmp_path, compression):
+    folder = given("bert")
+    (folder / SAFETENSORS).unlink()
+    harmful = pickle.dumps({"a": Harmful(tmp_path / "harm")})
+    path = folder / "pytorch_model.bin"
+    path.write_bytes(harmful)
+    if compression is not None:
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            archive.writestr("archive/data.pkl", harmful)
+    text = refusal(folder, dest)
+    assert not (tmp_path / "harm").exists()
+    assert "pytorch_model.bin" in text
+    if compression == zipfile.ZIP_DEFLATED:
+        assert "compressed" in text
+    else:
+        assert "safetensors" in text or "only weights" in text  # without torch, with it
+
+
+def test_float16(given, dest):
+    folder = given("bert")
+    held = {name: tensor.astype("float16") for name, tensor in tensors(folder).items()}
+    save_file(held, folder / SAFETENSORS)
+    run(folder, dest)
+    run(dest, dest.with_name("back"), to="huggingface")
+    expected = {name: tensor.astype("float32") for name, tensor in held.items()}
+    assert_same_bits(tensors(dest.with_name("back")), expected)
+
+
+def old_norms(held):
+    for name in [name for name in held if "LayerNorm" in name]:
+        other = name.replace(".weight", ".gamma").replace(".bias", ".beta")
+        held[other] = held.pop(name)
+
+
+def tied(held):
+    words = next(name for name in held if "word_embeddings" in name)
+    held["cls.predictions.decoder.weight"] = held[words].copy()
+    held["cls.predictions.decoder.bias"] = held["cls.predictions.bias"].copy()
+
+
+def position_ids(held):
+    words = next(name for name in held if "word_embeddings" in name)
+    name = words.replace("word_embeddings.weight", "position_ids")
+    held[name] = np.arange(17)[None]
+
+
+@pytest.mark.parametrize("change", [old_norms, tied, position_ids])
+@pytest.mark.parametrize("name", ["bert", "huggingface"])
+def test_names_of_other_times(made, given, dest, change, name):
+    folder = given(name)
+    rewrite(folder, change)
+    ours = made / {"bert": "ours", "huggingface": "mobilebert"}[name]
+    assert_same_model(run(folder, dest), ours)
+
+
+@pytest.mark.parametrize("name", ["bert", "huggingface"])
+def test_sentence_model(made, given, dest, name):
+    """Of the bare class, whose names have no prefix."""
+    folder = given(name)
+    family, prefix = ("Bert", "bert.") if name == "bert" else ("MobileBert", "mobilebert.")
+    held = {n.removeprefix(prefix): t for n, t in tensors(folder).items() if prefix in n}
+    save_file(held, folder / SAFETENSORS)
+    for architectures in ([f"{family}Model"], None):
+        edit(folder / "config.json", architectures=architectures)
+        model = load_model(run(folder, dest, overwrite=True))
+        assert model.task.kind == "encoder"
+        ours = weights(made / {"bert": "ours", "huggingface": "mobilebert"}[name])
+        assert_same_bits(weights(model), {path: ours[path] for path in weights(model)})
+
+
+@pytest.mark.parametrize("name", ["decoder.weight", "decoder.bias"])
+def test_untied_output(given, dest, name):
+    def untie(held):
+        tied(held)
+        held[f"cls.predictions.{name}"][3] += 1e-6
+
+    rewrite(folder := given("bert"), untie)
+    assert f"cls.predictions.{name}" in refusal(folder, dest)
+
+
+@pytest.mark.parametrize(
+    "key,value",
+    [
+        ("layer_norm_eps", 1e-3),
+        ("position_embedding_type", "relative_key"),
+        ("tie_word_embeddings", False),
+        ("problem_type", "multi_label_classification"),
+        ("is_decoder", True),
+        ("hidden_act", "silu"),
+        ("hidden_act", ["gelu"]),
+        ("model_type", "gpt2"),
+        ("model_type", ["bert"]),
+        ("architectures", ["BertLMHeadModel"]),
+        ("hidden_size", "14"),
+        ("id2label", ["a", "b"]),
+    ],
+)
+def test_settings_that_we_lack(given, dest, tmp_path, key, value):
+    if key == "id2label":
+        model = write_model(tmp_path / "model", BERT, "classifier", ("a", "b"))
+        folder = run(model, tmp_path / "labelled", to="huggingface")
+    else:
+        folder = given("bert")
+    edit(folder / "config.json", **{key: value})
+    assert key in refusal(folder, dest)

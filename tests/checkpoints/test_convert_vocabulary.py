@@ -1,0 +1,209 @@
+"""The vocabulary goes with the model, into every format and to another vocabulary."""
+
+import json
+
+import numpy as np
+import pytest
+import tokenizers
+from support.tiny_convert import (
+    BERT,
+    FORMATS,
+    PIECES,
+    STUDENT,
+    edit,
+    refusal,
+    run,
+    weights,
+    write_model,
+)
+
+from mobilebert_tf import load_model
+from mobilebert_tf.modeling.model import load_tokenizer
+
+ODD = [
+    "",
+    "  a\tb\n\u00a0c\u3000d ",
+    "Straße, NAÏVE cafés!",
+    "日本語abc日 한국어 \U00020001x",
+    "a\u200bb\u00adc\u0000d\ufffde\ufeff",
+    "$a^b`c~d+e <f> ... ¿que?—–",
+    "İstanbul ΑΣ Σ ﬁ ǆ ſ",
+    "a" * 100 + " " + "a" * 101 + " " + "é" * 100,
+    "👩‍👩‍👧 ok \U0001f1e9\U0001f1ea",
+    "ab [MASK] cd[SEP]e [mask] [ MASK ]",
+]
+
+
+def pieces_of(texts):
+    """Specials, every letter of the texts in every form, words and word ends."""
+    forms = [form for text in texts for form in (text, text.lower(), text.casefold())]
+    letters = sorted({letter for form in forms for letter in form if letter.isprintable()})
+    letters = [letter for letter in letters if not letter.isspace()]
+    more = ["e", "i", "\u0301", "istan", "Straß", "##e", "##bul", "ab", "##b", "aaa", "##aa"]
+    unique = dict.fromkeys([*PIECES, *more, *letters, *(f"##{x}" for x in letters)])
+    return list(unique)
+
+
+def spoken(folder):
+    tokenizer = load_tokenizer(folder)
+    return tokenizer.vocabulary, tokenizer.lower_case
+
+
+@pytest.mark.parametrize(
+    "to,lower", [*((to, False) for to in FORMATS), ("google", True), ("huggingface", True)]
+)
+def test_vocabulary_survives(tmp_path, to, lower):
+    model = write_model(tmp_path / "model", head="masked_lm", pieces=PIECES, lower=lower)
+    there = run(model, tmp_path / "there", to=to)
+    assert (there / "vocab.txt").read_text("utf-8").splitlines() == PIECES
+    assert json.loads((there / "tokenizer_config.json").read_text())["do_lower_case"] == lower
+    assert spoken(run(there, tmp_path / "back")) == (PIECES, lower)
+
+
+DECOMPOSED = "re\u0301sume\u0301 É"
+
+
+@pytest.mark.parametrize(
+    "config,lower,texts",
+    [
+        (STUDENT, True, [*ODD, DECOMPOSED]),
+        (BERT, False, ODD),
+        (STUDENT, False, [DECOMPOSED]),
+    ],
+)
+def test_tokenizer_json_gives_the_same_ids(tmp_path, config, lower, texts):
+    pieces = pieces_of([*ODD, DECOMPOSED])
+    config = config.replace(vocab_size=len(pieces))
+    model = write_model(tmp_path / "model", config, "encoder", pieces=pieces, lower=lower)
+    there = run(model, tmp_path / "there", to="huggingface")
+    theirs = tokenizers.Tokenizer.from_file(str(there / "tokenizer.json"))
+    ours = load_tokenizer(model)
+    for text in texts:
+        ids = ours.encode([text], special_tokens=True)["input_ids"][0].tolist()
+        assert theirs.encode(text).ids == ids, text
+    pair = ours.encode(["ab c"], ["de"])
+    assert theirs.encode("ab c", "de").ids == pair["input_ids"][0].tolist()
+    assert theirs.encode("ab c", "de").type_ids == pair["segment_ids"][0].tolist()
+    for name in ("vocab.txt", "tokenizer_config.json", "special_tokens_map.json"):
+        (there / name).unlink()
+    assert spoken(run(there, tmp_path / "back")) == (pieces, lower)
+
+
+CAPITAL = [*PIECES[:-1], "A"]
+
+
+@pytest.mark.parametrize(
+    "to,pieces,lower",
+    [("google", PIECES, True), ("google", CAPITAL, False), ("huggingface", CAPITAL, False)],
+)
+def test_capitals_tell_a_cased_vocabulary(tmp_path, to, pieces, lower):
+    there = run(
+        write_model(tmp_path / "model", head="encoder", pieces=pieces, lower=not lower),
+        tmp_path / "there",
+        to=to,
+    )
+    (there / "tokenizer_config.json").unlink()
+    assert spoken(run(there, tmp_path / "back")) == (pieces, lower)
+
+
+@pytest.mark.parametrize(
+    "lower,key,value",
+    [
+        (True, "strip_accents", False),
+        (False, "strip_accents", True),
+        (True, "tokenize_chinese_chars", False),
+    ],
+)
+def test_tokenizer_settings_that_we_lack(tmp_path, lower, key, value):
+    model = write_model(tmp_path / "model", head="encoder", pieces=PIECES, lower=lower)
+    there = run(model, tmp_path / "there", to="huggingface")
+    edit(there / "tokenizer_config.json", **{key: value})
+    assert key in refusal(there, tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "key,value",
+    [
+        ("strip_accents", False),
+        ("handle_chinese_chars", False),
+        ("clean_text", False),
+    ],
+)
+def test_settings_of_tokenizer_json_that_we_lack(tmp_path, key, value):
+    model = write_model(tmp_path / "model", head="encoder", pieces=PIECES)
+    there = run(model, tmp_path / "there", to="huggingface")
+    (there / "vocab.txt").unlink()
+    path = there / "tokenizer.json"
+    values = json.loads(path.read_text("utf-8"))
+    edit(path, normalizer=values["normalizer"] | {key: value})
+    assert key in refusal(there, tmp_path / "x")
+
+
+# --- another vocabulary --------------------------------------------------------------------------
+
+NEW = ["[PAD]", "ü", "[MASK]", "[CLS]", "[SEP]", "[UNK]", *"ponmlkjihgfedcba", "##a", "##zz", "日"]
+
+
+def write_vocabulary(path, pieces):
+    path.write_text("".join(f"{piece}\n" for piece in pieces), "utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("to", ["mobilebert", "huggingface"])
+def test_rows_follow_their_tokens(tmp_path, to):
+    model = write_model(tmp_path / "model", head="masked_lm", pieces=PIECES, lower=False)
+    vocab = write_vocabulary(tmp_path / "new.txt", NEW)
+    run(model, tmp_path / "there", to=to, vocab=vocab)
+    back = run(tmp_path / "there", tmp_path / "back")
+    assert spoken(back) == (NEW, False)
+    old, new = weights(model), weights(back)
+    tables = ["embeddings/word_embeddings", "masked_lm/extra_output_weights"]
+    tables.append("masked_lm/output_bias")
+    for table in tables:
+        mean = old[table].astype("float64").mean(0)
+        for row, piece in zip(new.pop(table), NEW, strict=True):
+            if piece in PIECES:
+                assert (row == old[table][PIECES.index(piece)]).all()
+            else:
+                np.testing.assert_allclose(row, mean, rtol=1e-6, atol=1e-7)
+        del old[table]
+    assert all((new[path] == old[path]).all() for path in old) and new.keys() == old.keys()
+
+
+@pytest.mark.parametrize("config", [STUDENT, BERT])
+def test_outputs_on_common_tokens_do_not_change(tmp_path, config):
+    model = write_model(tmp_path / "model", config, "pretraining", pieces=PIECES)
+    vocab = write_vocabulary(tmp_path / "new.txt", NEW)
+    back = run(model, tmp_path / "back", vocab=vocab)
+    tokens = ["[CLS]", "a", "[MASK]", "日", "##a", "p", "[SEP]", "[PAD]", "[PAD]"]
+    found = []
+    for folder, pieces in ((model, PIECES), (back, NEW)):
+        inputs = {"input_ids": [[pieces.index(token) for token in tokens]]}
+        inputs["input_mask"] = [[1] * 7 + [0] * 2]
+        inputs |= {"segment_ids": [[0] * 4 + [1] * 3 + [0] * 2], "masked_lm_positions": [[2, 5]]}
+        arrays = {name: np.array(values, "int32") for name, values in inputs.items()}
+        outputs = load_model(folder)(arrays, training=False)
+        common = [pieces.index(piece) for piece in PIECES if piece in NEW]
+        found.append((outputs["sequence_output"], outputs["mlm_logits"].numpy()[..., common]))
+    np.testing.assert_array_equal(found[1][0], found[0][0])
+    # another size of product may sum in another order
+    np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [["[UNK]", *NEW[:-1]], NEW[1:], [p for p in NEW if p != "[MASK]"], [*NEW, "a"], [], ["[PAD]"]],
+)
+def test_vocabularies_that_do_not_do(tmp_path, pieces):
+    model = write_model(tmp_path / "model", head="masked_lm", pieces=PIECES)
+    refusal(model, tmp_path / "x", vocab=write_vocabulary(tmp_path / "new.txt", pieces))
+
+
+def test_vocabulary_where_there_is_none(tmp_path):
+    vocab = write_vocabulary(tmp_path / "new.txt", NEW)
+    bare = write_model(tmp_path / "bare", head="masked_lm")
+    assert "vocab.txt" in refusal(bare, tmp_path / "x", vocab=vocab)
+    model = write_model(tmp_path / "model", head="masked_lm", pieces=PIECES)
+    assert "absent.txt" in refusal(model, tmp_path / "x", vocab=str(tmp_path / "absent.txt"))
+    run(bare, tmp_path / "there", to="huggingface")
+    assert not (tmp_path / "there" / "vocab.txt").exists()

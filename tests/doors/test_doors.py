@@ -1,0 +1,234 @@
+"""Bad input to the training doors: one line that names it, exit code 2, and nothing is lost."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from support.text import write_corpus
+
+from mobilebert_tf import build_model, save_model
+from mobilebert_tf.cli import door
+from mobilebert_tf.distill import distill
+from mobilebert_tf.modeling.config import SIZES
+from mobilebert_tf.pretrain import pretrain
+from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
+from mobilebert_tf.training.run_config import DistillConfig, PretrainConfig
+
+ROOT = Path(__file__).parents[2]
+TEST_CONFIG = str(ROOT / "configs" / "test.yaml")
+DOORS = {"distill": (distill, DistillConfig), "pretrain": (pretrain, PretrainConfig)}
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Path:
+    return write_corpus(tmp_path / "corpus.txt", documents=8)
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """Runs a door that has to refuse; gives its one line."""
+
+    def call(*arguments: str, name: str = "distill", output: str = "run") -> str:
+        base = ["--config", TEST_CONFIG] if name == "distill" else []
+        base += ["--output-dir", str(tmp_path / output)]
+        monkeypatch.setattr(sys, "argv", [name, *base, *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_info:
+            door(*DOORS[name])
+        lines = capsys.readouterr().err.splitlines()
+        error = lines.pop()
+        assert exit_info.value.code == 2
+        assert error.startswith("error: "), error
+        # Beside the error only progress bars and warnings.
+        assert not [x for x in lines if x.strip() and "step" not in x and "warning: " not in x]
+        return error
+
+    return call
+
+
+def test_missing_corpus(refused, tmp_path):
+    assert "nowhere.txt" in refused("--corpus", tmp_path / "nowhere.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty|no text"),
+        (b"\n\n \n", "empty|no text"),
+        (b"Some text.\x00\x01\x02", "binary|NUL"),
+        ("Ein schöner Tag.\n".encode("latin-1"), "UTF-8"),
+    ],
+    ids=["empty", "blank", "binary", "latin-1"],
+)
+def test_unreadable_corpus(refused, tmp_path, content, reason):
+    path = tmp_path / "bad.txt"
+    path.write_bytes(content)
+    error = refused("--corpus", path)
+    assert "bad.txt" in error and any(word in error for word in reason.split("|")), error
+
+
+def test_corpus_of_one_document(refused, tmp_path):
+    path = write_corpus(tmp_path / "one.txt", documents=1)
+    assert "document" in refused("--corpus", path)
+
+
+def test_vocabulary_without_special_tokens(refused, tmp_path, corpus):
+    (tmp_path / "vocab.txt").write_text("the\ncat\n[PAD]\n[UNK]\n[CLS]\n[SEP]\n")
+    error = refused("--corpus", corpus, "--vocabulary", tmp_path / "vocab.txt")
+    assert "[MASK]" in error and "vocab.txt" in error
+
+
+def test_sequence_longer_than_positions(refused, corpus):
+    error = refused("--corpus", corpus, "--sequence-length", "38")
+    assert "sequence_length is 38" in error and "37" in error
+
+
+def test_unknown_size(refused, corpus):
+    error = refused("--corpus", corpus, "--student", "mobilebert-huge")
+    assert "mobilebert-huge" in error and "mobilebert-tiny" in error
+
+
+def test_unknown_strategy(refused):
+    error = refused("--strategy", "osmosis")
+    assert "strategy" in error and "osmosis" in error and "progressive" in error
+
+
+def test_unknown_key_in_config_file(refused, tmp_path):
+    (tmp_path / "bad.yaml").write_text("transfer: {alhpa: 0.3}\n")
+    error = refused("--config", tmp_path / "bad.yaml")
+    assert "bad.yaml" in error and "alhpa" in error
+
+
+def test_wrong_type_in_config_file(refused, tmp_path):
+    (tmp_path / "bad.yaml").write_text("distillation: {steps: many}\n")
+    error = refused("--config", tmp_path / "bad.yaml")
+    assert "bad.yaml" in error and "distillation.steps" in error and "many" in error
+
+
+def test_impossible_value_in_config_file(refused, tmp_path):
+    (tmp_path / "bad.yaml").write_text("held_out_fraction: 1.5\n")
+    error = refused("--config", tmp_path / "bad.yaml")
+    assert "bad.yaml" in error and "held_out_fraction is 1.5" in error
+
+
+def test_impossible_size(refused, tmp_path, corpus):
+    config = json.loads(SIZES["test-student"].to_json()) | {"num_attention_heads": 3}
+    (tmp_path / "student.json").write_text(json.dumps(config))
+    error = refused("--corpus", corpus, "--student", tmp_path / "student.json")
+    assert "student.json" in error and "num_attention_heads" in error
+
+
+def test_teacher_and_student_that_do_not_fit(refused, tmp_path, corpus):
+    deeper = SIZES["test-student"].replace(num_hidden_layers=3)
+    (tmp_path / "student.json").write_text(deeper.to_json())
+    error = refused("--corpus", corpus, "--student", tmp_path / "student.json")
+    assert "layer_map" in error and "3" in error
+    assert not (tmp_path / "run" / "checkpoints").exists()  # said before a step was trained
+
+
+def test_teacher_directory_without_weights(refused, tmp_path, corpus):
+    model = build_model(SIZES["test-teacher"], "pretraining")
+    tokenizer = WordPiece([*SPECIAL_TOKENS, *(f"w{i}" for i in range(295))])
+    save_model(model, tmp_path / "teacher", tokenizer)
+    (tmp_path / "teacher" / "model.weights.h5").write_bytes(b"not weights")
+    error = refused("--corpus", corpus, "--teacher", tmp_path / "teacher")
+    assert "model.weights.h5" in error and "damaged" in error
+
+
+def test_teacher_that_is_no_directory(refused, tmp_path, corpus):
+    assert "nothing" in refused("--corpus", corpus, "--teacher", tmp_path / "nothing")
+
+
+def test_output_is_a_file(refused, tmp_path, corpus):
+    (tmp_path / "run").write_text("precious")
+    assert "is a file" in refused("--corpus", corpus)
+    assert (tmp_path / "run").read_text() == "precious"
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_output_holds_something_else(refused, tmp_path, corpus, options):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("precious")
+    assert "holds no run" in refused("--corpus", corpus, *options)
+    assert (tmp_path / "run" / "thesis.txt").read_text() == "precious"
+
+
+def test_output_in_use(refused, tmp_path, corpus):
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / ".lock"):
+        assert "in use" in refused("--corpus", corpus)
+
+
+def test_other_settings(refused, tmp_path, corpus):
+    refused("--corpus", corpus, "--teacher-training.learning-rate", "1e30")
+    error = refused("--corpus", corpus, "--seed", "5", "--transfer.alpha", "0.3")
+    assert "seed: 0 -> 5" in error and "transfer.alpha: 0.5 -> 0.3" in error
+
+
+def test_folder_stays_free_if_nothing_was_made(refused, tmp_path):
+    refused("--corpus", tmp_path / "nowhere.txt")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+
+
+def test_overwrite_spares_what_the_run_reads(refused, tmp_path, corpus):
+    refused("--corpus", corpus, "--teacher-training.learning-rate", "1e30")  # made something
+    (tmp_path / "run" / "mine").mkdir()
+    inside = write_corpus(tmp_path / "run" / "mine" / "text.txt")
+    everywhere = tmp_path / "*" / "mine" / "*.txt"
+    (tmp_path / "a" / "mine").mkdir(parents=True)
+    write_corpus(tmp_path / "a" / "mine" / "text.txt")  # before the other in the alphabet
+    for named in (inside, inside.parent / "*.txt", everywhere, inside.with_suffix("")):
+        error = refused("--corpus", named, "--overwrite")
+        assert "which --overwrite would delete" in error
+    assert inside.is_file()
+
+
+def test_overwrite_spares_settings(refused, tmp_path, corpus):
+    refused("--corpus", corpus, "--teacher-training.learning-rate", "1e30")  # made something
+    (tmp_path / "run" / "mine.yaml").write_text("seed: 3\n")
+    (tmp_path / "run" / "[1]").mkdir()
+    inside = write_corpus(tmp_path / "run" / "[1]" / "text.txt")  # a path, though like a pattern
+    assert "would delete" in refused("--corpus", inside, "--overwrite")
+    refused("--corpus", corpus, "--teacher-training.learning-rate", "1e29", "--overwrite")
+    assert (tmp_path / "run" / "mine.yaml").read_text() == "seed: 3\n"
+    assert not inside.exists()
+
+
+def test_every_state_damaged(refused, tmp_path, corpus):
+    error = refused("--corpus", corpus, "--teacher-training.learning-rate", "1e30")
+    assert "learning_rate" in error
+    for state in (tmp_path / "run").glob("checkpoints/teacher/*"):
+        state.write_bytes(b"damaged")
+    (tmp_path / "run/checkpoints/teacher").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "run/checkpoints/teacher/state-000000002.safetensors").write_bytes(b"damaged")
+    error = refused("--corpus", corpus, "--teacher-training.learning-rate", "1e30")
+    assert "damaged" in error.lower() and "--overwrite" in error
+
+
+def test_pretrain_refuses_too(refused, tmp_path):
+    assert "nowhere.txt" in refused("--corpus", tmp_path / "nowhere.txt", name="pretrain")
+
+
+def test_disk_full(tmp_path, corpus):
+    """Files can't grow beyond 100 kB: too little for the first state. Then the same run goes on."""
+    command = [sys.executable, "-m", "mobilebert_tf.distill", "--config", TEST_CONFIG]
+    command += ["--output-dir", str(tmp_path / "run"), "--corpus", str(corpus)]
+    limit = (100_000, resource.RLIM_INFINITY)
+    full = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
+    )
+    error = full.stderr.strip().splitlines()[-1]
+    assert full.returncode == 2 and error.startswith("error: "), full.stderr
+    assert "state-" in error
+    assert "Traceback" not in full.stderr
+    assert not list((tmp_path / "run").rglob("*.partial"))
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "run" / "student" / "model.weights.h5").exists()

@@ -1,0 +1,461 @@
+"""finetune and evaluate from files to scores: killed and resumed, searched, compared, refused."""
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from mobilebert_tf import build_model, load_model, save_model
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.evaluate import EvaluateConfig, evaluate
+from mobilebert_tf.finetune import FinetuneConfig, finetune
+from mobilebert_tf.lite.export import ExportConfig, export
+from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
+
+WORDS = ["good", "fine", "great", "bad", "poor", "awful", "the", "a", "film", "plot", "is", "was"]
+PIECES = [*SPECIAL_TOKENS, *WORDS, "##s", "."]
+
+
+def sentences(count, seed):
+    """Rows "text<TAB>label": what the one word of praise or blame says, among others."""
+    rng = np.random.default_rng(seed)
+    rows = ["text\tlabel"]
+    for _ in range(count):
+        label = rng.integers(2)
+        words = list(rng.choice(WORDS[6:], rng.integers(1, 9)))
+        words.insert(rng.integers(len(words) + 1), WORDS[rng.integers(3) + 3 * (1 - label)])
+        rows.append(f"{' '.join(words)}\t{'good' if label else 'bad'}")
+    return "\n".join(rows) + "\n"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """data/ with texts that a small model can learn, start/ with a model."""
+    folder = tmp_path_factory.mktemp("finetune")
+    (folder / "data").mkdir()
+    for split, count, seed in (("train", 150, 0), ("dev", 60, 1), ("test", 13, 2)):
+        (folder / "data" / f"{split}.tsv").write_text(sentences(count, seed))
+    keras.utils.set_random_seed(0)
+    model = build_model("test-student", "pretraining")
+    config = model.config.replace(vocab_size=len(PIECES))
+    save_model(build_model(config, "pretraining"), folder / "start", WordPiece(PIECES))
+    return folder
+
+
+def config_of(place, output, **changes):
+    values = dict(task="classification", model=str(place / "start"), data_dir=str(place / "data"))
+    values |= dict(output_dir=str(output), batch_size=13, learning_rate=5e-3, epochs=8)
+    return FinetuneConfig(**(values | changes))
+
+
+@pytest.fixture(scope="module")
+def tuned(place):
+    finetune(config_of(place, place / "tuned", seeds=[0, 1]))
+    return place / "tuned"
+
+
+def scores(folder):
+    return json.loads((folder / "scores.json").read_text())
+
+
+def test_it_learns_and_the_best_trial_is_kept(tuned):
+    found = scores(tuned)
+    assert [result["seed"] for result in found] == [0, 1]
+    best = max(found, key=lambda result: result["ranking"])
+    assert best["scores"]["accuracy"] > 0.9  # half of it by guessing
+    model = load_model(tuned / "model")
+    assert (model.task.kind, list(model.task.labels)) == ("classifier", ["bad", "good"])
+    assert model.task.metric == "accuracy" and model.task.sequence_length == 37
+    trial = load_model(tuned / "trials" / best["trial"] / "model")
+    for a, b in zip(model.weights, trial.weights, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def judged(capsys, path, place, **options):
+    config = dict(task="classification", data_dir=str(place / "data"))
+    evaluate(EvaluateConfig(model=str(path), **(config | options)))
+    return capsys.readouterr().out
+
+
+def test_model_file_and_dev_score_agree(tuned, place, capsys, tmp_path):
+    best = max(scores(tuned), key=lambda result: result["ranking"])
+    (tmp_path / "text.txt").write_text("the film is good .\nthe plot was awful .\n" * 60)
+    path = export(
+        ExportConfig(
+            model=str(tuned / "model"),
+            output=str(tmp_path / "model.tflite"),
+            quantize="none",
+            calibration_data=str(tmp_path / "text.txt"),
+        )
+    )
+    report = tmp_path / "scores.json"
+    said = judged(capsys, tuned / "model", place, compare=str(path), json=str(report))
+    assert "the same prediction for 100.00 % of 60 texts" in said
+    rows = json.loads(report.read_text())["scores"]
+    assert len(rows) == 2
+    for row in rows:
+        assert row["accuracy"] == best["scores"]["accuracy"]
+        assert row["macro_f1"] == best["scores"]["macro_f1"]
+
+
+def test_files_that_exist_are_refused_before_anything_is_run(tuned, place, tmp_path, monkeypatch):
+    (tmp_path / "scores.json").write_text("mine")
+    (tmp_path / "classification.tsv").write_text("mine")
+    monkeypatch.setattr("mobilebert_tf.evaluate.run_all", None)
+    config = dict(model=str(tuned / "model"), task="classification", data_dir=str(place / "data"))
+    for option in ({"json": str(tmp_path / "scores.json")}, {"predictions": str(tmp_path)}):
+        with pytest.raises(InputError, match="exists: choose another name, or --overwrite"):
+            evaluate(EvaluateConfig(**config, **option))
+
+
+def test_changed_examples_are_shown(tuned, place, capsys):
+    trials = [str(tuned / "trials" / result["trial"] / "model") for result in scores(tuned)]
+    untrained = place / "untrained"
+    if not untrained.exists():
+        keras.utils.set_random_seed(3)
+        config = load_model(place / "start").config
+        model = build_model(config, "classifier", ("good", "bad"))  # in another order
+        save_model(model, untrained, WordPiece(PIECES))
+    said = judged(capsys, trials[0], place, compare=str(untrained))
+    assert "the same prediction for" in said and "100.00 %" not in said
+    assert "good" in said and "film" in said
+
+
+def test_predictions_of_unlabelled_texts(tuned, place, capsys, tmp_path):
+    judged(capsys, tuned / "model", place, split="test", predictions=str(tmp_path / "out"))
+    lines = (tmp_path / "out" / "classification.tsv").read_text().splitlines()
+    assert lines[0] == "index\tprediction" and len(lines) == 14
+    assert {line.split("\t")[1] for line in lines[1:]} <= {"good", "bad"}
+
+
+def test_search_tries_the_grid_and_patience_stops(place, tmp_path, capsys):
+    grid = {"batch_size": [16], "learning_rate": [5e-3, 1e-9], "epochs": [5]}
+    finetune(config_of(place, tmp_path / "out", search=True, grid=grid, patience=1))
+    found = scores(tmp_path / "out")
+    assert [result["learning_rate"] for result in found] == [5e-3, 1e-9]
+    assert found[0]["ranking"] > found[1]["ranking"]
+    history = (tmp_path / "out" / "history.jsonl").read_text().splitlines()
+    epochs = [
+        r["epoch"] for r in map(json.loads, history) if "1e-09" in r["model"] and "epoch" in r
+    ]
+    assert epochs == [1, 2]  # nothing is learnt at that rate
+    assert "learning_rate" in capsys.readouterr().out
+
+
+def test_teacher_and_class_weights(place, tuned, tmp_path):
+    teacher = str(tuned / "model")
+    changes = dict(teacher=teacher, teacher_weight=1.0, temperature=2.0, class_weights=True)
+    finetune(config_of(place, tmp_path / "out", **changes))
+    assert scores(tmp_path / "out")[0]["scores"]["accuracy"] > 0.85
+    with pytest.raises(InputError, match="no model of this task"):
+        finetune(config_of(place, tmp_path / "other", teacher=str(place / "start")))
+    assert not (tmp_path / "other").exists()
+
+
+def command_of(config):
+    """The command line of a config: options that are not the default's."""
+    command = [sys.executable, "-m", "mobilebert_tf.finetune"]
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        default = item.default
+        if value != default and not isinstance(value, list) or item.name == "seeds":
+            command += [f"--{item.name.replace('_', '-')}", str(value)]
+    return command
+
+
+def kill_after(command, said):
+    """Runs a command until it prints a line with `said`, and kills it soon after."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    for line in process.stdout:
+        if said in line:
+            break
+    time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def assert_same_trials(folder, expected):
+    assert scores(folder) == scores(expected)
+    for trial in os.listdir(expected / "trials"):
+        ours, theirs = (load_model(f / "trials" / trial / "model") for f in (folder, expected))
+        for a, b in zip(ours.weights, theirs.weights, strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bits(place, tuned, tmp_path):
+    command = command_of(config_of(place, tmp_path / "out", seeds=[0, 1]))
+    for _ in range(2):  # once in each trial, if the machine is not too slow
+        kill_after(command, b"epoch 2")
+    subprocess.run(command, check=True, capture_output=True)
+    assert_same_trials(tmp_path / "out", tuned)
+
+
+def unlabelled(path, count=116):
+    """Texts of the same kind, a line each, and an empty line after every tenth."""
+    texts = [row.partition("\t")[0] for row in sentences(count, 5).splitlines()[1:]]
+    lines = [line for i, text in enumerate(texts) for line in [text, *[""] * (i % 10 == 9)]]
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def test_texts_that_the_teacher_labels(place, tuned, tmp_path, capsys):
+    """Few labels and many texts: layers and outputs of the teacher; killed, it ends the same."""
+    few = tmp_path / "data"
+    few.mkdir()
+    (few / "train.tsv").write_text(sentences(14, 0))
+    shutil.copy(place / "data" / "dev.tsv", few)
+    changes = dict(data_dir=str(few), teacher=str(tuned / "model"))
+    changes |= dict(augment=unlabelled(tmp_path / "more.txt"), transfer_weight=0.01)
+    finetune(config_of(place, tmp_path / "whole", **changes))
+    assert "116 texts without labels, 11 empty lines skipped" in capsys.readouterr().out
+    assert scores(tmp_path / "whole")[0]["scores"]["accuracy"] > 0.85
+    command = command_of(config_of(place, tmp_path / "out", **changes))
+    kill_after(command, b"epoch 2")
+    subprocess.run(command, check=True, capture_output=True)
+    assert_same_trials(tmp_path / "out", tmp_path / "whole")
+    history = (tmp_path / "out" / "history.jsonl").read_text().splitlines()
+    assert json.loads(history[-1])["total_step"] == 8 * 10  # of 14 + 116 texts, 13 at a time
+    with pytest.raises(InputError, match="augment"):  # of another run
+        finetune(config_of(place, tmp_path / "out", **changes | {"augment": None}))
+
+
+def test_quantization_aware_from_training_to_the_file(place, tuned, tmp_path, capsys):
+    """Killed, it ends with the same bits; the int8-full file scores what training said."""
+    changes = dict(model=str(tuned / "model"), learning_rate=1e-3, epochs=3)
+    changes |= dict(quantization_aware=True)
+    finetune(config_of(place, tmp_path / "whole", **changes))
+    command = command_of(config_of(place, tmp_path / "out", **changes))
+    kill_after(command, b"epoch 1")
+    subprocess.run(command, check=True, capture_output=True)
+    assert_same_trials(tmp_path / "out", tmp_path / "whole")
+    ours, theirs = (load_model(tmp_path / name / "model") for name in ("out", "whole"))
+    assert ours.quantization.ranges == theirs.quantization.ranges
+    directory, corpus = str(tmp_path / "whole" / "model"), tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(row.split("\t")[0] for row in sentences(120, 7).splitlines()))
+    options = dict(model=directory, calibration_data=str(corpus), quantize="int8-full")
+    file = export(ExportConfig(**options))
+    expected = scores(tmp_path / "whole")[0]["scores"]["accuracy"]
+    judged(capsys, file, place, json=str(tmp_path / "scores.json"))
+    (found,) = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    assert abs(found["accuracy"] - expected) < 0.04 and found["accuracy"] > 0.9
+
+
+def test_quantization_aware_wants_what_folds(place, tmp_path):
+    for changes in (dict(precision="mixed_bfloat16"), dict(teacher="t", transfer_weight=1.0)):
+        with pytest.raises(InputError, match="quantization_aware"):
+            config_of(place, tmp_path, quantization_aware=True, **changes)
+    config = load_model(place / "start").config.replace(normalization_type="layer_norm")
+    save_model(build_model(config, "pretraining"), tmp_path / "start", WordPiece(PIECES))
+    options = dict(model=str(tmp_path / "start"), quantization_aware=True)
+    with pytest.raises(InputError, match="NoNorm and ReLU"):
+        finetune(config_of(place, tmp_path / "out", **options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_augment_and_transfer_that_do_not_fit(place, tuned, tmp_path):
+    def refused(**changes):
+        with pytest.raises(InputError) as error:
+            finetune(config_of(place, tmp_path / "out", **changes))
+        assert not (tmp_path / "out").exists() and "\n" not in str(error.value)
+        return str(error.value)
+
+    more, teacher = unlabelled(tmp_path / "more.txt", 3), str(tuned / "model")
+    (tmp_path / "empty.txt").write_text("\n \n")
+    assert "augment is of use with a teacher" in refused(augment=more)
+    assert "transfer_weight is of use with a teacher" in refused(transfer_weight=1.0)
+    assert "squad needs questions" in refused(augment=more, teacher=teacher, task="squad")
+    assert "has no texts" in refused(augment=str(tmp_path / "empty.txt"), teacher=teacher)
+    assert "does not exist" in refused(augment=str(tmp_path / "absent.txt"), teacher=teacher)
+    short = load_model(place / "start").config.replace(max_position_embeddings=13)
+    save_model(
+        build_model(short, "classifier", ("bad", "good")), tmp_path / "short", WordPiece(PIECES)
+    )
+    assert "takes 13 tokens: --sequence-length 13" in refused(teacher=str(tmp_path / "short"))
+    deep = load_model(place / "start").config.replace(num_hidden_layers=3)
+    model = build_model(deep, "classifier", ("bad", "good"))
+    save_model(model, tmp_path / "deep", WordPiece(PIECES))
+    pairs = build_model(deep, "classifier", ("entailment", "not_entailment"))
+    save_model(pairs, tmp_path / "rte", WordPiece(PIECES))
+    for split in ("train", "dev"):
+        rows = "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n"
+        (tmp_path / f"{split}.tsv").write_text(rows)
+    rte = dict(task="rte", data_dir=str(tmp_path), teacher=str(tmp_path / "rte"))
+    assert "rte has pairs of texts: name --columns.pair" in refused(augment=more, **rte)
+    said = refused(teacher=str(tmp_path / "deep"), transfer_weight=1.0)
+    assert "give transfer.layer_map" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task": "speling"}, "no task named"),
+        ({"task": "rte"}, "train.tsv"),
+        ({"task": "tokens"}, ".conll"),
+        ({"sequence_length": 64}, "the model takes 37 tokens"),
+        ({"model": "absent"}, "mobilebert_tf.convert absent FOLDER --from huggingface"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_trained(place, tmp_path, changes, said):
+    with pytest.raises(InputError) as error:
+        finetune(config_of(place, tmp_path / "out", **changes))
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"learning_rate": -1.0},
+        {"warmup": 2.0},
+        {"weight_decay": -1.0},
+        {"temperature": 0.0},
+        {"seeds": []},
+        {"seeds": [0, 0]},
+        {"seeds": [0, -1]},
+        {"grid": {"epochs": [1]}},
+        {"grid": {"x": [1]}, "search": True},
+        {"epochs": 2, "grid": {"epochs": []}, "search": True},
+        {"epochs": 2, "grid": {"epochs": [1.5]}, "search": True},
+        {"epochs": 2, "grid": {"epochs": [math.inf]}, "search": True},
+        {"batch_size": 2, "grid": {"batch_size": [0]}, "search": True},
+    ],
+)
+def test_impossible_settings(place, tmp_path, changes):
+    with pytest.raises(InputError, match=next(iter(changes)).removesuffix("s")):
+        config_of(place, tmp_path, **changes)
+
+
+@pytest.fixture
+def small(place, tmp_path):
+    """data/ and start/, to be changed."""
+    for name in ("data", "start"):
+        shutil.copytree(place / name, tmp_path / name)
+    return tmp_path
+
+
+def test_changed_inputs_are_another_run(small):
+    config = config_of(small, small / "out", epochs=1)
+    finetune(config)
+    first = scores(small / "out")
+    with open(small / "data" / "train.tsv", "a") as file:
+        file.write("a good film\tgood\n")
+    with pytest.raises(InputError, match="begun with another content of the train split"):
+        finetune(config)
+    assert scores(small / "out") == first
+    with pytest.raises(InputError, match="lies in .* which --overwrite would delete"):
+        inside = str(small / "out" / "model")
+        finetune(dataclasses.replace(config, model=inside, overwrite=True))
+    assert load_model(small / "out" / "model")
+
+
+def test_renamed_classes_are_another_run(small):
+    finetune(config := config_of(small, small / "out", epochs=1))
+    for split in ("train", "dev"):
+        path = small / "data" / f"{split}.tsv"
+        path.write_text(path.read_text().replace("\tgood", "\tgreat"))
+    with pytest.raises(InputError, match="begun with another content of the labels"):
+        finetune(config)
+
+
+def test_a_full_disk_cuts_the_history_short(small):
+    finetune(config_of(small, small / "whole", epochs=1))
+    finetune(config := config_of(small, small / "out", epochs=1))
+    shutil.rmtree(small / "out" / "trials")  # as if it had not come to the end
+    with open(small / "out" / "history.jsonl", "a") as file:
+        file.write('{"model": "batch13-ra')
+    finetune(config)
+    assert scores(small / "out") == scores(small / "whole")
+
+
+def test_classes_that_differ_in_case_only(small, capsys):
+    for split in ("train", "dev"):
+        path = small / "data" / f"{split}.tsv"
+        path.write_text(path.read_text().replace("\tbad", "\tGood"))
+    finetune(config_of(small, small / "out"))
+    found = max(scores(small / "out"), key=lambda result: result["ranking"])["scores"]
+    assert found["accuracy"] > 0.6
+    report = small / "scores.json"
+    judged(capsys, small / "out" / "model", small, json=str(report))
+    (row,) = json.loads(report.read_text())["scores"]
+    assert row["accuracy"] == found["accuracy"]
+
+
+def test_no_dev_split_and_no_vocabulary(place, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(place / "data" / "train.tsv", data)
+    with pytest.raises(InputError, match="no dev split"):
+        finetune(config_of(place, tmp_path / "out", data_dir=str(data)))
+    start = shutil.copytree(place / "start", tmp_path / "start")
+    (start / "vocab.txt").unlink()
+    with pytest.raises(InputError, match="vocab.txt"):
+        finetune(config_of(place, tmp_path / "out", model=str(start)))
+
+
+def test_models_that_do_not_fit_the_task(place, tuned, capsys, tmp_path):
+    with pytest.raises(InputError, match="has a pretraining head"):
+        judged(capsys, place / "start", place)
+    (tmp_path / "dev.tsv").write_text("text\tlabel\nthe film\tother\n")
+    with pytest.raises(InputError, match="line 2: the label 'other'"):
+        judged(capsys, tuned / "model", place, data_dir=str(tmp_path))
+    with pytest.raises(InputError, match="no test split"):
+        judged(capsys, tuned / "model", place, data_dir=str(tmp_path), split="test")
+
+
+def test_words_have_no_form_of_predictions(place, tmp_path):
+    config = load_model(place / "start").config
+    words = build_model(config, "token_classifier", ("B-x", "O"))
+    save_model(words, tmp_path / "words", WordPiece(PIECES))
+    (tmp_path / "dev.conll").write_text("the O\nfilm B-x\n")
+    with pytest.raises(InputError, match="mobilebert_tf.predict writes them"):
+        evaluate(
+            EvaluateConfig(
+                str(tmp_path / "words"), "tokens", str(tmp_path), predictions=str(tmp_path / "out")
+            )
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def squad(count, seed):
+    """Which film was good? In a text of several windows one is; a third of them has none."""
+    rng = np.random.default_rng(seed)
+    paragraphs = []
+    for index in range(count):
+        words = list(rng.choice(WORDS[6:], 40))
+        start = int(rng.integers(40))
+        impossible = index % 3 == 0
+        if not impossible:
+            words[start] = "awful"
+        at = len(" ".join(words[:start])) + (start > 0)
+        answers = [] if impossible else [{"text": "awful", "answer_start": at}]
+        question = {"id": f"q{index}", "question": "a poor film", "answers": answers}
+        question["is_impossible"] = impossible
+        paragraphs.append({"context": " ".join(words), "qas": [question]})
+    return json.dumps({"version": "v2.0", "data": [{"title": "x", "paragraphs": paragraphs}]})
+
+
+def test_questions_from_files_to_answers(place, tmp_path, capsys):
+    (tmp_path / "train-v2.0.json").write_text(squad(150, 0))
+    (tmp_path / "dev-v2.0.json").write_text(squad(31, 1))
+    data = dict(task="squad-v2", data_dir=str(tmp_path))
+    finetune(config_of(place, tmp_path / "out", **data, learning_rate=1e-2, epochs=4))
+    (trial,) = scores(tmp_path / "out")
+    best = trial["scores"]
+    assert trial["ranking"] == pytest.approx((best["f1"] + best["exact"]) / 2)  # no thresholds
+    assert best["f1"] > 80 and best["HasAns_f1"] > 60 and best["NoAns_f1"] > 60
+    capsys.readouterr()
+    model, predictions = str(tmp_path / "out" / "model"), str(tmp_path / "predictions")
+    evaluate(EvaluateConfig(model, **data, compare=model, predictions=predictions))
+    assert "the same answer to 100.00 % of 31 questions" in capsys.readouterr().out
+    answers = json.loads((tmp_path / "predictions" / "squad-v2-dev.json").read_text())
+    assert len(answers) == 31 and set(answers.values()) >= {"", "awful"}

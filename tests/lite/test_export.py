@@ -1,0 +1,385 @@
+"""The exported files: equal to Keras, right for any length, readable by phones, safe on disk."""
+
+import dataclasses
+import json
+import runpy
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+import pytest
+from ai_edge_litert.tools import flatbuffer_utils
+from flatbuffers.number_types import UOffsetTFlags
+from support.tiny_lite import (
+    LABELS,
+    MAX_TOKENS,
+    TOKENIZER,
+    VOCABULARY,
+    content,
+    inputs,
+    keras_model,
+    model,
+    packed_file,
+    refused,
+    relative_error,
+    save_corpus,
+    save_directory,
+)
+
+from mobilebert_tf import InputError, save_model
+from mobilebert_tf.lite import metadata, quantize, verify
+from mobilebert_tf.lite.calibration_data import padded, samples
+from mobilebert_tf.lite.export import ExportConfig, export
+from mobilebert_tf.lite.runtime import LiteModel, open_model
+from mobilebert_tf.modeling.model import MobileBert
+
+TO_TFLITE = Path(__file__).parents[2] / "export" / "to_tflite.py"
+
+
+# ---- metadata ------------------------------------------------------------------------------
+
+
+class Table:
+    """A flatbuffer table read by field numbers: an independent look at what was written."""
+
+    def __init__(self, data, position=None):
+        start = flatbuffers.encode.Get(UOffsetTFlags.packer_type, data, 0)
+        self._table = flatbuffers.table.Table(data, start if position is None else position)
+
+    def _slot(self, number):
+        return self._table.Offset(4 + 2 * number)
+
+    def string(self, number):
+        return self._table.String(self._slot(number) + self._table.Pos).decode()
+
+    def byte(self, number):
+        return self._table.Bytes[self._slot(number) + self._table.Pos]
+
+    def child(self, number):
+        return Table(self._table.Bytes, self._table.Indirect(self._slot(number) + self._table.Pos))
+
+    def children(self, number):
+        if not self._slot(number):
+            return []
+        start = self._table.Vector(self._slot(number))
+        positions = [start + 4 * i for i in range(self._table.VectorLen(self._slot(number)))]
+        return [Table(self._table.Bytes, self._table.Indirect(p)) for p in positions]
+
+
+@pytest.mark.parametrize("head", ["classifier", "span"])
+def test_metadata_is_what_mediapipe_reads(tmp_path, head):
+    file = packed_file(tmp_path / "x.tflite", head)
+    parsed = flatbuffer_utils.read_model_from_bytearray(file.read_bytes())
+    (entry,) = [m for m in parsed.metadata if m.name == b"TFLITE_METADATA"]
+    data = bytes(parsed.buffers[entry.buffer].data)
+    assert data[4:8] == b"M001"
+    root = Table(data)
+    assert root.string(7) == "1.1.0"
+    (graph,) = root.children(3)
+    names = metadata.tensor_names(parsed)
+    assert sorted(names[0]) == ["ids", "mask", "segment_ids"]
+    assert [t.string(0) for t in graph.children(2)] == names[0]
+    outputs = graph.children(3)
+    assert [t.string(0) for t in outputs] == names[1]
+    (tokenizer,) = graph.children(5)
+    assert tokenizer.byte(0) == 4  # BertTokenizerOptions
+    (vocabulary,) = tokenizer.child(1).children(0)
+    assert (vocabulary.string(0), vocabulary.byte(2)) == ("vocab.txt", 5)
+    labels = [(f.string(0), f.byte(2)) for t in outputs for f in t.children(6)]
+    assert labels == ([("labels.txt", 2)] if head == "classifier" else [])
+    with zipfile.ZipFile(file) as archive:
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert archive.read("vocab.txt").decode() == "\n".join(VOCABULARY) + "\n"
+        if head == "classifier":
+            assert archive.read("labels.txt").decode() == "bad\ngood\nso so\n"
+
+
+# ---- the runtime ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", ["classifier", "span"])
+def test_lite_model_equals_keras_at_changing_lengths(tmp_path, head):
+    lite = LiteModel(packed_file(tmp_path / "x.tflite", head))
+    assert lite.kind == head
+    assert lite.tokenizer.vocabulary == VOCABULARY
+    assert lite.labels == (list(LABELS) if head == "classifier" else [])
+    assert lite.max_tokens == MAX_TOKENS
+    for tokens in (13, 7, 7, 37, 13):
+        sample = inputs(tokens, seed=tokens)
+        for name, values in keras_model(head=head)(**sample).items():
+            assert relative_error(lite(**sample)[name], values) < 1e-5
+
+
+def test_fixed_length_file_pads(tmp_path):
+    lite = LiteModel(packed_file(tmp_path / "x.tflite", "span", length=13))
+    assert lite.max_tokens == lite.fixed_length == 13
+    expected = keras_model(head="span")(**padded(inputs(7), 13))
+    for name, values in lite(**inputs(7)).items():
+        assert values.shape == (1, 7)
+        assert relative_error(values, expected[name][:, :7]) < 1e-5
+
+
+def test_lite_model_refuses_bad_files(tmp_path):
+    good = packed_file(tmp_path / "good.tflite").read_bytes()
+    bad = {
+        "text.tflite": b"no model",
+        "empty.tflite": b"",
+        "cut.tflite": good[: len(good) // 2],
+        "foreign.tflite": content(),  # a real model, without our metadata
+        "garbled.tflite": bytes(2000) + good[2000:],
+    }
+    for name, data in bad.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError, match=name):
+            LiteModel(tmp_path / name)
+    with pytest.raises(InputError, match="no file"):
+        LiteModel(tmp_path / "missing.tflite")
+    with pytest.raises(InputError, match="no file"):
+        open_model(tmp_path / "missing")
+
+
+def test_scales_too_far_apart_for_the_runtime(tmp_path):
+    """XNNPACK finds out when it prepares for a length, not when the file is opened."""
+    lite = LiteModel(packed_file(tmp_path / "x.tflite", mode="int8", changed=refused))
+    with pytest.raises(InputError, match="this runtime does not run .*x.tflite: "):
+        lite(**inputs(13))
+
+
+def test_lite_model_refuses_bad_inputs(tmp_path):
+    lite = LiteModel(packed_file(tmp_path / "x.tflite"))
+    with pytest.raises(InputError, match="38 tokens: .* takes 1 to 37"):
+        lite(**inputs(38))
+    with pytest.raises(InputError, match=r"must be \[1,T\]"):
+        lite(**(inputs(7) | {"segment_ids": np.zeros([1, 6], np.int32)}))
+    with pytest.raises(InputError, match="38 tokens"):
+        keras_model()(**inputs(38))
+
+
+# ---- samples and agreement -----------------------------------------------------------------
+
+
+def test_samples_are_real_text_of_many_lengths(tmp_path):
+    corpus = save_corpus(tmp_path / "corpus.txt")
+    first = samples(str(corpus), TOKENIZER, MAX_TOKENS, 60, masked=True)
+    again = samples(str(corpus), TOKENIZER, MAX_TOKENS, 60, masked=True)
+    lengths = {sample["input_ids"].shape[1] for sample in first}
+    assert max(lengths) == MAX_TOKENS and min(lengths) == 7 and len(lengths) > 4
+    assert any(sample["segment_ids"].any() for sample in first)
+    assert all(sample["input_mask"].all() for sample in first)
+    ids = np.concatenate([sample["input_ids"][0] for sample in first])
+    assert 0.05 < np.mean(ids == TOKENIZER.mask_id) < 0.2
+    assert np.mean(ids == TOKENIZER.unk_id) == 0
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a["input_ids"], b["input_ids"])
+    plain = samples(str(corpus), TOKENIZER, MAX_TOKENS, 60, masked=False)
+    assert not any((sample["input_ids"] == TOKENIZER.mask_id).any() for sample in plain)
+    with pytest.raises(InputError, match="has 120 paragraphs: at least 121"):
+        samples(str(corpus), TOKENIZER, MAX_TOKENS, 121, masked=False)
+
+
+def test_agreement_by_hand():
+    expected = np.array([[[1.0, 0.0], [0.0, 2.0], [9.0, 9.0]]])  # [1,3,2]; the last is padding
+    values = np.array([[[1.0, 0.0], [2.0, 0.0], [-9.0, 0.0]]])
+    sample = {"input_mask": np.array([[1, 1, 0]])}
+    (measured,) = verify.agreement(
+        lambda **_: {"mlm_logits": values}, lambda **_: {"mlm_logits": expected}, [sample]
+    ).values()
+    assert measured == {"error": 1.0, "cosine": 0.5, "choice": 0.5, "worst": 0}
+    found = verify.complaints({"mlm_logits": measured}, "int8")
+    assert [text.split(" of ")[0] for text in found] == ["error", "cosine", "choice"]
+    assert verify.complaints({"embedding": {"cosine": float("nan")}}, "int8")
+    assert not verify.complaints({"embedding": {"cosine": 1.0, "error": 0.0}}, "none")
+
+
+# ---- export --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a model directory, a text, and its exports in every mode."""
+    folder = tmp_path_factory.mktemp("export")
+    save_directory(folder / "student")
+    save_corpus(folder / "corpus.txt")
+    for mode in quantize.MODES:
+        export(config_in(folder, quantize=mode))
+    return folder
+
+
+def config_in(folder, **changes):
+    return ExportConfig(
+        model=str(folder / "student"), calibration_data=str(folder / "corpus.txt"), **changes
+    )
+
+
+def files_in(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("mode", quantize.MODES)
+def test_export_report(place, mode):
+    file = place / f"student-{mode}.tflite"
+    report = json.loads(file.with_suffix(".json").read_text())
+    assert report["file"] == file.name and report["mode"] == mode
+    assert report["bytes"] == file.stat().st_size
+    assert report["tensors"]["inputs"] == {
+        name: {"shape": [1, -1], "dtype": "int32"} for name in ("ids", "mask", "segment_ids")
+    }
+    assert report["tensors"]["outputs"] == {"probability": {"shape": [1, 3], "dtype": "float32"}}
+    per_channel = mode in ("dynamic", "int8")  # with activations that are quantized on the fly
+    assert report["min_runtime"] == ("2.17" if per_channel else "2.4")
+    attention = 2 * 2 * 2 * (mode == "int8-full")  # blocks, heads, products
+    assert report["ops"]["FULLY_CONNECTED"] == 18 + attention
+    assert verify.complaints(report["agreement"], mode) == []
+    assert [row["tokens"] for row in report["latency"]] == [16, 32]
+    assert report["latency"][0].keys() >= {"threads", "p50_ms", "p90_ms", "p99_ms"}
+    page = file.with_suffix(".html").read_text()
+    assert f"<td>FULLY_CONNECTED</td><td>{18 + attention}</td>" in page
+    assert report["versions"]["ai-edge-litert"] and report["date"] and report["machine"]["cores"]
+    lite = LiteModel(file)
+    assert lite.labels == list(LABELS) and lite.tokenizer.vocabulary == VOCABULARY
+
+
+def test_exports_leave_nothing_else(place):
+    names = {
+        f"student-{mode}.{kind}" for mode in quantize.MODES for kind in ("tflite", "json", "html")
+    }
+    assert set(files_in(place)) == names | {"corpus.txt"}
+
+
+def test_export_again_does_nothing(place, capsys):
+    before = files_in(place)
+    export(config_in(place))
+    assert "nothing to do" in capsys.readouterr().out
+    assert files_in(place) == before
+
+
+def test_page_that_is_gone_is_made_again(place, tmp_path):
+    config = config_in(place, output=str(tmp_path / "x.tflite"))
+    export(config)
+    before = files_in(tmp_path)
+    (tmp_path / "x.html").unlink()
+    export(config)
+    assert files_in(tmp_path).keys() == before.keys()
+    assert files_in(tmp_path)["x.tflite"] == before["x.tflite"]
+
+
+def test_export_over_something_else(place, tmp_path):
+    output = tmp_path / "x.tflite"
+    output.write_bytes(b"mine")
+    with pytest.raises(InputError, match="x.tflite exists.*--overwrite"):
+        export(config_in(place, output=str(output)))
+    assert files_in(tmp_path) == {"x.tflite": b"mine"}
+    export(config_in(place, output=str(output), quantize="none", overwrite=True))
+    assert output.read_bytes() == (place / "student-none.tflite").read_bytes()
+    with pytest.raises(InputError, match="other options"):
+        export(config_in(place, output=str(output)))
+    output.write_bytes(b"damaged")  # the report alone does not make it done
+    with pytest.raises(InputError, match="exists"):
+        export(config_in(place, output=str(output), quantize="none"))
+
+
+def test_failed_check_leaves_no_file(place, tmp_path, monkeypatch):
+    right = quantize.convert
+    monkeypatch.setattr(
+        quantize, "convert", lambda _, *args, **kw: right(model(seed=1), *args, **kw)
+    )
+    with pytest.raises(InputError, match="does not agree with the model and is not kept"):
+        export(config_in(place, output=str(tmp_path / "x.tflite"), quantize="none"))
+    assert files_in(tmp_path) == {}
+
+
+def test_file_whose_answers_hang_on_the_texts_before(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("mobilebert_tf.lite.export.wrong_after_shorter", lambda *_: 13)
+    config = config_in(place, output=str(tmp_path / "x.tflite"))
+    with pytest.raises(InputError, match="after shorter texts, one of 13 tokens has other"):
+        export(config)
+    assert files_in(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("factor", "mode", "message"),
+    [
+        (10.0, "none", "probability is not finite"),  # activations beyond float32
+        (3.0, "int8-full", "has numbers too far apart"),  # would abort the interpreter
+        (3.0, "int16x8", "has numbers too far apart"),
+        (np.nan, "dynamic", "numbers that are not finite in embeddings/"),
+    ],
+)
+def test_diverged_model(place, tmp_path, factor, mode, message):
+    diverged = MobileBert(model().config, model().task)
+    for weight in diverged.weights:
+        weight.assign(np.random.default_rng(0).normal(0, 1, weight.shape) * factor)
+    save_model(diverged, tmp_path / "model", TOKENIZER)
+    config = config_in(place, output=str(tmp_path / "x.tflite"), quantize=mode)
+    with pytest.raises(InputError, match=message):
+        export(dataclasses.replace(config, model=str(tmp_path / "model")))
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_file_for_an_older_runtime(place, tmp_path):
+    config = config_in(place, output=str(tmp_path / "x.tflite"), quantize="dynamic")
+    with pytest.raises(InputError, match="is 2.3, but this dynamic file needs 2.4"):
+        export(dataclasses.replace(config, min_runtime="2.3"))
+    assert files_in(tmp_path) == {}
+    export(dataclasses.replace(config, min_runtime="2.4"))
+    assert json.loads((tmp_path / "x.json").read_text())["min_runtime"] == "2.4"
+
+
+def test_fixed_length_encoder_export(place, tmp_path):
+    output = tmp_path / "x.tflite"
+    export(config_in(place, output=str(output), sequence_length=13, head="encoder"))
+    report = json.loads((tmp_path / "x.json").read_text())
+    assert report["tensors"]["inputs"]["ids"]["shape"] == [1, 13]
+    lite = LiteModel(output)
+    assert (lite.kind, lite.labels, lite.max_tokens) == ("encoder", [], 13)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no model at runs/demo/student: make one with `python -m mobilebert_tf.distill`"),
+        (["--model", "nowhere"], "nowhere is not a model directory"),
+        (["--quantize", "int4"], "int4"),
+        (["--unknown", "1"], "unknown"),
+        (["--model", "{}", "--output", "x.bin"], "must end in .tflite"),
+        (["--model", "{}", "--output", "x.tflite", "--sequence-length", "38"], "3 to 37"),
+        (["--model", "{}", "--output", "x.tflite", "--num-threads", "0"], "at least 1"),
+        (["--model", "{}", "--output", "x.tflite", "--calibration-data", "gone"], "gone"),
+        (["--model", "{}", "--min-runtime", "new"], "new: a version such as 2.4"),
+        (["--model", "{}", "--task", "sst-2"], "--task and --data-dir go together"),
+        (["--model", "{}", "--max-drop", "-1"], "--max-drop is -1"),
+        (["--model", "{}", "--task", "mlperf-squad", "--data-dir", "x"], "evaluate scores it"),
+        (["--model", "{}", "--task", "rte", "--data-dir", "x", "--head", "encoder"], "own head"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    place, tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = [argument.format(place / "student") for argument in arguments]
+    monkeypatch.setattr(sys, "argv", ["to_tflite.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(TO_TFLITE), run_name="__main__")
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert files_in(tmp_path) == {}
+
+
+def test_door_as_a_process(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(TO_TFLITE)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: no model at runs/demo/student")
+
+
+def test_model_without_vocabulary(place, tmp_path):
+    directory = save_directory(tmp_path / "bare")
+    (directory / "vocab.txt").unlink()
+    config = dataclasses.replace(config_in(place), model=str(directory))
+    with pytest.raises(InputError, match="no vocab.txt"):
+        export(config)

@@ -1,0 +1,268 @@
+"""SQuAD files and windows: by hand, by properties, and against a plain copy of run_squad.py."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.squad_data import WORDPIECE, asked, pieces_of, questions_with_answers
+
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.tasks.squad import Question, make_features, read_squad
+
+
+def squad_file(path: Path, paragraphs, **more) -> Path:
+    path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}], **more}), encoding="utf-8")
+    return path
+
+
+ENTRY = {"id": "q1", "question": "Who?", "answers": [{"text": "Jo", "answer_start": 4}]}
+
+
+def test_reads_both_versions(tmp_path):
+    impossible = {"id": "q2", "question": "Why?", "answers": [], "is_impossible": True}
+    path = squad_file(tmp_path / "a.json", [{"context": "Who Jo", "qas": [ENTRY, impossible]}])
+    assert read_squad(path) == [
+        Question("q1", "Who?", "Who Jo", ("Jo",), (4,), False),
+        Question("q2", "Why?", "Who Jo", (), (), True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": None}, 'has no "id"'),
+        ({"id": 3}, 'needs a str as "id"'),
+        ({"question": None}, 'question q1 has no "question"'),
+        ({"answers": None}, 'question q1 has no "answers"'),
+        ({"answers": [{"text": "Jo"}]}, 'question q1 has no "answer_start"'),
+        ({"answers": ["Jo"]}, 'question q1 has no "text"'),
+        ({"is_impossible": True}, "question q1 is marked impossible, but has an answer"),
+    ],
+)
+def test_refuses_other_layouts(tmp_path, change, message):
+    path = squad_file(tmp_path / "a.json", [{"context": "Who Jo", "qas": [ENTRY | change]}])
+    with pytest.raises(InputError, match=message) as error:
+        read_squad(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_refuses_files_that_are_none(tmp_path):
+    path = tmp_path / "a.json"
+    with pytest.raises(InputError, match="cannot read"):
+        read_squad(path)
+    refused = {"{": "not a readable JSON", "[]": "not a JSON object", "{}": 'no "data"'}
+    for text, message in (refused | {'{"data": []}': "no question"}).items():
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_squad(path)
+    squad_file(path, [{"context": "Who Jo", "qas": [ENTRY, ENTRY]}])
+    with pytest.raises(InputError, match="question q1 appears more than once"):
+        read_squad(path)
+
+
+# The oracle: run_squad.py's convert_examples_to_features in short.
+
+
+def google_windows(question, length, stride, longest, training):
+    """(ids, words, max context, positions) of each window; None if training leaves it out."""
+    words, word_of_character, blank = [], [], True
+    for character in question.context:
+        if character in " \t\r\n\u202f":
+            blank = True
+        else:
+            if blank:
+                words.append("")
+            words[-1] += character
+            blank = False
+        word_of_character.append(len(words) - 1)
+    tokens, word_of_token, token_of_word = [], [], []
+    for index, word in enumerate(words):
+        token_of_word.append(len(tokens))
+        found = pieces_of(word)
+        tokens += found
+        word_of_token += [index] * len(found)
+    answer = None
+    if training and not question.is_impossible:
+        text, start = question.answers[0], question.starts[0]
+        first, last = word_of_character[start], word_of_character[start + len(text) - 1]
+        # run_squad.py splits the answer at \u00a0 but not the text, and loses the question.
+        around = " ".join(words[first : last + 1]).split()
+        if " ".join(around).find(" ".join(text.split())) == -1:
+            return None
+        end = token_of_word[last + 1] - 1 if last < len(words) - 1 else len(tokens) - 1
+        answer = improved(tokens, token_of_word[first], end, pieces_of(text))
+    query = pieces_of(question.question)[:longest]
+    room, spans, start = length - len(query) - 3, [], 0
+    while start < len(tokens):
+        span = (start, min(room, len(tokens) - start))
+        spans.append(span)
+        if sum(span) == len(tokens):
+            break
+        start += min(span[1], stride)
+    windows = []
+    for mine, (start, count) in enumerate(spans):
+        inside = range(start, start + count)
+        ids = [WORDPIECE.cls_id, *query, WORDPIECE.sep_id, *tokens[start : start + count]]
+        position = (0, 0)
+        if answer and answer[0] in inside and answer[1] in inside:
+            position = tuple(place - start + len(query) + 2 for place in answer)
+        windows.append(
+            (
+                [*ids, WORDPIECE.sep_id],
+                [word_of_token[place] for place in inside],
+                [nearest(spans, place) == mine for place in inside],
+                position,
+            )
+        )
+    return windows
+
+
+def improved(tokens, first, last, answer):
+    for start in range(first, last + 1):
+        for end in range(last, start - 1, -1):
+            if tokens[start : end + 1] == answer:
+                return start, end
+    return first, last
+
+
+def nearest(spans, place):
+    best, which = None, None
+    for index, (start, count) in enumerate(spans):
+        end = start + count - 1
+        if start <= place <= end:
+            context = min(place - start, end - place) + 0.01 * count
+            if best is None or context > best:
+                best, which = context, index
+    return which
+
+
+def rows_of(features, index):
+    """The windows of a question in google_windows' form."""
+    rows = []
+    for row in np.flatnonzero(features.question_index == index):
+        text = features.words[row] >= 0
+        rows.append(
+            (
+                features.input_ids[row][features.input_mask[row] == 1].tolist(),
+                features.words[row][text].tolist(),
+                features.max_context[row][text].tolist(),
+                (0, 0)
+                if features.start_positions is None
+                else (int(features.start_positions[row]), int(features.end_positions[row])),
+            )
+        )
+    return rows
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    question=questions_with_answers(),
+    length=st.integers(9, 40),
+    stride=st.integers(1, 12),
+    training=st.booleans(),
+)
+def test_windows_equal_run_squad(question, length, stride, training):
+    features = make_features([question], WORDPIECE, length, stride, 5, training)
+    expected = google_windows(question, length, stride, 5, training)
+    answer = pieces_of(question.answers[0]) if question.answers else None
+    if training and (expected is None or answer == []):
+        # run_squad.py gives an answer without tokens those of its word, or of the one before.
+        assert not len(features.input_ids) and sum(features.skipped.values()) == 1
+    else:
+        assert rows_of(features, 0) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(question=questions_with_answers(), length=st.integers(9, 40), stride=st.integers(1, 3))
+def test_windows_show_every_token_once_in_its_widest_context(question, length, stride):
+    features = make_features([question], WORDPIECE, length, stride, 5)
+    everything = pieces_of(question.context)
+    text = features.words >= 0
+    shown = sum(features.max_context.sum(axis=1))
+    assert shown == len(everything)
+    assert not features.max_context[~text].any()
+    assert (features.starts[~text] == -1).all() and (features.ends[~text] == -1).all()
+    order = np.argsort(features.starts[features.max_context], kind="stable")
+    assert features.input_ids[features.max_context][order].tolist() == everything
+    assert (features.starts[text] < features.ends[text]).all()
+    assert (features.ends[text] <= len(question.context)).all()
+    np.testing.assert_array_equal(features.segment_ids[:, 1:][text[:, :-1]], 1)  # with its [SEP]
+
+
+def test_windows_by_hand():
+    """9 tokens hold [CLS] who [SEP] and five of the text's tokens; each window starts 2 later."""
+    question = asked("The cat sat. John was", answer="John")
+    features = make_features([question], WORDPIECE, 9, 2, 5, training=True)
+    tokens = [WORDPIECE.tokens(ids) for ids in features.input_ids]
+    assert tokens == [
+        ["[CLS]", "who", "[SEP]", "the", "cat", "sat", ".", "john", "[SEP]"],
+        ["[CLS]", "who", "[SEP]", "sat", ".", "john", "was", "[SEP]", "[PAD]"],
+    ]
+    assert features.words.tolist() == [
+        [-1, -1, -1, 0, 1, 2, 2, 3, -1],
+        [-1, -1, -1, 2, 2, 3, 4, -1, -1],
+    ]
+    assert features.starts[0].tolist() == [-1, -1, -1, 0, 4, 8, 11, 13, -1]
+    assert features.ends[0].tolist() == [-1, -1, -1, 3, 7, 11, 12, 17, -1]
+    # ".": 1 token on its shorter side in both, but the first window is longer.
+    assert features.max_context.astype(int).tolist() == [
+        [0, 0, 0, 1, 1, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0, 1, 1, 0, 0],
+    ]
+    assert (features.start_positions.tolist(), features.end_positions.tolist()) == ([7, 5], [7, 5])
+    assert features.skipped == {}
+
+
+@pytest.mark.parametrize(
+    ("context", "answer", "tokens"),
+    [
+        ("John Smith (1895-1943).", "1895", "1895"),  # the number, not its whole word
+        ("Most Japanese sat", "Jap", "japan ##ese"),  # part of a word: the word
+        ("the cat the cat", "the cat", "the cat"),
+        ("the cat,\u202fsat", "cat, sat", None),  # other blanks than the text's
+    ],
+)
+def test_answers_become_the_tokens_that_fit_best(context, answer, tokens):
+    start = context.find(answer[:3])
+    features = make_features(
+        [asked(context, answer, start)], WORDPIECE, 40, training=True, longest_question=5
+    )
+    first, last = int(features.start_positions[0]), int(features.end_positions[0])
+    expected = tokens or "cat , sat"
+    assert " ".join(WORDPIECE.tokens(features.input_ids[0, first : last + 1])) == expected
+
+
+def test_questions_that_teach_nothing_are_counted():
+    questions = [
+        asked("the cat sat", "cat", id="fine"),
+        asked("the cat sat", "dog", start=4, id="wrong text"),
+        asked("the cat sat", "cat", start=400, id="beyond the end"),
+        asked("the cat sat", "", start=0, id="empty"),
+        asked("the cat sat", id="none"),
+        asked("the cat sat", id="impossible", impossible=True),
+        asked("the cat sat " * 3, "the cat sat the cat sat", id="longer than a window"),
+        asked("", id="no text", impossible=True),
+    ]
+    features = make_features(questions, WORDPIECE, 9, 2, 5, training=True)
+    assert features.skipped == {
+        "answer not at its start in the text": 3,
+        "no answer": 1,
+        "answer in no window": 1,
+        "no text": 1,
+    }
+    assert sorted(set(features.question_index.tolist())) == [0, 5, 6]
+    assert features.start_positions[features.question_index > 0].tolist() == [0] * 4
+    assert sum(make_features(questions, WORDPIECE, 9, 2, 5).skipped.values()) == 1
+
+
+def test_long_questions_are_cut_and_lengths_checked():
+    question = asked("the cat", question="who " * 30)
+    features = make_features([question], WORDPIECE, 12, 2, 5)
+    assert features.input_ids[0, :7].tolist().count(WORDPIECE.vocabulary.index("who")) == 5
+    with pytest.raises(InputError, match="sequence_length 8 has no room"):
+        make_features([question], WORDPIECE, 8, 2, 5)
+    with pytest.raises(InputError, match="at least 1"):
+        make_features([question], WORDPIECE, 12, 0, 5)

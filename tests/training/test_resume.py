@@ -1,0 +1,151 @@
+"""A run that is killed, anywhere and again and again, ends with the bits of one that was not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+from support.text import write_corpus
+
+ROOT = Path(__file__).parents[2]
+TIMINGS = ("ms_per_step", "tokens_per_second")
+
+
+def command(directory: Path, corpus: Path, *options: str) -> list[str]:
+    arguments = ["--config", str(ROOT / "configs" / "test.yaml"), "--output-dir", str(directory)]
+    return [sys.executable, "-m", "mobilebert_tf.distill", *arguments, "--corpus", str(corpus)] + [
+        *options
+    ]
+
+
+def run(directory: Path, corpus: Path, *options: str) -> None:
+    result = subprocess.run(
+        command(directory, corpus, *options), cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def kill_when(directory: Path, corpus: Path, reached, *options: str) -> bool:
+    """Starts the run, kills it (SIGKILL) once `reached(directory)`; False if it ended before."""
+    process = subprocess.Popen(
+        command(directory, corpus, *options),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while process.poll() is None:
+        if reached(directory):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def logged(lines: int):
+    """The moment when the history has that many lines."""
+
+    def reached(directory: Path) -> bool:
+        history = directory / "history.jsonl"
+        return history.exists() and history.read_text().count("\n") >= lines
+
+    return reached
+
+
+def exists(name: str):
+    """The moment when a file or folder of the run is there."""
+    return lambda directory: (directory / name).exists()
+
+
+def tensors(path: Path) -> dict[str, bytes]:
+    """A state's position and bits; the file's own bytes differ, its header has no fixed order."""
+    with safe_open(path, framework="numpy") as file:
+        bits = {name: file.get_tensor(name).tobytes() for name in file.keys()}
+        return {"position": file.metadata()["position"]} | bits
+
+
+def outcome(directory: Path) -> dict:
+    """Every bit that training decides: last states (weights, seeds, optimizer), losses, scores."""
+    states = sorted(directory.glob("checkpoints/*/state-*.safetensors"))
+    history = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
+    for record in history:
+        for key in TIMINGS:
+            record.pop(key)
+    return {
+        "states": {str(path.relative_to(directory)): tensors(path) for path in states},
+        "history": history,
+        "evaluation": json.loads((directory / "evaluation.json").read_text()),
+        "vocabulary": (directory / "data" / "vocab.txt").read_text(),
+    }
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("text") / "corpus.txt")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, corpus) -> Path:
+    """A run that nothing disturbed."""
+    directory = tmp_path_factory.mktemp("uninterrupted") / "run"
+    run(directory, corpus)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(finished) -> dict:
+    return outcome(finished)
+
+
+def test_killed_at_several_points(tmp_path, corpus, uninterrupted):
+    """In the teacher's stage, in the transfer of layer 2, in distillation: one run, three kills."""
+    directory = tmp_path / "run"
+    for lines in (3, 7, 10):
+        assert kill_when(directory, corpus, logged(lines))
+    run(directory, corpus)
+    assert outcome(directory) == uninterrupted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "moment",
+    [
+        exists("run.json"),
+        exists("data/vocab.txt"),
+        exists("data/train.npz"),
+        *(logged(lines) for lines in range(1, 12)),
+        exists("teacher.partial"),
+        exists("teacher"),
+        exists("distances_before.json"),
+        exists("student.partial"),
+        exists("student"),
+        exists("evaluation.json"),
+    ],
+)
+def test_killed_at_every_point(tmp_path, corpus, uninterrupted, moment):
+    directory = tmp_path / "run"
+    kill_when(directory, corpus, moment)
+    run(directory, corpus)
+    assert outcome(directory) == uninterrupted
+
+
+def test_damaged_newest_state_costs_only_its_steps(tmp_path, corpus, uninterrupted):
+    directory = tmp_path / "run"
+    assert kill_when(directory, corpus, logged(9))
+    newest = sorted(directory.glob("checkpoints/student/state-*.safetensors"))[-1]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    run(directory, corpus)
+    assert outcome(directory) == uninterrupted
+
+
+def test_finished_run_is_left_as_it_is(finished, corpus, uninterrupted):
+    weights = (finished / "student" / "model.weights.h5").stat().st_mtime_ns
+    run(finished, corpus)
+    assert outcome(finished) == uninterrupted
+    assert (finished / "student" / "model.weights.h5").stat().st_mtime_ns == weights
