@@ -24,12 +24,12 @@ from peers import files, measure, models, report
 from peers.files import Product
 
 from mobilebert_tf.cli import door
+from mobilebert_tf.environment import circumstances
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.lite import timing
-from mobilebert_tf.lite.runtime import KerasModel
-from mobilebert_tf.modeling.model import load_model, load_tokenizer
+from mobilebert_tf.files import write_whole
+from mobilebert_tf.modeling.model_directory import load_model, load_tokenizer
+from mobilebert_tf.modeling.runner import KerasModel
 from mobilebert_tf.text.tokenizer import WordPiece
-from mobilebert_tf.training.run_folder import write_whole
 
 THREADS = (1, 2)
 PACKAGES = "transformers tf-keras tf-models-official torch onnx onnxruntime tokenizers".split()
@@ -242,7 +242,7 @@ def _paper(products: list[Product], vocabulary_size: int, runs: int) -> dict[str
 
 
 def _circumstances() -> dict:
-    found = timing.circumstances()
+    found = circumstances()
     for name in PACKAGES:
         try:
             found["versions"][name] = importlib.metadata.version(name)

@@ -17,7 +17,7 @@ from pathlib import Path
 import tabulate
 
 from mobilebert_tf import build_model, save_model
-from mobilebert_tf.lite.timing import circumstances
+from mobilebert_tf.environment import circumstances
 
 CHAINS = {  # Hugging Face's MobileBERT cannot hold an IB-BERT
     "mobilebert": ("google", "model-garden", "huggingface", "mobilebert"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tabulate
 
-from mobilebert_tf.lite.timing import circumstances
+from mobilebert_tf.environment import circumstances
 from mobilebert_tf.tasks.mlperf import read_mlperf
 from mobilebert_tf.tasks.squad import make_features, read_squad
 from mobilebert_tf.text.tokenizer import WordPiece

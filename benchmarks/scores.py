@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import tabulate
 
+from mobilebert_tf.environment import circumstances
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.evaluate import EvaluateConfig, evaluate
+from mobilebert_tf.export import export
 from mobilebert_tf.finetune import FinetuneConfig, finetune
-from mobilebert_tf.lite.export import ExportConfig, export
+from mobilebert_tf.lite.export_config import ExportConfig
 from mobilebert_tf.lite.quantize import MODES
-from mobilebert_tf.lite.timing import circumstances
 from mobilebert_tf.tasks.glue import GLUE
 from mobilebert_tf.tasks.registry import open_task
 

@@ -15,12 +15,13 @@ import tabulate
 import tensorflow as tf
 
 from mobilebert_tf.checkpoints.formats import load
+from mobilebert_tf.environment import circumstances
 from mobilebert_tf.lite.runtime import LiteModel
-from mobilebert_tf.lite.timing import circumstances
 from mobilebert_tf.modeling.model import MobileBert, copy_weights
+from mobilebert_tf.modeling.runner import run_all
 from mobilebert_tf.tasks.examples import Batches, widened
-from mobilebert_tf.tasks.outputs import run_all
-from mobilebert_tf.tasks.registry import SEQUENCE_LENGTH, TextTask, open_task
+from mobilebert_tf.tasks.registry import SEQUENCE_LENGTH, open_task
+from mobilebert_tf.tasks.text_task import TextTask
 from mobilebert_tf.training.finetuner import Finetuner
 from mobilebert_tf.training.loop import prepare_process
 from mobilebert_tf.training.run_config import Phase
@@ -32,7 +33,7 @@ BUCKETED, PADDED = "examples/s, bucketed", f"examples/s, padded to {SEQUENCE_LEN
 def main(directory: str, data: str, file: str | None = None) -> None:
     prepare_process(seed=0, precision="float32")  # as finetune does
     task, start = open_task("sst-2", data, ("train", "dev")), load(directory)
-    arrays = task.encode("train", start.tokenizer, SEQUENCE_LENGTH)
+    arrays = task.encode("train", start.tokenizer, SEQUENCE_LENGTH).arrays
     padded = widened(arrays, SEQUENCE_LENGTH)
     measures = {
         BUCKETED: training(start.model, task, Batches(arrays, BATCH_SIZE, seed=0)),
@@ -77,8 +78,8 @@ def evaluation(task: TextTask, model: LiteModel) -> Callable[[int], float]:
 
     def measure(turn: int) -> float:
         started = time.perf_counter()
-        arrays = task.encode("dev", model.tokenizer, length)
-        task.score("dev", arrays, run_all(model, arrays))
+        encoded = task.encode("dev", model.tokenizer, length)
+        task.score(encoded, run_all(model, encoded.arrays))
         return time.perf_counter() - started
 
     return measure

@@ -16,12 +16,14 @@ import numpy as np
 import tabulate
 import tensorflow as tf
 
+from mobilebert_tf.environment import circumstances
 from mobilebert_tf.lite import flatbuffer, quantize, timing
 from mobilebert_tf.lite.equalize import observe
-from mobilebert_tf.lite.export import ExportConfig, texts
+from mobilebert_tf.lite.export import texts
+from mobilebert_tf.lite.export_config import ExportConfig
 from mobilebert_tf.lite.graph import InferenceGraph
-from mobilebert_tf.lite.runtime import KerasModel
-from mobilebert_tf.modeling.model import load_model, load_tokenizer
+from mobilebert_tf.modeling.model_directory import load_model, load_tokenizer
+from mobilebert_tf.modeling.runner import KerasModel
 
 RUNS = 60
 WIDE = 1024  # of the single product
@@ -86,7 +88,7 @@ def main() -> None:
         "{limit_ms:.2f} ms at least".format(**result)
     )
     if options.json:
-        Path(options.json).write_text(json.dumps(result | timing.circumstances(), indent=2) + "\n")
+        Path(options.json).write_text(json.dumps(result | circumstances(), indent=2) + "\n")
 
 
 def _options() -> argparse.Namespace:

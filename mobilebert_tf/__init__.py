@@ -8,7 +8,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a missing GPU is no error
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig
-from mobilebert_tf.modeling.model import build_model, load_model, save_model
+from mobilebert_tf.modeling.model import build_model
+from mobilebert_tf.modeling.model_directory import load_model, save_model
 
 __all__ = ["InputError", "ModelConfig", "Pipeline", "build_model", "load_model", "save_model"]
 

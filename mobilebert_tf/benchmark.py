@@ -6,6 +6,7 @@ With --vs OTHER the two files take turns in one process, and the ratio is taken 
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import numpy as np
 import tabulate
 
 from mobilebert_tf.cli import door
+from mobilebert_tf.environment import circumstances
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import check_free, write_whole
 from mobilebert_tf.lite import metadata, timing
-from mobilebert_tf.training.run_folder import check_free, write_whole
 
 DEFAULT_LENGTHS = (16, 32, 64, 128)
 
@@ -68,7 +70,7 @@ def benchmark(config: BenchmarkConfig) -> None:
     print()
     print(tabulate.tabulate(rows, headers="keys", floatfmt=".3f"))
     if config.json:
-        report = timing.circumstances() | {"files": files, "latency": rows}
+        report = circumstances() | {"files": files, "latency": rows}
         write_whole(Path(config.json), json.dumps(report, indent=2) + "\n")
 
 
@@ -130,5 +132,10 @@ def _numbers(text: str, option: str) -> list[int]:
     return numbers
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; see cli.door."""
+    door(benchmark, BenchmarkConfig, {"file": None}, arguments=arguments)
+
+
 if __name__ == "__main__":
-    door(benchmark, BenchmarkConfig, positionals={"file": None})
+    main()

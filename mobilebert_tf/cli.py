@@ -21,8 +21,9 @@ def door(
     function: Callable[[Any], None],
     config_class: type,
     positionals: dict[str, str | None] | None = None,
+    arguments: Sequence[str] | None = None,
 ) -> None:
-    """Parses the command line into a `config_class` and calls `function` with it.
+    """Parses a command line into a `config_class` and calls `function` with it.
 
     Any field is an option of its name, with - or _ (and `from_` is `--from`); `--config FILE` gives
     several in YAML, later options winning. An unknown key, wrong type, InputError or operating
@@ -32,12 +33,16 @@ def door(
         function: what the door does; its docstring is the text of --help.
         config_class: a dataclass; its "Args:" lines are the help of the options.
         positionals: fields given by position, with their nargs (None: exactly one).
+        arguments: of the command; None: this process's own.
+
+    Raises SystemExit with code 2 for bad input.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not in a notebook
             stream.reconfigure(errors="backslashreplace")  # what its encoding lacks, say an emoji
     try:
-        function(parse(config_class, sys.argv[1:], function.__doc__, positionals or {}))
+        arguments = sys.argv[1:] if arguments is None else arguments
+        function(parse(config_class, arguments, function.__doc__, positionals or {}))
     except (InputError, OSError, MemoryError, tf.errors.ResourceExhaustedError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)

@@ -5,6 +5,7 @@ What is written is read again from the disk and compared, bit for bit, with what
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,8 +16,10 @@ from mobilebert_tf.checkpoints.formats import WRITTEN, Loaded, held, load, load_
 from mobilebert_tf.checkpoints.originals import run_original
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import put_directory
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
-from mobilebert_tf.modeling.model import MobileBert, Task, checksum, copy_weights, put_directory
+from mobilebert_tf.modeling.heads import Head
+from mobilebert_tf.modeling.model import MobileBert, checksum, copy_weights
 from mobilebert_tf.modeling.vocabulary_change import replace_vocabulary
 from mobilebert_tf.text.tokenizer import WordPiece
 
@@ -101,13 +104,13 @@ def _is_only_a_model(folder: Path) -> bool:
 def _changed(source: Loaded, config: ConvertConfig) -> tuple[MobileBert, WordPiece | None]:
     """The model that is to be written: without what was not asked for, or has no place there."""
     model, tokenizer = source.model, source.tokenizer
-    task = model.task
+    task = model.head
     if model.quantization and (config.to != "mobilebert" or config.head or config.vocab):
         print("left out: what quantization-aware training found, which is this model's alone")
     if config.head == "encoder" and task.kind != "encoder":
-        task = Task()
+        task = Head()
     model = _reduced(model, *held(model.config, task, config.to))
-    if (model.task.pooling, model.task.normalized) != (task.pooling, task.normalized):
+    if (model.head.pooling, model.head.normalized) != (task.pooling, task.normalized):
         print("left out, without a place in the destination: how embeddings are pooled")
     if config.vocab is None:
         return model, tokenizer
@@ -119,9 +122,9 @@ def _changed(source: Loaded, config: ConvertConfig) -> tuple[MobileBert, WordPie
     return replace_vocabulary(model, tokenizer.vocabulary, new.vocabulary), new
 
 
-def _reduced(model: MobileBert, config: ModelConfig, task: Task) -> MobileBert:
+def _reduced(model: MobileBert, config: ModelConfig, task: Head) -> MobileBert:
     """The same weights in a model with less of them."""
-    if (config, task) == (model.config, model.task):
+    if (config, task) == (model.config, model.head):
         return model
     reduced = MobileBert(config, task)
     copied = copy_weights(model, reduced)
@@ -171,10 +174,15 @@ def _batch(config: ModelConfig) -> dict[str, np.ndarray]:
 def _run(model: MobileBert) -> np.ndarray:
     """The sequence output [B,T,H] for the batch."""
     batch = _batch(model.config)
-    if model.task.predicts_masks:
+    if model.head.predicts_masks:
         batch["masked_lm_positions"] = np.zeros((_BATCH[0], 1), np.int32)
     return model(batch, training=False)["sequence_output"].numpy()
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; see cli.door."""
+    door(convert, ConvertConfig, {"source": None, "dest": None}, arguments=arguments)
+
+
 if __name__ == "__main__":
-    door(convert, ConvertConfig, positionals={"source": None, "dest": None})
+    main()

@@ -1,6 +1,20 @@
-"""`python -m mobilebert_tf.distill`: a MobileBERT student from raw text, taught by a teacher."""
+"""`python -m mobilebert_tf.distill`: a MobileBERT student from raw text, taught by a teacher.
 
+text     data/corpus.py        documents of the corpus
+         text/vocabulary.py    a vocabulary, unless there is one
+         data/pretraining.py   masked tokens and next sentences (Devlin et al., 2019)
+teacher  training/pretraining.py    an IB-BERT, unless one is given (paper, section 3.1)
+student  modeling/layers.py         its blocks (section 3.2, figure 1)
+         training/strategies.py     the stages of auxiliary, joint, progressive transfer (3.5)
+         training/layer_transfer.py what a layer learns: feature maps, attention maps (3.4)
+         training/distiller.py      train_step: these losses and pre-training distillation
+         training/loop.py           steps, checkpoints, history
+report   training/held_out.py  masked LM accuracy; reports/  report.html
+"""
+
+import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -8,23 +22,19 @@ from tabulate import tabulate
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.run_text import RunText, prepare_text
+from mobilebert_tf.files import write_whole
 from mobilebert_tf.modeling.config import load_model_config
-from mobilebert_tf.modeling.model import (
-    MobileBert,
-    build_model,
-    checksum,
-    load_model,
-    load_tokenizer,
-    save_model,
-)
-from mobilebert_tf.reports.attention_examples import save_maps
+from mobilebert_tf.modeling.model import MobileBert, build_model, checksum
+from mobilebert_tf.modeling.model_directory import load_model, load_tokenizer, save_model
+from mobilebert_tf.reports.attention_examples import save_examples
 from mobilebert_tf.reports.run_report import write_report
 from mobilebert_tf.training.distiller import Distiller, copy_from_teacher
 from mobilebert_tf.training.held_out import batches, map_distances, masked_lm_accuracy
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map
-from mobilebert_tf.training.loop import fitted_config, prepare_process, pretrain_alone, train
+from mobilebert_tf.training.loop import LoopStage, prepare_process, train
+from mobilebert_tf.training.pretraining import fitted_config, pretrain_alone
 from mobilebert_tf.training.run_config import DistillConfig
-from mobilebert_tf.training.run_folder import RunFolder, open_run, write_whole
+from mobilebert_tf.training.run_folder import RunFolder, open_run
 from mobilebert_tf.training.strategies import Stage, plan
 
 
@@ -61,7 +71,12 @@ def _teacher_directory(config: DistillConfig, text: RunText, folder: RunFolder) 
     if not (folder / "teacher").exists():
         print(f"no --teacher given: pre-training {config.teacher_model} first")
     return pretrain_alone(
-        "teacher", config.teacher_model, config.teacher_training, text, folder, config
+        config.teacher_model,
+        config.teacher_training,
+        text,
+        name="teacher",
+        folder=folder,
+        config=config,
     )
 
 
@@ -90,7 +105,11 @@ def _train_student(
 
     record_distances("before")
     examples = text.training_examples(config.seed)
-    train("student", student, stages, make_distiller, examples, folder, config)
+    loop_stages = [
+        LoopStage(stage.name, stage.phase.steps, functools.partial(make_distiller, stage))
+        for stage in stages
+    ]
+    train(student, loop_stages, examples, name="student", folder=folder, pace=config.pace)
     record_distances("after")
     record_distances("end")
     save_model(student, folder / "student", text.tokenizer)
@@ -119,7 +138,7 @@ def _evaluate(config: DistillConfig, text: RunText, teacher: MobileBert, folder:
         },
     }
     write_whole(folder / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
-    save_maps(folder / "maps.npz", teacher, student, layers, text.tokenizer, examples.batch(0))
+    save_examples(folder / "maps.npz", teacher, student, layers, text.tokenizer, examples.batch(0))
     rows = [
         (name, f"{values['parameters']:,}", f"{100 * values['mlm_accuracy']:.1f} %")
         for name, values in models.items()
@@ -127,5 +146,10 @@ def _evaluate(config: DistillConfig, text: RunText, teacher: MobileBert, folder:
     print("\n" + tabulate(rows, ["model", "parameters", "held-out masked LM accuracy"]))
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; see cli.door."""
+    door(distill, DistillConfig, arguments=arguments)
+
+
 if __name__ == "__main__":
-    door(distill, DistillConfig)
+    main()

@@ -5,8 +5,7 @@ Hugging Face folder.
 """
 
 import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,14 +14,15 @@ import numpy as np
 import tabulate
 
 from mobilebert_tf.cli import door
+from mobilebert_tf.environment import circumstances
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.lite.runtime import Runnable
-from mobilebert_tf.lite.timing import circumstances
+from mobilebert_tf.files import check_free, write_whole
+from mobilebert_tf.pipeline import open_model
+from mobilebert_tf.tasks.evaluation import Evaluation, class_order, evaluate_split, longest
 from mobilebert_tf.tasks.glue import GLUE
-from mobilebert_tf.tasks.outputs import class_order, longest, open_any, ordered, run_all
-from mobilebert_tf.tasks.registry import AnyTask, open_task
+from mobilebert_tf.tasks.registry import open_task
+from mobilebert_tf.tasks.task import Task
 from mobilebert_tf.tasks.user_files import Columns
-from mobilebert_tf.training.run_folder import check_free, write_whole
 
 SHOWN = 20  # of the examples that changed
 
@@ -63,7 +63,7 @@ class EvaluateConfig:
 def evaluate(config: EvaluateConfig) -> None:
     """Scores a model, or two side by side, on a GLUE task or your own labelled texts."""
     paths = [config.model] + ([config.compare] if config.compare else [])
-    models = [open_any(path, config.num_threads) for path in paths]
+    models = [open_model(path, config.num_threads) for path in paths]
     task = open_task(
         config.task, config.data_dir, (config.split,), config.columns, models[0].labels
     )
@@ -73,47 +73,39 @@ def evaluate(config: EvaluateConfig) -> None:
     for path in (*files.values(), *([config.json] if config.json else [])):
         check_free(path, config.overwrite)
     orders = [class_order(path, m, task) for path, m in zip(paths, models, strict=True)]
-    judged = [_judge(*each, task, config) for each in zip(paths, models, orders, strict=True)]
-    rows = [row for found in judged for row in found["rows"]]
+    judged = []
+    for model, order in zip(models, orders, strict=True):
+        length = longest(model, task, config.sequence_length)
+        encoded = {split: task.encode(split, model.tokenizer, length) for split in task.splits}
+        judged.append({s: evaluate_split(model, task, e, order) for s, e in encoded.items()})
+    rows = [
+        _row(path, evaluation)
+        for path, found in zip(paths, judged, strict=True)
+        for evaluation in found.values()
+    ]
     print(tabulate.tabulate(rows, headers="keys", floatfmt=".4f"))
-    for split in task.splits if len(judged) == 2 else ():
-        _compare(task, split, *judged)
+    if len(judged) == 2:
+        for split in task.splits:
+            _compare(task, split, *(found[split] for found in judged))
     for split, path in files.items():
-        _write(path, _predictions(task, split, judged[0]["outputs"][split]))
+        _write(path, _predictions(task, judged[0][split]))
     if config.json:
         _write(Path(config.json), json.dumps(circumstances() | {"scores": rows}, indent=2))
 
 
-def _judge(
-    path: str,
-    model: Runnable,
-    order: Sequence[int] | None,
-    task: AnyTask,
-    config: EvaluateConfig,
-) -> dict:
-    """Outputs by split, and a row of figures for each."""
-    found = {"outputs": {}, "rows": []}
-    length = longest(model, task, config.sequence_length)
-    for split in task.splits:
-        arrays = task.encode(split, model.tokenizer, length)
-        started = time.perf_counter()
-        outputs = run_all(model, arrays)
-        seconds = time.perf_counter() - started
-        outputs = {name: ordered(name, values, order) for name, values in outputs.items()}
-        scores = task.score(split, arrays, outputs)
-        count = len(arrays["input_ids"])
-        row = {"model": path, "split": split, "examples": count}
-        found["rows"].append(row | scores | {"seconds": seconds, "examples/s": count / seconds})
-        found["outputs"][split] = outputs
-    return found
+def _row(path: str, evaluation: Evaluation) -> dict:
+    """The figures of a model on a split."""
+    count, seconds = len(evaluation.encoded), evaluation.seconds
+    row = {"model": path, "split": evaluation.encoded.split, "examples": count}
+    return row | evaluation.scores | {"seconds": seconds, "examples/s": count / seconds}
 
 
-def _compare(task: AnyTask, split: str, first: Mapping, second: Mapping) -> None:
+def _compare(task: Task, split: str, first: Evaluation, second: Evaluation) -> None:
     """Prints the agreement of two models on a split, and where they differ."""
     if task.kind == "span":
         _compare_answers(task, split, first, second)
         return
-    a, b = (task.predictions(found["outputs"][split]) for found in (first, second))
+    a, b = task.predictions(first.outputs), task.predictions(second.outputs)
     if task.kind == "regression":
         print(f"{split}: largest difference of scores {np.abs(a - b).max():.4f}")
         return
@@ -139,8 +131,8 @@ def _compare(task: AnyTask, split: str, first: Mapping, second: Mapping) -> None
         print(f"and {len(rows) - SHOWN} more")
 
 
-def _compare_answers(task: AnyTask, split: str, first: Mapping, second: Mapping) -> None:
-    a, b = (task.rows(split, found["outputs"][split]) for found in (first, second))
+def _compare_answers(task: Task, split: str, first: Evaluation, second: Evaluation) -> None:
+    a, b = (task.rows(found.encoded, found.outputs) for found in (first, second))
     differ = [i for i, row in enumerate(a) if row != b[i]]
     same = 100 * (1 - len(differ) / len(a))
     print(f"{split}: the same answer to {same:.2f} % of {len(a)} questions")
@@ -149,7 +141,7 @@ def _compare_answers(task: AnyTask, split: str, first: Mapping, second: Mapping)
     print(tabulate.tabulate(rows[:SHOWN], headers="keys"))
 
 
-def _prediction_files(task: AnyTask, folder: str) -> dict[str, Path]:
+def _prediction_files(task: Task, folder: str) -> dict[str, Path]:
     """A file for each split: .tsv, named as the GLUE server wants them; for answers .json."""
     if task.kind == "span":
         return {split: Path(folder) / f"{task.name}-{split}.json" for split in task.splits}
@@ -163,10 +155,10 @@ def _prediction_files(task: AnyTask, folder: str) -> dict[str, Path]:
     }
 
 
-def _predictions(task: AnyTask, split: str, outputs: Mapping) -> str:
+def _predictions(task: Task, evaluation: Evaluation) -> str:
     """A file's text: index and prediction as the GLUE server wants them; for answers {id: text}, as
     SQuAD's evaluation does."""
-    rows = task.rows(split, outputs)
+    rows = task.rows(evaluation.encoded, evaluation.outputs)
     if task.kind == "span":
         texts = {row["id"]: row["prediction"] for row in rows}
         return json.dumps(texts, indent=2, ensure_ascii=False)
@@ -184,5 +176,10 @@ def _write(path: Path, text: str) -> None:
     print(path)
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; see cli.door."""
+    door(evaluate, EvaluateConfig, arguments=arguments)
+
+
 if __name__ == "__main__":
-    door(evaluate, EvaluateConfig)
+    main()

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.special import softmax
 
+from mobilebert_tf.checkpoints.formats import load
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.lite.runtime import Runnable, softmax
-from mobilebert_tf.tasks.outputs import MODEL_INPUTS, open_any, run_all
+from mobilebert_tf.lite.runtime import LiteModel
+from mobilebert_tf.modeling.model import MODEL_INPUTS
+from mobilebert_tf.modeling.runner import KerasModel, Runnable, run_all
 from mobilebert_tf.tasks.registry import SPAN_LENGTH
 from mobilebert_tf.tasks.squad import Question, make_features, proportions
 from mobilebert_tf.tasks.squad_answers import answers
@@ -93,6 +96,23 @@ class Embedded:
 Result = Filled | Classified | Scored | Labelled | Answered | Embedded
 
 
+def open_model(path: str | Path, num_threads: int = 1) -> Runnable:
+    """Opens a .tflite file, a model directory, or anything that convert reads.
+
+    Args:
+        path: of the file or folder.
+        num_threads: of a .tflite file.
+
+    Raises InputError if it is none of them, or has no vocabulary.
+    """
+    if Path(path).suffix == ".tflite":
+        return LiteModel(path, num_threads)
+    loaded = load(path)
+    if loaded.tokenizer is None:
+        raise InputError(f"{path} has no vocabulary (vocab.txt): it cannot read text")
+    return KerasModel(loaded.model, loaded.tokenizer)
+
+
 class Pipeline:
     """A model with its tokenizer, from text to results.
 
@@ -119,7 +139,7 @@ class Pipeline:
     ):
         if top < 1:
             raise InputError(f"top is {top}: at least 1")
-        self.model = open_any(model, num_threads) if isinstance(model, str | Path) else model
+        self.model = open_model(model, num_threads) if isinstance(model, str | Path) else model
         self.top, self.truncate, self.null_threshold = top, truncate, null_threshold
         self._run = {
             "pretraining": self._fill_masks,
@@ -174,7 +194,7 @@ class Pipeline:
             masks = np.flatnonzero(arrays["input_ids"][row] == self.model.tokenizer.mask_id)
             if not len(masks):
                 raise InputError(f"no [MASK] in the text to fill: {text!r}")
-            probabilities = softmax(outputs["mlm_logits"][row, masks])  # [masks,V]
+            probabilities = softmax(outputs["mlm_logits"][row, masks], axis=-1)  # [masks,V]
             order = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.top]
             found = [
                 [Candidate(vocabulary[i], float(p[i])) for i in best]

@@ -18,6 +18,7 @@ from typing import Literal
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.tables import read_text, read_texts
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import check_free, write_whole
 from mobilebert_tf.pipeline import (
     Answered,
     Classified,
@@ -28,7 +29,6 @@ from mobilebert_tf.pipeline import (
     Result,
     Scored,
 )
-from mobilebert_tf.training.run_folder import check_free, write_whole
 
 _BATCH = 64  # texts of a file that are run together
 
@@ -181,5 +181,10 @@ def _readable(result: Result) -> list[str]:
             return [json.dumps(_record(result), ensure_ascii=False)]
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; see cli.door."""
+    door(predict, PredictConfig, {"model": None, "texts": "*"}, arguments=arguments)
+
+
 if __name__ == "__main__":
-    door(predict, PredictConfig, positionals={"model": None, "texts": "*"})
+    main()

@@ -1,10 +1,13 @@
 """`python -m mobilebert_tf.pretrain`: a teacher, or a bare student, from raw text."""
 
+from collections.abc import Sequence
+
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.run_text import prepare_text
-from mobilebert_tf.modeling.model import load_model
+from mobilebert_tf.modeling.model_directory import load_model
 from mobilebert_tf.training.held_out import masked_lm_accuracy
-from mobilebert_tf.training.loop import prepare_process, pretrain_alone
+from mobilebert_tf.training.loop import prepare_process
+from mobilebert_tf.training.pretraining import pretrain_alone
 from mobilebert_tf.training.run_config import PretrainConfig
 from mobilebert_tf.training.run_folder import open_run
 
@@ -18,10 +21,17 @@ def pretrain(config: PretrainConfig) -> None:
     prepare_process(config.seed, config.precision)
     with open_run(config) as folder:
         text = prepare_text(config, folder / "data")
-        directory = pretrain_alone(config.role, config.model, config.training, text, folder, config)
+        directory = pretrain_alone(
+            config.model, config.training, text, name=config.role, folder=folder, config=config
+        )
         accuracy = masked_lm_accuracy(load_model(directory), text.held_out_examples())
     print(f"{directory}: held-out masked LM accuracy {100 * accuracy:.1f} %")
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; see cli.door."""
+    door(pretrain, PretrainConfig, arguments=arguments)
+
+
 if __name__ == "__main__":
-    door(pretrain, PretrainConfig)
+    main()

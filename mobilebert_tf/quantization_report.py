@@ -7,6 +7,7 @@ export was checked on. `--search` then keeps the worst operations in float, as f
 import hashlib
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,25 +17,19 @@ from tqdm import tqdm
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import check_free, read_json, write_whole
 from mobilebert_tf.lite import metadata, quantize
 from mobilebert_tf.lite.calibration_data import for_graph
-from mobilebert_tf.lite.export import (
-    ExportConfig,
-    model_directory,
-    packed,
-    sha256_of_model,
-    texts,
-    with_tokenizer,
-)
+from mobilebert_tf.lite.export import packed, texts, with_tokenizer
+from mobilebert_tf.lite.export_config import ExportConfig, model_directory, sha256_of_model
 from mobilebert_tf.lite.layer_errors import LayerError, layer_errors
-from mobilebert_tf.lite.runtime import KerasModel, LiteModel
+from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.lite.verify import agreement, lost
-from mobilebert_tf.modeling.config import read_json
-from mobilebert_tf.modeling.model import load_model, load_tokenizer
+from mobilebert_tf.modeling.model_directory import load_model, load_tokenizer
 from mobilebert_tf.modeling.quantization import Quantization
+from mobilebert_tf.modeling.runner import KerasModel
 from mobilebert_tf.reports.html_pages import render
 from mobilebert_tf.tasks.evaluation import DevScores, check_options
-from mobilebert_tf.training.run_folder import check_free, write_whole
 
 _SHOWN = 15  # of the worst operations
 _COMPARED = 16  # texts
@@ -215,5 +210,10 @@ def _search(config: ReportConfig, search: _Search, errors: list[LayerError]) -> 
         print(f"  {name.split(';')[0]}")
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; see cli.door."""
+    door(quantization_report, ReportConfig, {"file": None}, arguments=arguments)
+
+
 if __name__ == "__main__":
-    door(quantization_report, ReportConfig, {"file": None})
+    main()

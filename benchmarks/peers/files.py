@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilebert_tf.training.run_folder import write_whole
+from mobilebert_tf.files import write_whole
 from peers.models import LENGTHS, PAPER, directory_name
 
 ROOT = Path(__file__).parents[2]

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from scipy.special import softmax
 
 from mobilebert_tf.lite import timing
-from mobilebert_tf.lite.runtime import softmax
 from mobilebert_tf.lite.verify import agreement
 from peers import onnx_file
 from peers.files import Product
@@ -160,7 +160,7 @@ def agreements(products: list[Product], reference: Callable, inputs: dict) -> li
 
 
 class _Named:
-    """A file behind the call of mobilebert_tf.lite.runtime.Runnable."""
+    """A file behind the call of mobilebert_tf.modeling.runner.Runnable."""
 
     def __init__(self, file):
         self._file = file
@@ -170,5 +170,5 @@ class _Named:
         self._file.run()
         outputs = self._file.outputs()
         if "logits" in outputs:
-            return {"probability": softmax(outputs["logits"])}
+            return {"probability": softmax(outputs["logits"], axis=-1)}
         return outputs

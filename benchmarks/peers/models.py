@@ -9,15 +9,9 @@ import numpy as np
 from mobilebert_tf.data.tables import read_texts
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import SIZES, ModelConfig
-from mobilebert_tf.modeling.model import (
-    MobileBert,
-    Task,
-    build_model,
-    copy_weights,
-    load_model,
-    load_tokenizer,
-    save_model,
-)
+from mobilebert_tf.modeling.heads import Head
+from mobilebert_tf.modeling.model import MobileBert, build_model, copy_weights
+from mobilebert_tf.modeling.model_directory import load_model, load_tokenizer, save_model
 from mobilebert_tf.text.tokenizer import WordPiece
 
 LABELS = ("negative", "neutral", "positive")
@@ -81,8 +75,8 @@ def make(folder: Path, vocabulary: str, texts: Texts, layers: int | None) -> Non
 def take(folder: Path, source: str) -> None:
     """The same from a model directory with a classifier; the span head is random."""
     model, tokenizer = load_model(source), load_tokenizer(source)
-    if model.task.kind != "classifier":
-        raise InputError(f"--model {source} has no classifier: it is a {model.task.kind}")
+    if model.head.kind != "classifier":
+        raise InputError(f"--model {source} has no classifier: it is a {model.head.kind}")
     save_model(model, folder / "classifier", tokenizer)
     _save_span(model, folder, tokenizer)
 
@@ -124,6 +118,6 @@ def _restrain(model: MobileBert, inputs: dict) -> None:
 
 def _save_span(model: MobileBert, folder: Path, tokenizer: WordPiece) -> None:
     keras.utils.set_random_seed(1)
-    span = MobileBert(model.config, Task("span"))
+    span = MobileBert(model.config, Head("span"))
     copy_weights(model, span)
     save_model(span, folder / "span", tokenizer)

@@ -19,10 +19,10 @@ from mobilebert_tf.checkpoints.table import Checkpoint
 from mobilebert_tf.checkpoints.tensorflow_file import find_prefix, is_object_based
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig
-from mobilebert_tf.modeling.model import (
+from mobilebert_tf.modeling.heads import HEADS, Head
+from mobilebert_tf.modeling.model import MobileBert
+from mobilebert_tf.modeling.model_directory import (
     MODEL_FILES,
-    MobileBert,
-    Task,
     check_size,
     load_model,
     load_tokenizer,
@@ -101,7 +101,7 @@ def load(path: str | Path, name: str = "auto", config: ModelConfig | None = None
     numbers = sum(map(math.prod, checkpoint.shapes.values()))
     size = sum(file.stat().st_size for file in folder.iterdir())
     check_size(checkpoint.config, numbers, size, checkpoint.source)
-    model = MobileBert(checkpoint.config, checkpoint.task)
+    model = MobileBert(checkpoint.config, checkpoint.head)
     checkpoint.assign(model)
     return Loaded(model, load_tokenizer_files(folder), name, checkpoint.skipped())
 
@@ -114,15 +114,15 @@ def load_into(model: MobileBert, directory: Path, name: str) -> None:
         _open(directory, name, None).assign(model)
 
 
-def held(config: ModelConfig, task: Task, name: str) -> tuple[ModelConfig, Task]:
+def held(config: ModelConfig, head: Head, name: str) -> tuple[ModelConfig, Head]:
     """What of a model a format has a place for, at least its encoder."""
-    if name == "model-garden" and task.kind == "pretraining":  # its next sentence head is another
-        task = dataclasses.replace(task, kind="masked_lm")
-    if name == "huggingface" and task.kind in huggingface.KINDS_WITHOUT_POOLER:
+    if name == "model-garden" and head.kind == "pretraining":  # its next sentence head is another
+        head = dataclasses.replace(head, kind="masked_lm")
+    if name == "huggingface" and HEADS[head.kind].by_token and not head.reads_pooler:
         config = config.replace(classifier_activation=False)
     if name in ("google", "model-garden"):
-        task = dataclasses.replace(task, pooling="first", normalized=False)
-    return config, task
+        head = dataclasses.replace(head, pooling="first", normalized=False)
+    return config, head
 
 
 def save(model: MobileBert, tokenizer: WordPiece | None, directory: Path, name: str) -> None:
@@ -137,7 +137,7 @@ def save(model: MobileBert, tokenizer: WordPiece | None, directory: Path, name: 
     if tokenizer is None:
         return
     if name == "huggingface":
-        family = huggingface.FAMILIES[huggingface.model_type(model.config, model.task)]
+        family = huggingface.FAMILIES[huggingface.model_type(model.config, model.head)]
         longest = model.config.max_position_embeddings
         save_tokenizer_files(tokenizer, directory, family, longest)
     else:

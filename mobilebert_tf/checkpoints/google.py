@@ -8,7 +8,8 @@ from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, dense, f
 from mobilebert_tf.checkpoints.tensorflow_file import TensorFlowFile
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig
-from mobilebert_tf.modeling.model import MobileBert, Task
+from mobilebert_tf.modeling.heads import HEADS, Head
+from mobilebert_tf.modeling.model import MobileBert
 
 PREFIX = "mobilebert_variables.ckpt"
 LABELS_FILE = "labels.txt"  # ours: Google's code has the labels in its data processors
@@ -17,13 +18,6 @@ IGNORED = (
     Ignored("*/adam_[mv]", "optimizer slots"),
     Ignored("global_step", "the step of training"),
 )
-# By kind: our scope and Google's (run_pretraining.py, run_squad.py, run_classifier.py).
-OUTPUT_LAYERS = {
-    "next_sentence": ("next_sentence", "cls/seq_relationship/"),
-    "span": ("span", "cls/squad/"),
-    "classifier": ("classifier", ""),
-    "regression": ("classifier", ""),
-}
 
 
 def open_checkpoint(path: Path, config: ModelConfig | None = None) -> Checkpoint:
@@ -35,37 +29,37 @@ def open_checkpoint(path: Path, config: ModelConfig | None = None) -> Checkpoint
     Raises InputError if it is none, or damaged.
     """
     file = TensorFlowFile(path, config)
-    task = _task(file.shapes, file.folder / LABELS_FILE)
-    table = name_table(file.config, task)
-    return Checkpoint(file.prefix, file.config, task, table, file.shapes, file.read, IGNORED)
+    head = _read_head(file.shapes, file.folder / LABELS_FILE)
+    table = name_table(file.config, head)
+    return Checkpoint(file.prefix, file.config, head, table, file.shapes, file.read, IGNORED)
 
 
-def _task(shapes: dict[str, tuple[int, ...]], labels_path: Path) -> Task:
+def _read_head(shapes: dict[str, tuple[int, ...]], labels_path: Path) -> Head:
     """What the heads in a checkpoint are for; labels are numbers unless labels.txt names them."""
     masked_lm, next_sentence, span, classifier = (
         any(name.startswith(scope) for name in shapes)
         for scope in ("cls/predictions/", "cls/seq_relationship/", "cls/squad/", "output_")
     )
     if masked_lm:
-        return Task(kind="pretraining" if next_sentence else "masked_lm")
+        return Head(kind="pretraining" if next_sentence else "masked_lm")
     if next_sentence:
-        return Task(kind="next_sentence")
+        return Head(kind="next_sentence")
     if span:
-        return Task(kind="span")
+        return Head(kind="span")
     if not classifier:
-        return Task()
+        return Head()
     classes = shapes.get("output_bias", (1,))[0]
     if classes == 1:
-        return Task(kind="regression")
+        return Head(kind="regression")
     if not labels_path.is_file():
-        return Task(kind="classifier", labels=tuple(map(str, range(classes))))
+        return Head(kind="classifier", labels=tuple(map(str, range(classes))))
     try:
         labels = tuple(labels_path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
     except UnicodeDecodeError as error:
         raise InputError(f"{labels_path} is not UTF-8 text ({error.reason})") from None
     if len(labels) != classes:
         raise InputError(f"{labels_path} has {len(labels)} lines, the classifier {classes} classes")
-    return Task(kind="classifier", labels=labels)
+    return Head(kind="classifier", labels=labels)
 
 
 def save_checkpoint(model: MobileBert, directory: Path) -> None:
@@ -73,7 +67,7 @@ def save_checkpoint(model: MobileBert, directory: Path) -> None:
 
     Raises InputError for a head that Google's code has not.
     """
-    table = dict(foreign_tensors(model, name_table(model.config, model.task)))
+    table = dict(foreign_tensors(model, name_table(model.config, model.head)))
     tf.raw_ops.SaveV2(
         prefix=str(directory / PREFIX),
         tensor_names=list(table),
@@ -81,14 +75,14 @@ def save_checkpoint(model: MobileBert, directory: Path) -> None:
         tensors=list(table.values()),
     )
     (directory / "bert_config.json").write_text(model.config.to_json())
-    if model.task.labels:
-        labels = "".join(f"{label}\n" for label in model.task.labels)
+    if model.head.labels:
+        labels = "".join(f"{label}\n" for label in model.head.labels)
         (directory / LABELS_FILE).write_text(labels, encoding="utf-8")
 
 
-def name_table(config: ModelConfig, task: Task) -> list[Entry]:
+def name_table(config: ModelConfig, head: Head) -> list[Entry]:
     """Every weight of a model with its name in Google's checkpoints."""
-    return _encoder(config) + _heads(config, task)
+    return _encoder(config) + _heads(config, head)
 
 
 def _encoder(config: ModelConfig) -> list[Entry]:
@@ -107,18 +101,16 @@ def _encoder(config: ModelConfig) -> list[Entry]:
     return table
 
 
-def _heads(config: ModelConfig, task: Task) -> list[Entry]:
-    if task.kind == "encoder":
-        return []
-    table = _masked_lm(config) if task.predicts_masks else []
-    if task.kind == "masked_lm":
+def _heads(config: ModelConfig, head: Head) -> list[Entry]:
+    table = _masked_lm(config) if head.predicts_masks else []
+    ours, theirs = head.output_layer, HEADS[head.kind].google_scope
+    if ours is None:
         return table
-    kind = "next_sentence" if task.kind == "pretraining" else task.kind
-    if kind not in OUTPUT_LAYERS:
+    if theirs is None:
         raise InputError(
-            f"Google's code has no {kind} head: convert the encoder alone (--head encoder)"
+            f"Google's code has no {head.kind} head: convert the encoder alone (--head encoder)"
         )
-    ours, theirs = OUTPUT_LAYERS[kind]
+    # run_pretraining.py, run_squad.py, run_classifier.py
     table.append(Entry(f"{ours}/kernel", f"{theirs}output_weights", transposed=True))
     table.append(Entry(f"{ours}/bias", f"{theirs}output_bias"))
     return table

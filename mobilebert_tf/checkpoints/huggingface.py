@@ -13,9 +13,11 @@ from mobilebert_tf.checkpoints.sentence_transformers import read_embedding, writ
 from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, foreign_tensors
 from mobilebert_tf.checkpoints.torch_files import TensorFiles
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.modeling.config import SIZES, ModelConfig, parse_strictly, read_json
+from mobilebert_tf.files import read_json
+from mobilebert_tf.modeling.config import SIZES, ModelConfig, parse_strictly
+from mobilebert_tf.modeling.heads import HEADS, Head
 from mobilebert_tf.modeling.layers import LAYER_NORM_EPSILON
-from mobilebert_tf.modeling.model import MobileBert, Task
+from mobilebert_tf.modeling.model import MobileBert
 
 WEIGHTS_FILE = "model.safetensors"
 # By config.json's model_type: Hugging Face's defaults for what config.json leaves out.
@@ -23,19 +25,8 @@ DEFAULTS = {
     "bert": SIZES["bert-base"],
     "mobilebert": SIZES["mobilebert"].replace(classifier_activation=True),
 }
-FAMILIES = {"bert": "Bert", "mobilebert": "MobileBert"}  # how the names of its classes begin
-CLASSES = {  # and how they end, by our kind of head
-    "encoder": "Model",
-    "pretraining": "ForPreTraining",
-    "masked_lm": "ForMaskedLM",
-    "next_sentence": "ForNextSentencePrediction",
-    "classifier": "ForSequenceClassification",
-    "regression": "ForSequenceClassification",
-    "multiple_choice": "ForMultipleChoice",
-    "token_classifier": "ForTokenClassification",
-    "span": "ForQuestionAnswering",
-}
-KINDS_WITHOUT_POOLER = ("masked_lm", "token_classifier", "span")
+# How the names of its classes begin; HEADS has how they end.
+FAMILIES = {"bert": "Bert", "mobilebert": "MobileBert"}
 # Keys of config.json that a BERT has too; MobileBERT's has all of ours.
 BERT_KEYS = (
     "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act "
@@ -78,25 +69,25 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     names = _original_names(files)
     shapes = {name: files.shapes[original] for name, original in names.items()}
     path = directory / "config.json"
-    task, config = _task(values, shapes, path), _model_config(values, path)
+    head, config = _read_head(values, shapes, path), _model_config(values, path)
     if not any(name.endswith("pooler.dense.weight") for name in shapes):
         # Without weights for it nothing reads the pooler's output.
         config = config.replace(classifier_activation=False)
     ignored = list(IGNORED)
-    if task.kind == "encoder" and (embedding := read_embedding(directory)):
-        task = replace(task, **embedding)
-        if task.pooling == "first":  # theirs is the token itself
+    if head.kind == "encoder" and (embedding := read_embedding(directory)):
+        head = replace(head, **embedding)
+        if head.pooling == "first":  # theirs is the token itself
             config = config.replace(classifier_activation=False)
             ignored.append(UNUSED_POOLER)
     prefix = f"{values['model_type']}."
     prefix = prefix if any(name.startswith(prefix) for name in shapes) else ""
     if not config.trigram_input and config.embedding_size == config.hidden_size:
         ignored += [UNUSED_TRANSFORMATION, EMPTY_OUTPUT]
-    table = name_table(config, task, prefix)
+    table = name_table(config, head, prefix)
     return Checkpoint(
         str(directory),
         config,
-        task,
+        head,
         table,
         shapes,
         lambda name: files.read(names[name]),
@@ -110,19 +101,19 @@ def save_checkpoint(model: MobileBert, directory: Path) -> None:
 
     Raises InputError for a model that Hugging Face's classes cannot hold.
     """
-    config, task = model.config, model.task
-    family = model_type(config, task)
-    prefix = "" if task.kind == "encoder" else f"{family}."
-    tensors = foreign_tensors(model, name_table(config, task, prefix))
+    config, head = model.config, model.head
+    family = model_type(config, head)
+    prefix = "" if head.kind == "encoder" else f"{family}."
+    tensors = foreign_tensors(model, name_table(config, head, prefix))
     arrays = {name: np.asarray(tensor) for name, tensor in tensors}
     try:
         save_file(arrays, directory / WEIGHTS_FILE, metadata={"format": "pt"})
     except SafetensorError as error:
         raise OSError(f"cannot write {directory / WEIGHTS_FILE}: {error}") from None
-    text = json.dumps(_config_values(config, task, family), indent=2)
+    text = json.dumps(_config_values(config, head, family), indent=2)
     (directory / "config.json").write_text(text + "\n", encoding="utf-8")
-    if task.kind == "encoder":
-        write_embedding(config, task, directory)
+    if head.kind == "encoder":
+        write_embedding(config, head, directory)
 
 
 def _read_config(path: Path) -> dict:
@@ -153,38 +144,37 @@ def _model_config(values: Mapping, path: Path) -> ModelConfig:
     return parse_strictly(ModelConfig, defaults | own, str(path))
 
 
-def _config_values(config: ModelConfig, task: Task, family: str) -> dict:
+def _config_values(config: ModelConfig, head: Head, family: str) -> dict:
     values = asdict(config)
     if family == "bert":
         values = {key: values[key] for key in BERT_KEYS}
     theirs = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
     values |= {
-        "architectures": [FAMILIES[family] + CLASSES[task.kind]],
+        "architectures": [FAMILIES[family] + HEADS[head.kind].huggingface],
         "hidden_act": theirs[config.hidden_act],
         "layer_norm_eps": LAYER_NORM_EPSILON,
         "model_type": family,
         "pad_token_id": 0,
         "torch_dtype": "float32",
     }
-    if task.has_labels:
-        values["id2label"] = {str(index): label for index, label in enumerate(task.labels)}
-        values["label2id"] = {label: index for index, label in enumerate(task.labels)}
-    if task.kind == "regression":
+    if head.has_labels:
+        values["id2label"] = {str(index): label for index, label in enumerate(head.labels)}
+        values["label2id"] = {label: index for index, label in enumerate(head.labels)}
+    if head.kind == "regression":
         values |= {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
         values["problem_type"] = "regression"
     return values
 
 
-def model_type(config: ModelConfig, task: Task) -> str:
+def model_type(config: ModelConfig, head: Head) -> str:
     """Which of their families computes what our config says; InputError if none does."""
-    reads_pooler = task.kind not in (*KINDS_WITHOUT_POOLER, "encoder")
     if (
         not config.use_bottleneck
         and not config.trigram_input
         and config.embedding_size == config.hidden_size
         and config.num_feedforward_networks == 1
         and config.normalization_type == "layer_norm"
-        and (config.classifier_activation or not reads_pooler)
+        and (config.classifier_activation or not head.reads_pooler)
     ):
         return "bert"
     shared = config.use_bottleneck_attention or config.key_query_shared_bottleneck
@@ -196,26 +186,26 @@ def model_type(config: ModelConfig, task: Task) -> str:
     return "mobilebert"
 
 
-def _task(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) -> Task:
+def _read_head(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) -> Head:
     kind = _kind(values, shapes, path)
     classes = shapes.get("classifier.bias", (0,))[0]
     if kind == "classifier" and classes == 1:
-        return Task(kind="regression")
-    if kind not in ("classifier", "token_classifier"):
-        return Task(kind=kind)
+        return Head(kind="regression")
+    if not HEADS[kind].has_labels:
+        return Head(kind=kind)
     names = values.get("id2label") or {}
     if not isinstance(names, dict):
         raise InputError(f"{path}: id2label is {names!r}, expected an object")
     labels = tuple(str(names.get(str(i), f"LABEL_{i}")) for i in range(classes))
-    return Task(kind=kind, labels=labels)
+    return Head(kind=kind, labels=labels)
 
 
 def _kind(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) -> str:
     """By the class that saved the model; a file that does not name it has the tensors it has."""
     for architecture in values.get("architectures") or ():
-        for kind, ending in CLASSES.items():
-            if architecture == FAMILIES[values["model_type"]] + ending:
-                return kind
+        for name, kind in HEADS.items():
+            if architecture == FAMILIES[values["model_type"]] + kind.huggingface:
+                return name
         raise InputError(f"{path}: architectures has {architecture}, whose head is none of ours")
     masked_lm, next_sentence = "cls.predictions.bias", "cls.seq_relationship.bias"
     if masked_lm in shapes:
@@ -244,9 +234,9 @@ def _original_names(files: TensorFiles) -> dict[str, str]:
     return names
 
 
-def name_table(config: ModelConfig, task: Task, prefix: str) -> list[Entry]:
+def name_table(config: ModelConfig, head: Head, prefix: str) -> list[Entry]:
     """Every weight of a model with its name in a file whose encoder's names begin with `prefix`."""
-    return _encoder(config, prefix) + _heads(config, task)
+    return _encoder(config, prefix) + _heads(config, head)
 
 
 def _encoder(config: ModelConfig, prefix: str) -> list[Entry]:
@@ -289,21 +279,17 @@ def _block(config: ModelConfig, ours: str, theirs: str) -> list[Entry]:
     return table
 
 
-def _heads(config: ModelConfig, task: Task) -> list[Entry]:
+def _heads(config: ModelConfig, head: Head) -> list[Entry]:
     table = []
-    if task.predicts_masks:
+    if head.predicts_masks:
         table += _dense("masked_lm/transform", "cls.predictions.transform.dense")
         table += _norm("masked_lm/norm", "cls.predictions.transform.LayerNorm")
         table.append(Entry("masked_lm/output_bias", "cls.predictions.bias"))
         if config.hidden_size > config.embedding_size:
             extra = Entry("masked_lm/extra_output_weights", "cls.predictions.dense.weight", True)
             table.append(extra)
-    if task.kind in ("pretraining", "next_sentence"):
-        table += _dense("next_sentence", "cls.seq_relationship")
-    if task.kind in ("classifier", "regression", "multiple_choice", "token_classifier"):
-        table += _dense("classifier", "classifier")
-    if task.kind == "span":
-        table += _dense("span", "qa_outputs")
+    if head.output_layer is not None:
+        table += _dense(head.output_layer, HEADS[head.kind].huggingface_layer)
     return table
 
 

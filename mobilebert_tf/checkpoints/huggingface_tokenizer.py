@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import decoders, normalizers, processors
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.modeling.config import read_json
-from mobilebert_tf.modeling.model import load_tokenizer
+from mobilebert_tf.files import read_json
+from mobilebert_tf.modeling.model_directory import load_tokenizer
+from mobilebert_tf.text.fast_tokenizer import build_fast_tokenizer
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 
 # Settings under which the same text gives other pieces than ours.
@@ -81,25 +82,19 @@ def save_tokenizer_files(tokenizer: WordPiece, directory: Path, family: str, lon
     ):
         text = json.dumps(values, indent=2)
         (directory / name).write_text(text + "\n", encoding="utf-8")
-    build_tokenizer(tokenizer).save(str(directory / "tokenizer.json"))
+    _with_special_tokens(tokenizer).save(str(directory / "tokenizer.json"))
 
 
-def build_tokenizer(tokenizer: WordPiece) -> tokenizers.Tokenizer:
-    """The tokenizers library's own tokenizer of the same vocabulary and settings."""
-    ids = {piece: i for i, piece in enumerate(tokenizer.vocabulary)}
-    theirs = tokenizers.Tokenizer(
-        models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100)
-    )
-    bert = normalizers.BertNormalizer(lowercase=tokenizer.lower_case)
+def _with_special_tokens(tokenizer: WordPiece) -> tokenizers.Tokenizer:
+    """The tokenizers library's tokenizer of the same vocabulary, as transformers uses it."""
+    theirs = build_fast_tokenizer(tokenizer.vocabulary, tokenizer.lower_case)
     # BertTokenizer composes accents that it does not strip; BertNormalizer does not.
-    theirs.normalizer = (
-        bert if tokenizer.lower_case else normalizers.Sequence([bert, normalizers.NFC()])
-    )
-    theirs.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    if not tokenizer.lower_case:
+        theirs.normalizer = normalizers.Sequence([theirs.normalizer, normalizers.NFC()])
     theirs.post_processor = processors.TemplateProcessing(
         single="[CLS]:0 $A:0 [SEP]:0",
         pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
-        special_tokens=[(token, ids[token]) for token in ("[CLS]", "[SEP]")],
+        special_tokens=[("[CLS]", tokenizer.cls_id), ("[SEP]", tokenizer.sep_id)],
     )
     theirs.decoder = decoders.WordPiece()
     theirs.add_special_tokens(list(SPECIAL_TOKENS))

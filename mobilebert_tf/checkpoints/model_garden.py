@@ -15,7 +15,8 @@ from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, dense
 from mobilebert_tf.checkpoints.tensorflow_file import OBJECT_GRAPH, TensorFlowFile, reading
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig
-from mobilebert_tf.modeling.model import MobileBert, Task
+from mobilebert_tf.modeling.heads import Head
+from mobilebert_tf.modeling.model import MobileBert
 
 PREFIX = "mobilebert.ckpt"
 # Where a checkpoint keeps encoder and masked LM: the converter's files, a trainer's.
@@ -48,8 +49,8 @@ def open_checkpoint(path: Path, config: ModelConfig | None = None) -> Checkpoint
     with reading(file.prefix):
         graph.ParseFromString(file.read(OBJECT_GRAPH))
     roots = _roots(graph, file.prefix)
-    task = Task(kind="masked_lm" if _descend(graph, roots["masked_lm"]) is not None else "encoder")
-    table = name_table(file.config, task)
+    head = Head(kind="masked_lm" if _descend(graph, roots["masked_lm"]) is not None else "encoder")
+    table = name_table(file.config, head)
     keys = _keys(graph, table, roots)
     names = {key: name for name, key in keys.items()}
     shapes = {names.get(key, key): s for key, s in file.shapes.items() if key != OBJECT_GRAPH}
@@ -57,7 +58,7 @@ def open_checkpoint(path: Path, config: ModelConfig | None = None) -> Checkpoint
     def read(name):
         return file.read(keys[name])
 
-    return Checkpoint(file.prefix, file.config, task, table, shapes, read, IGNORED)
+    return Checkpoint(file.prefix, file.config, head, table, shapes, read, IGNORED)
 
 
 def save_checkpoint(model: MobileBert, directory: Path) -> None:
@@ -69,12 +70,12 @@ def save_checkpoint(model: MobileBert, directory: Path) -> None:
     _check_config(model.config)
     root = tf.train.Checkpoint()
     weights = {weight.path: weight.value for weight in model.weights}
-    for entry in name_table(model.config, model.task):
+    for entry in name_table(model.config, model.head):
         variable = weights[entry.ours]  # itself: a copy of all takes as much memory again
         if entry.shape is not None:
             variable = tf.Variable(entry.to_theirs(variable.value()))
         _track(root, entry.theirs, variable)
-    if model.task.predicts_masks:  # one variable, tracked twice
+    if model.head.predicts_masks:  # one variable, tracked twice
         embeddings = getattr(root.encoder, "layer_with_weights-0")
         root.masked_lm.embedding_table = embeddings.word_embedding.embeddings
     root.save(str(directory / PREFIX))
@@ -130,11 +131,11 @@ def _keys(graph, table: list[Entry], roots: Mapping[str, str]) -> dict[str, str]
     return keys
 
 
-def name_table(config: ModelConfig, task: Task) -> list[Entry]:
+def name_table(config: ModelConfig, head: Head) -> list[Entry]:
     """Every weight of a model but the next sentence head's, with its path in Model Garden's."""
-    if task.kind not in ("encoder", "masked_lm", "pretraining"):
+    if head.kind not in ("encoder", "masked_lm", "pretraining"):
         raise InputError(
-            f"Model Garden's {task.kind} head has a hidden layer, ours has not: convert the "
+            f"Model Garden's {head.kind} head has a hidden layer, ours has not: convert the "
             "encoder alone (--head encoder)"
         )
     embeddings = "encoder/layer_with_weights-0"
@@ -153,7 +154,7 @@ def name_table(config: ModelConfig, task: Task) -> list[Entry]:
         table += _block(config, f"block_{index}", f"encoder/layer_with_weights-{index + 1}")
     if config.classifier_activation:
         table += dense("pooler/dense", f"encoder/layer_with_weights-{config.num_hidden_layers + 1}")
-    if task.predicts_masks:
+    if head.predicts_masks:
         table += _masked_lm(config)
     return table
 

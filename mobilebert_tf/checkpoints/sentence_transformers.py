@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.modeling.config import ModelConfig, read_json
-from mobilebert_tf.modeling.model import Task
+from mobilebert_tf.files import read_json
+from mobilebert_tf.modeling.config import ModelConfig
+from mobilebert_tf.modeling.heads import Head
 
 MODULES_FILE = "modules.json"
 POOLING_FILE = "1_Pooling/config.json"
@@ -46,16 +47,16 @@ def read_embedding(directory: Path) -> dict[str, Any]:
     return {"pooling": POOLINGS[modes[0]], "normalized": kinds == MODULES}
 
 
-def write_embedding(config: ModelConfig, task: Task, directory: Path) -> None:
+def write_embedding(config: ModelConfig, head: Head, directory: Path) -> None:
     """Writes an encoder's files; none where it has a pooler with weights, which theirs has not.
 
     Raises InputError for the output of such a pooler in length 1.
     """
-    if task.pooling == "first" and config.classifier_activation:
-        if task.normalized:
+    if head.pooling == "first" and config.classifier_activation:
+        if head.normalized:
             raise InputError("sentence-transformers has no normalized output of a pooler's weights")
         return
-    kinds = MODULES if task.normalized else MODULES[:2]
+    kinds = MODULES if head.normalized else MODULES[:2]
     modules = [
         {
             "idx": index,
@@ -66,7 +67,7 @@ def write_embedding(config: ModelConfig, task: Task, directory: Path) -> None:
         for index, kind in enumerate(kinds)
     ]
     pooling = {"word_embedding_dimension": config.hidden_size}
-    pooling |= {theirs: ours == task.pooling for theirs, ours in POOLINGS.items()}
+    pooling |= {theirs: ours == head.pooling for theirs, ours in POOLINGS.items()}
     (directory / POOLING_FILE).parent.mkdir()
     for name, values in ((MODULES_FILE, modules), (POOLING_FILE, pooling)):
         (directory / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

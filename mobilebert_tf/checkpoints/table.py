@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig
-from mobilebert_tf.modeling.model import MobileBert, Task
+from mobilebert_tf.modeling.heads import Head
+from mobilebert_tf.modeling.model import MobileBert
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Checkpoint:
 
     Args:
         source: the file's name, for messages.
-        config, task: of the model that it holds.
+        config, head: of the model that it holds.
         table: every weight of that model.
         ignored: what else the format may hold.
         shapes: the shape of each tensor in the file.
@@ -74,7 +75,7 @@ class Checkpoint:
 
     source: str
     config: ModelConfig
-    task: Task
+    head: Head
     table: Sequence[Entry]
     shapes: Mapping[str, tuple[int, ...]]
     read: Callable[[str], np.ndarray]

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import whole_file
 from mobilebert_tf.text.tokenizer import WordPiece, truncated_lengths
 
 # A sentence ends at . ! or ? before a capital, unless after a single letter (initials). In the same
@@ -39,10 +40,8 @@ class TokenizedCorpus:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes one .npz file, whole or not at all."""
-        aside = f"{path}.partial"
-        with open(aside, "wb") as file:
+        with whole_file(path) as aside, open(aside, "wb") as file:
             np.savez(file, **asdict(self))
-        os.replace(aside, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "TokenizedCorpus":

@@ -9,12 +9,53 @@ from mobilebert_tf.data.pretraining import (
     TokenizedCorpus,
     tokenize_documents,
 )
-from mobilebert_tf.errors import InputError
-from mobilebert_tf.text.tokenizer import WordPiece, train_vocabulary
-from mobilebert_tf.training.run_config import DataConfig
-from mobilebert_tf.training.run_folder import write_whole
+from mobilebert_tf.errors import InputError, require
+from mobilebert_tf.files import write_whole
+from mobilebert_tf.text.tokenizer import WordPiece
+from mobilebert_tf.text.vocabulary import train_vocabulary
 
 HELD_OUT_SEED = 20200704  # held-out masks are the same in every run, whatever its seed
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Text and how examples are made of it (Devlin et al., 2019).
+
+    Args:
+        corpus: "docs" (docstrings of installed packages), or text files, folders, globs, .gz.
+        held_out_fraction: share of the documents that is measured on, never trained on.
+        vocabulary: a vocab.txt; null: the teacher's, or else trained from the corpus.
+        vocabulary_size: tokens of a trained vocabulary.
+        lower_case: fold case and strip accents.
+        sequence_length: tokens in an example.
+        batch_size: examples in a step.
+        max_predictions_per_sequence: most masked tokens in an example.
+        masking_probability: share of the tokens that are predicted.
+        short_sequence_probability: share of the examples that are made shorter.
+        whole_word_masking: mask all pieces of a word together.
+    """
+
+    corpus: str | list[str] = "docs"
+    held_out_fraction: float = 0.05
+    vocabulary: str | None = None
+    vocabulary_size: int = 6000
+    lower_case: bool = True
+    sequence_length: int = 64
+    batch_size: int = 32
+    max_predictions_per_sequence: int = 10
+    masking_probability: float = 0.15
+    short_sequence_probability: float = 0.1
+    whole_word_masking: bool = False
+
+    def __post_init__(self):
+        fraction = self.held_out_fraction
+        require(0 < fraction < 1, "held_out_fraction", fraction, "above 0 and below 1")
+        probability = self.masking_probability
+        require(0 < probability <= 1, "masking_probability", probability, "above 0, at most 1")
+        short = self.short_sequence_probability
+        require(0 <= short <= 1, "short_sequence_probability", short, "from 0 to 1")
+        for key in ("sequence_length", "batch_size", "max_predictions_per_sequence"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
 
 
 @dataclass(frozen=True)

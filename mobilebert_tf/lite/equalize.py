@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_tf.lite.fold import HIDDEN
 from mobilebert_tf.lite.graph import INPUTS, InferenceGraph
 from mobilebert_tf.lite.quiet import quiet
 from mobilebert_tf.lite.traced import traced
 from mobilebert_tf.modeling.config import ModelConfig
 from mobilebert_tf.modeling.model import MobileBert
+from mobilebert_tf.modeling.quantization import HIDDEN
 
 _LOWEST, _HIGHEST = "lowest", "highest"
 _LARGEST = 16.0  # what a channel is scaled by at most, and its inverse at least

@@ -16,12 +16,11 @@ Where a stream starts, D is free: lite/equalize.py evens out the channels with i
 import numpy as np
 
 from mobilebert_tf.modeling.config import ModelConfig
+from mobilebert_tf.modeling.quantization import HIDDEN
 
 # A channel's D stays within LARGEST_SCALE and its inverse, so that float16 can hold the weights.
 # Where gammas near zero would carry it further, D starts anew at 1 and a multiplication is left.
 LARGEST_SCALE = 2.0**8
-
-HIDDEN = "hidden"  # the stream between blocks; the others are named after their layers
 
 
 def fold(

@@ -11,27 +11,12 @@ import tensorflow as tf
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.fold import fold
+from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.modeling.layers import ACTIVATIONS, ATTENTION_MASK, LAYER_NORM_EPSILON
 from mobilebert_tf.modeling.model import SHORTEST, MobileBert
 
 SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY  # the model's
 INPUTS = ("ids", "mask", "segment_ids")
-# Outputs with an entry for each token, in their second dimension.
-BY_TOKEN = ("mlm_logits", "token_probability", "start_logits", "end_logits")
-# The dense layer with which a head of all tokens reads the last block; the others read the first
-# token, through the pooler if there is one.
-_TOKEN_LAYERS = {
-    "token_classifier": "classifier",
-    "span": "span",
-    "masked_lm": "masked_lm/transform",
-    "pretraining": "masked_lm/transform",
-}
-_TEXT_LAYERS = {
-    "classifier": "classifier",
-    "regression": "classifier",
-    "multiple_choice": "classifier",
-    "next_sentence": "next_sentence",
-}
 _ROLES = ("query", "key", "value")
 MASKED = "masked"  # in the scope of the scores with the mask
 PARTS = "parts"  # in the name of a split of joined layers' outputs
@@ -48,7 +33,7 @@ class InferenceGraph:
 
     Outputs by head: classifier probability [1,C]; token_classifier token_probability [1,T,C];
     regression and multiple_choice score [1,1]; span start_logits, end_logits [1,T]; encoder
-    embedding [1,H], as its Task says; pretraining and masked_lm mlm_logits [1,T,V];
+    embedding [1,H], as its Head says; pretraining and masked_lm mlm_logits [1,T,V];
     next_sentence probability [1,2].
     """
 
@@ -60,33 +45,34 @@ class InferenceGraph:
         scales: dict[str, np.ndarray] | None = None,
     ):
         self.config = model.config
-        self.head = head or model.task.kind
-        if self.head not in ("encoder", model.task.kind):
-            raise InputError(f"no {self.head} head to export: the model's is {model.task.kind}")
-        self.averaged = self.head == "encoder" and model.task.pooling == "mean"
-        self.normalized = self.head == "encoder" and model.task.normalized
+        self.kind = head or model.head.kind
+        if self.kind not in ("encoder", model.head.kind):
+            raise InputError(f"no {self.kind} head to export: the model's is {model.head.kind}")
+        self.averaged = self.kind == "encoder" and model.head.pooling == "mean"
+        self.normalized = self.kind == "encoder" and model.head.normalized
         self.int8_tables = int8_tables
         weights = {v.path: v.numpy() for v in model.weights}
         self.weights = fold(weights, self.config, self._head_layer(), scales)
 
     def _head_layer(self) -> str | None:
         """The dense layer that reads the last block."""
-        if self.head in _TOKEN_LAYERS or self.averaged:
-            return _TOKEN_LAYERS.get(self.head)
-        return "pooler/dense" if self.config.classifier_activation else _TEXT_LAYERS.get(self.head)
+        kind = HEADS[self.kind]
+        if self.config.classifier_activation and not (kind.by_token or self.averaged):
+            return "pooler/dense"
+        return kind.layer
 
     def __call__(self, ids, mask, segment_ids):
         ids, mask, segment_ids = (tf.reshape(x, [-1]) for x in (ids, mask, segment_ids))  # [T]
         hidden = self._embeddings(ids, mask, segment_ids)  # [T,H]
         attention_bias = self._attention_bias(mask)
         last = self.config.num_hidden_layers - 1
-        all_rows = self.head in _TOKEN_LAYERS or self.averaged
+        all_rows = HEADS[self.kind].by_token or self.averaged
         for index in range(last + 1):
             first_row = index == last and not all_rows
             hidden = self._block(f"block_{index}", hidden, attention_bias, first_row)  # [T,H]
         if self.averaged:
             hidden = self._average(hidden, mask)  # [1,H]
-        return getattr(self, f"_{self.head}")(hidden)
+        return getattr(self, f"_{self.kind}")(hidden)
 
     def _embeddings(self, ids, mask, segment_ids):
         x = self._rows("word_embeddings", ids * mask)  # [T,E]

@@ -18,6 +18,7 @@ converter, can quantize some operations and leave others, and takes seconds for 
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 import tensorflow as tf
@@ -42,7 +43,8 @@ from mobilebert_tf.lite.traced import traced
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.modeling.quantization import Quantization
 
-MODES = ("none", "float16", "dynamic", "int8", "int8-full", "int16x8")
+Mode = Literal["none", "float16", "dynamic", "int8", "int8-full", "int16x8"]
+MODES = get_args(Mode)
 CALIBRATED = ("int8", "int8-full", "int16x8")
 
 # How the ranges of single texts become the range of a tensor: lowest and highest values [texts].

@@ -1,31 +1,16 @@
-"""Running a model on numbers: an exported file or a Keras model, behind the same call."""
+"""Running an exported .tflite file, behind the same call as a Keras model (modeling/runner.py)."""
 
 import os
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import metadata
-from mobilebert_tf.lite.graph import BY_TOKEN, INPUTS, SIGNATURE
-from mobilebert_tf.modeling.model import MobileBert, load_model, load_tokenizer
+from mobilebert_tf.lite.graph import INPUTS, SIGNATURE
+from mobilebert_tf.modeling.heads import TOKEN_OUTPUTS
 from mobilebert_tf.text.tokenizer import WordPiece
-
-
-class Runnable(Protocol):
-    """What a LiteModel and a KerasModel have in common."""
-
-    kind: str  # of its head: mobilebert_tf.modeling.model.Task
-    tokenizer: WordPiece
-    labels: list[str]
-    max_tokens: int
-    sequence_length: int | None  # that its head was trained on; None if it does not say
-
-    def __call__(self, input_ids, input_mask, segment_ids) -> dict[str, np.ndarray]:
-        """int32 [1,T] each -> the outputs of lite.graph.InferenceGraph, by name."""
 
 
 class LiteModel:
@@ -37,6 +22,8 @@ class LiteModel:
 
     Raises InputError for a file that is missing, damaged or not made by export/to_tflite.py.
     """
+
+    max_batch = 1
 
     def __init__(self, path: str | os.PathLike, num_threads: int = 1):
         self.path = Path(path)
@@ -105,65 +92,4 @@ class LiteModel:
         if value.dtype != np.float32:
             scale, zero_point = details["quantization"]
             value = (value.astype(np.float32) - zero_point) * np.float32(scale)
-        return value[:, :tokens] if name in BY_TOKEN else value
-
-
-class KerasModel:
-    """A model directory's Keras model, with the outputs of an exported file.
-
-    Args:
-        model, tokenizer: what the directory holds.
-        head: "encoder" for the bare encoder's output whatever the model's head is.
-    """
-
-    def __init__(self, model: MobileBert, tokenizer: WordPiece, head: str | None = None):
-        self.kind = head or model.task.kind
-        self.labels = [] if self.kind == "encoder" else list(model.task.output_labels)
-        self.tokenizer, self.max_tokens = tokenizer, model.config.max_position_embeddings
-        self.sequence_length = model.task.sequence_length
-        self._model = model
-        # One graph for all lengths: called layer by layer, a text takes 20 times as long.
-        self._run = tf.function(
-            self._outputs,
-            input_signature=[tf.TensorSpec([None, None], tf.int32)] * 3,
-            autograph=False,
-        )
-
-    def __call__(self, input_ids, input_mask, segment_ids) -> dict[str, np.ndarray]:
-        """As LiteModel's call, but for any number of texts: int32 [B,T] each -> outputs [B,...]."""
-        tokens = input_ids.shape[1]
-        if not 0 < tokens <= self.max_tokens:
-            raise InputError(f"{tokens} tokens: the model takes 1 to {self.max_tokens}")
-        outputs = self._run(input_ids, input_mask, segment_ids)
-        return {name: value.numpy() for name, value in outputs.items()}
-
-    def _outputs(self, input_ids, input_mask, segment_ids):
-        inputs = dict(input_ids=input_ids, input_mask=input_mask, segment_ids=segment_ids)
-        if self._model.task.predicts_masks:
-            everywhere = tf.ones_like(input_ids)
-            inputs["masked_lm_positions"] = tf.cumsum(everywhere, axis=1, exclusive=True)  # [B,T]
-        outputs = self._model(inputs, training=False)
-        if self.kind == "encoder":
-            return {"embedding": outputs.get("embedding", outputs["pooled_output"])}
-        if self.kind == "classifier":
-            return {"probability": tf.nn.softmax(outputs["logits"])}
-        if self.kind == "next_sentence":
-            return {"probability": tf.nn.softmax(outputs["nsp_logits"])}
-        if self.kind == "token_classifier":
-            return {"token_probability": tf.nn.softmax(outputs["logits"])}
-        if self.kind in ("regression", "multiple_choice"):
-            return {"score": outputs["score"][:, None]}
-        return {name: outputs[name] for name in BY_TOKEN if name in outputs}
-
-
-def open_model(path: str | os.PathLike) -> Runnable:
-    """A model directory or a .tflite file; InputError if it is neither."""
-    if Path(path).is_dir():
-        return KerasModel(load_model(path), load_tokenizer(path))
-    return LiteModel(path)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities over the last axis."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+        return value[:, :tokens] if name in TOKEN_OUTPUTS else value

@@ -20,10 +20,9 @@ from mobilebert_tf.lite import flatbuffer
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.normalizer import normalizer_table
 from mobilebert_tf.lite.quiet import quiet
+from mobilebert_tf.modeling.heads import marks_places
 from mobilebert_tf.text.tokenizer import WordPiece, piece_settings
 
-# Heads whose answer is a place in the text: their tokens come with their places.
-_PLACED = ("span", "token_classifier")
 PLACES = ("starts", "ends")
 _LEAST_EQUAL = 0.9  # of the texts; only very long words and accents apart may differ
 
@@ -101,7 +100,7 @@ def add_tokenizer(
 ) -> bytes:
     """A .tflite file with `signatures(kind)` beside its own. Arguments as in TokenizerGraph."""
     model = flatbuffer.read(content)
-    graph = TokenizerGraph(tokenizer, length, padded, kind in _PLACED)
+    graph = TokenizerGraph(tokenizer, length, padded, marks_places(kind))
     for name, inputs in signatures(kind).items():
         function = graph.concrete_function(inputs)
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function], graph)

@@ -4,11 +4,8 @@ Imports nothing of the package, so that a fresh process that only measures stays
 process is this file run as a script.
 """
 
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -17,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-
-_PACKAGES = ("mobilebert_tf", "tensorflow", "keras", "ai-edge-litert", "litert-quantizer", "numpy")
 
 
 class TimedFile:
@@ -112,24 +107,6 @@ def _peak_mb() -> float | None:
         return None
     line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
-
-
-def circumstances() -> dict:
-    """What a measurement depends on: machine, date and versions."""
-    return {
-        "machine": {"cpu": cpu(), "cores": os.cpu_count()},
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in _PACKAGES},
-    }
-
-
-def cpu() -> str:
-    """The processor's name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mobilebert_tf.lite.graph import BY_TOKEN
-from mobilebert_tf.lite.runtime import Runnable
+from mobilebert_tf.modeling.heads import TOKEN_OUTPUTS
+from mobilebert_tf.modeling.runner import Runnable
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def agreement(
 def _compared(name: str, values: np.ndarray, expected: np.ndarray, mask: np.ndarray) -> dict:
     """Compares rows [rows,width]: a row is a token's logits over words, or a text's output."""
     real = mask[0] == 1  # [T]
-    if name in BY_TOKEN:
+    if name in TOKEN_OUTPUTS:
         values, expected = values[:, real], expected[:, real]
     values = values.reshape(-1, values.shape[-1])
     expected = expected.reshape(-1, expected.shape[-1])

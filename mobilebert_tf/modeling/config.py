@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 from jsonargparse import ArgumentParser
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import read_json
 
 
 @dataclass(frozen=True)
@@ -194,19 +195,6 @@ def parse_strictly(cls: type, values: dict[str, Any], source: str) -> Any:
 
 def _takes_text(annotation: Any) -> bool:
     return annotation is str or str in get_args(annotation) or get_origin(annotation) is Literal
-
-
-def read_json(path: Path, kind: type = dict) -> Any:
-    """What a JSON file holds, a dict or a list; InputError if it is none, or cannot be read."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not a readable JSON file: {error}") from None
-    if not isinstance(values, kind):
-        raise InputError(f"{path} is not a JSON {'object' if kind is dict else 'list'}")
-    return values
 
 
 def load_model_config(source: str | Path) -> ModelConfig:

@@ -13,6 +13,8 @@ import numpy as np
 from mobilebert_tf.errors import InputError
 
 QUANTIZATION_FILE = "quantization.npz"
+# The stream of feature maps between blocks; other streams are named after their layers.
+HIDDEN = "hidden"
 
 
 @dataclass(frozen=True)

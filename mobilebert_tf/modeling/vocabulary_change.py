@@ -8,7 +8,7 @@ from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.model import MobileBert, copy_weights
 
 # The weights with a row, or a number, for each token.
-BY_TOKEN = (
+VOCABULARY_WEIGHTS = (
     "embeddings/word_embeddings",
     "masked_lm/extra_output_weights",
     "masked_lm/output_bias",
@@ -36,9 +36,9 @@ def replace_vocabulary(model: MobileBert, old: Sequence[str], new: Sequence[str]
         raise InputError("the new vocabulary must begin with [PAD]: padding is embedded as id 0")
     places = {token: index for index, token in enumerate(old)}
     rows = np.array([places.get(token, -1) for token in new])  # [new tokens]
-    resized = MobileBert(model.config.replace(vocab_size=len(new)), model.task)
+    resized = MobileBert(model.config.replace(vocab_size=len(new)), model.head)
     copy_weights(model, resized)
-    tables = {weight.path: weight for weight in model.weights if weight.path in BY_TOKEN}
+    tables = {weight.path: weight for weight in model.weights if weight.path in VOCABULARY_WEIGHTS}
     for weight in resized.weights:
         if weight.path in tables:
             weight.assign(_resized(tables[weight.path].numpy(), rows))

@@ -1,12 +1,13 @@
 """What models see and say about held-out text: attention maps, and tokens filled in for masks."""
 
-import os
 from pathlib import Path
 
 import numpy as np
+from scipy.special import softmax
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.lite.runtime import LiteModel, softmax
+from mobilebert_tf.files import whole_file
+from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert
 from mobilebert_tf.text.tokenizer import WordPiece
 
@@ -14,7 +15,7 @@ SENTENCES, GUESSES = 8, 3  # of the fill-mask examples
 CONTEXT = 14  # tokens kept on each side of a mask
 
 
-def save_maps(
+def save_examples(
     path: Path,
     teacher: MobileBert,
     student: MobileBert,
@@ -34,7 +35,7 @@ def save_maps(
     """
     inputs = {name: batch[name][:SENTENCES] for name in student.input}
     length = int(batch["input_mask"][0].sum())
-    rows, slots = _asked(batch, tokenizer.mask_id)
+    rows, slots = _masked_places(batch, tokenizer.mask_id)
     arrays = {name: batch[name][rows] for name in MODEL_INPUTS}
     arrays["position"] = batch["masked_lm_positions"][rows, slots]
     around = [
@@ -50,16 +51,14 @@ def save_maps(
         outputs = model(inputs, training=False)
         scores = [outputs["attention_scores"][layer][0, :, :length, :length]
                   for layer in layers[name]]  # fmt: skip
-        arrays[name] = softmax(np.array(scores)).astype(np.float16)
+        arrays[name] = softmax(np.array(scores), axis=-1).astype(np.float16)
         guesses = _best(np.array(outputs["mlm_logits"])[rows, slots], tokenizer)
         arrays[f"{name}_tokens"], arrays[f"{name}_probabilities"] = guesses
-    aside = f"{path}.partial"
-    with open(aside, "wb") as file:
+    with whole_file(path) as aside, open(aside, "wb") as file:
         np.savez_compressed(file, **arrays)
-    os.replace(aside, path)
 
 
-def _asked(batch: dict[str, np.ndarray], mask_id: int) -> tuple[np.ndarray, np.ndarray]:
+def _masked_places(batch: dict[str, np.ndarray], mask_id: int) -> tuple[np.ndarray, np.ndarray]:
     """In each example the [MASK] with most context on both sides: its row and its slot, [K]."""
     positions = batch["masked_lm_positions"][:SENTENCES]  # [B,P]; unused ones point to [CLS]
     masked = np.take_along_axis(batch["input_ids"][:SENTENCES], positions, axis=1) == mask_id
@@ -77,7 +76,7 @@ def _around(ids: np.ndarray, position: int, tokenizer: WordPiece) -> tuple[str, 
 
 def _best(logits: np.ndarray, tokenizer: WordPiece) -> tuple[np.ndarray, np.ndarray]:
     """The likeliest tokens and their probabilities, [K,3] each, of logits [K,V]."""
-    probabilities = softmax(logits)
+    probabilities = softmax(logits, axis=-1)
     ids = np.argsort(-probabilities, axis=1)[:, :GUESSES]
     tokens = np.array(tokenizer.tokens(ids.ravel()), dtype=str).reshape(ids.shape)
     return tokens, np.take_along_axis(probabilities, ids, axis=1)

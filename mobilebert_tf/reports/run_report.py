@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import write_whole
 from mobilebert_tf.reports import plots
 from mobilebert_tf.reports.attention_examples import guesses_of_file
 from mobilebert_tf.reports.html_pages import percent, render
-from mobilebert_tf.training.run_folder import RunFolder, write_whole
+from mobilebert_tf.training.run_folder import RunFolder
 
 LEARNED = 1.5  # times the accuracy of the most frequent token; below, it is only word counts
 SHOWN_TOKENS = 40  # of an attention map: more labels than that cannot be read

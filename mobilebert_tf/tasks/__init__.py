@@ -1,1 +1,1 @@
-"""Downstream tasks: their files, examples, metrics, and one evaluation of any model on any of them."""
+"""Downstream tasks: files, examples, metrics, and one evaluation of any model on any of them."""

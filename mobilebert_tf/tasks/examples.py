@@ -3,7 +3,7 @@
 Letters: N examples, T tokens, B examples in a batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,21 +173,6 @@ class Batches:
             batches = [order[i : i + size] for i in range(0, len(order), size)]
             self._planned = epoch, [batches[i] for i in rng.permutation(len(batches))]
         return self._planned[1]
-
-
-def by_length(arrays: dict, batch_size: int) -> Iterator[tuple[np.ndarray, dict]]:
-    """(rows [B], batch) of all examples, each once, short ones first, without any padding.
-
-    A batch has texts of one length only: beside padding the last token's trigram sees [PAD], at
-    the end of a row nothing, so that else a text's outputs would depend on its company.
-    """
-    lengths = arrays["input_mask"].sum(axis=1)
-    order = np.argsort(lengths, kind="stable")
-    changes = np.flatnonzero(np.diff(lengths[order])) + 1
-    for alike in np.split(order, changes):
-        for start in range(0, len(alike), batch_size):
-            rows = alike[start : start + batch_size]
-            yield rows, {name: array[rows][:, : lengths[rows[0]]] for name, array in arrays.items()}
 
 
 def cut(arrays: dict, rows: np.ndarray, lengths: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """The official metrics of each task, by name; libraries compute them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy import stats
@@ -22,9 +22,9 @@ def scores(names: Sequence[str], targets: np.ndarray, predictions: np.ndarray) -
     return {name: float(_METRICS[name](targets, predictions)) for name in names}
 
 
-def ranking(values: dict[str, float]) -> float:
-    """What early stopping and search go by: the mean of a task's metrics, GLUE's own rule."""
-    return float(np.mean(list(values.values())))
+def ranking(values: Iterable[float]) -> float:
+    """Returns what early stopping and search go by: the mean of a task's metrics, GLUE's rule."""
+    return float(np.mean(list(values)))
 
 
 def _pearson(targets, predictions):

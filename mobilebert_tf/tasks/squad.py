@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.modeling.config import read_json
+from mobilebert_tf.files import read_json
 from mobilebert_tf.tasks.tfds import load_rows
 from mobilebert_tf.text.offsets import tokenize_with_offsets
 from mobilebert_tf.text.tokenizer import WordPiece

@@ -37,7 +37,7 @@ class Columns:
     label: str = "label"
 
 
-def read_own(
+def read_user_split(
     folder: str | Path, split: str, kind: str, columns: Columns, labels: Sequence[str] | None = None
 ) -> tuple[Examples, tuple[str, ...]]:
     """The examples of a split, and the labels in the order of the class numbers.
@@ -72,7 +72,7 @@ def read_own(
 def read_unlabelled(path: str | Path, columns: Columns) -> Examples:
     """Texts without labels, from a .txt file with one a line or from the columns of a table.
 
-    Empty ones are skipped; how many there are is said. Raises InputError as read_own.
+    Empty ones are skipped; how many there are is said. Raises InputError as read_user_split.
     """
     rows = read_texts(Path(path), columns.text, columns.pair)
     rows = [(text.strip(), pair) for text, pair in rows]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import tensorflow as tf
 import tokenizers
 
-from mobilebert_tf.checkpoints.huggingface_tokenizer import build_tokenizer
+from mobilebert_tf.text.fast_tokenizer import build_fast_tokenizer
 from mobilebert_tf.text.tokenizer import WordPiece
 
 
@@ -50,7 +50,9 @@ class _Aligner:
     def __init__(self, tokenizer: WordPiece):
         self._tokenizer = tokenizer
         # Its normalisation, punctuation and special tokens stay out: they differ from BERT's.
-        self._pieces = tokenizers.Tokenizer(build_tokenizer(tokenizer).model)
+        self._pieces = tokenizers.Tokenizer(
+            build_fast_tokenizer(tokenizer.vocabulary, tokenizer.lower_case).model
+        )
         self._pieces.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
         self._forms = {}
 

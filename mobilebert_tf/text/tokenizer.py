@@ -1,4 +1,4 @@
-"""BERT's WordPiece tokenizer as TensorFlow operations, and the training of its vocabulary.
+"""BERT's WordPiece tokenizer as TensorFlow operations.
 
 The same ids as Google's BasicTokenizer + WordpieceTokenizer (google-research/bert, tokenization.py)
 and Hugging Face's BertTokenizer, but in the graph: text goes in, int32 ids come out, on all cores.
@@ -20,6 +20,8 @@ import tensorflow_text
 import tokenizers
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import write_whole
+from mobilebert_tf.text.fast_tokenizer import LONGEST_WORD, build_fast_tokenizer
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -37,9 +39,7 @@ _SEPARATORS = (
     r"\x{2F800}-\x{2FA1F}])"
 )
 _FEW = 8  # texts
-_LONGEST_WORD = 100  # characters; BERT takes a longer word for one [UNK]
-_LONGEST_WORD_BYTES = 4 * _LONGEST_WORD
-_ALPHABET_SIZE = 1000  # characters, the most frequent ones; the rest become [UNK]
+_LONGEST_WORD_BYTES = 4 * LONGEST_WORD
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,7 @@ class WordPiece:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes vocab.txt, whole or not at all."""
-        aside = f"{path}.partial"
-        with open(aside, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(f"{token}\n" for token in self.vocabulary)
-        os.replace(aside, path)
+        write_whole(path, "".join(f"{token}\n" for token in self.vocabulary))
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -231,15 +228,7 @@ class WordPiece:
     @functools.cached_property
     def _plain(self) -> tokenizers.Tokenizer:
         """Hugging Face's tokenizer: equal to BERT's on ASCII, but not on all of Unicode."""
-        ids = {piece: i for i, piece in enumerate(self.vocabulary)}
-        plain = tokenizers.Tokenizer(
-            tokenizers.models.WordPiece(
-                ids, unk_token="[UNK]", max_input_chars_per_word=_LONGEST_WORD
-            )
-        )
-        plain.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=self.lower_case)
-        plain.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-        return plain
+        return build_fast_tokenizer(self.vocabulary, self.lower_case)
 
     def _assemble(
         self, first: _Pieces, second: _Pieces | None, length: int | None
@@ -308,55 +297,6 @@ def truncated_lengths(a: np.ndarray, b: np.ndarray, budget: int) -> tuple[np.nda
     return kept_a, np.minimum(b, budget - kept_a)
 
 
-def train_vocabulary(texts: Iterable[str], size: int, lower_case: bool = True) -> list[str]:
-    """Learns a WordPiece vocabulary of at most `size` pieces, the same one every time.
-
-    Raises InputError for empty text, or a size too small for the text's characters.
-    """
-    texts = list(texts)
-    learner = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
-    learner.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=lower_case)
-    learner.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    initial, inner = _alphabet(texts, learner)
-    # The learner numbers the "##" characters in the order of a hash map that differs from run to
-    # run, and with them the whole vocabulary. Given as special tokens they keep our order; giving
-    # the alphabet whole leaves it no choice among equally frequent characters either.
-    fixed = [*SPECIAL_TOKENS, *(f"##{character}" for character in inner)]
-    if size < len(fixed) + len(initial):
-        raise InputError(
-            f"a vocabulary of {size} pieces is too small: this text's characters and the special "
-            f"tokens alone take {len(fixed) + len(initial)}"
-        )
-    trainer = tokenizers.trainers.WordPieceTrainer(
-        vocab_size=size,
-        special_tokens=fixed,
-        initial_alphabet=initial,
-        limit_alphabet=len(initial),
-        show_progress=False,
-    )
-    learner.train_from_iterator(texts, trainer)
-    ids = learner.get_vocab()
-    return sorted(ids, key=ids.get)
-
-
-def _alphabet(texts: list[str], learner: tokenizers.Tokenizer) -> tuple[list[str], list[str]]:
-    """The most frequent characters, and those of them that continue a word; sorted."""
-    words = collections.Counter()
-    for text in texts:
-        normal = learner.normalizer.normalize_str(text)
-        words.update(word for word, _ in learner.pre_tokenizer.pre_tokenize_str(normal))
-    if not words:
-        raise InputError("no vocabulary can be learnt from empty text")
-    counts = collections.Counter()
-    for word, count in words.items():
-        for character in word:
-            counts[character] += count
-    by_frequency = sorted(counts, key=lambda character: (-counts[character], character))
-    initial = set(by_frequency[:_ALPHABET_SIZE])
-    inner = initial.intersection(*[set().union(*(word[1:] for word in words))])
-    return sorted(initial), sorted(inner)
-
-
 def _check_vocabulary(vocabulary: list[str]) -> None:
     if not vocabulary:
         raise InputError("the vocabulary is empty")
@@ -392,7 +332,7 @@ def _cut_long_words(texts: tf.Tensor) -> tf.Tensor:
     FastBertTokenizer counts bytes, BERT characters; so its limit is set to the longest 100
     characters there can be, and words between the two limits are lengthened past it. [N] -> [N]
     """
-    run = rf"[^ ]{{{_LONGEST_WORD + 1}}}"
+    run = rf"[^ ]{{{LONGEST_WORD + 1}}}"
 
     def lengthened():
         long = "x" * (_LONGEST_WORD_BYTES + 1)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import whole_file
 
 KEPT = 2  # the newest, and the one before in case the newest is damaged
 
@@ -24,19 +25,16 @@ def save_state(directory: Path, number: int, position: Mapping[str, int], tensor
         position: where training stands; comes back from load_state.
         tensors: arrays by name.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     path = directory / f"state-{number:09d}.safetensors"
-    aside = path.with_suffix(".partial")
     metadata = {"position": json.dumps(dict(position)), "sha256": digest_of(tensors)}
     try:
-        save_file(tensors, aside, metadata)
-        with open(aside, "rb+") as file:
-            os.fsync(file.fileno())
+        with whole_file(path) as aside:
+            save_file(tensors, aside, metadata)
+            with open(aside, "rb+") as file:
+                os.fsync(file.fileno())
     except (SafetensorError, OSError) as error:
-        aside.unlink(missing_ok=True)
         raise OSError(f"cannot write {path}: {error}") from None
-    os.replace(aside, path)
     for old in _states(directory)[:-KEPT]:
         old.unlink()
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, require
 from mobilebert_tf.tasks.registry import SQUAD
 from mobilebert_tf.tasks.user_files import Columns
-from mobilebert_tf.training.run_config import LayerTransfer, Phase, check_seed, require
+from mobilebert_tf.training.run_config import LayerTransfer, Phase, check_seed
 
 # The paper's search (section 4.4.1).
 GRID = {

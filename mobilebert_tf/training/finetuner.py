@@ -94,7 +94,7 @@ class Finetuner(keras.Model):
         """The loss of a batch, a scalar."""
         inputs = {name: batch[name] for name in MODEL_INPUTS}
         outputs = self.model(inputs, training=training)
-        kind = self.model.task.kind
+        kind = self.model.head.kind
         loss = task_loss(kind, outputs, batch["targets"], self.class_weights)
         if self.run_teacher is None:
             return loss

@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from mobilebert_tf.data.pretraining import PretrainingExamples
 from mobilebert_tf.data.run_text import prepare_text
+from mobilebert_tf.files import write_whole
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert
 from mobilebert_tf.training import losses
-from mobilebert_tf.training.run_folder import data_settings, write_whole
+from mobilebert_tf.training.run_folder import data_settings
 
 MAX_EXAMPLES = 1024  # about 10,000 predictions: a standard error of half a point
 

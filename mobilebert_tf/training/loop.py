@@ -7,6 +7,7 @@ seeds. The step itself is the trainer's own train_step: a Distiller's or a Finet
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,22 +16,26 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from mobilebert_tf.data.run_text import RunText
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.modeling.config import ModelConfig, load_model_config
-from mobilebert_tf.modeling.model import MobileBert, build_model, save_model
+from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.training.checkpoint import load_state, save_state
-from mobilebert_tf.training.distiller import Distiller
-from mobilebert_tf.training.run_config import Phase, RunConfig
+from mobilebert_tf.training.run_config import Pace
 from mobilebert_tf.training.run_folder import RunFolder
-from mobilebert_tf.training.strategies import Stage, bare
 
 
-class Pace(Protocol):
-    """Of a run's config: how often the loop logs and saves."""
+@dataclass(frozen=True)
+class LoopStage:
+    """One part of a training, with a trainer and an optimizer of its own.
 
-    log_steps: int
-    checkpoint_steps: int
+    Args:
+        name: for people.
+        steps: number of updates.
+        make_trainer: returns the stage's uncompiled Distiller or Finetuner.
+    """
+
+    name: str
+    steps: int
+    make_trainer: Callable[[], keras.Model]
 
 
 class StepBatches(Protocol):
@@ -47,58 +52,92 @@ def prepare_process(seed: int, precision: str) -> None:
 
 
 def train(
-    name: str,
     model: MobileBert,
-    stages: Sequence[Stage],
-    make_trainer: Callable[[Stage], keras.Model],
+    stages: Sequence[LoopStage],
     examples: StepBatches,
+    *,
+    name: str,
     folder: RunFolder,
-    config: Pace,
+    pace: Pace,
     after_saving: Callable[[int], bool] = lambda step: False,
 ) -> None:
     """Trains `model` through all stages, from the newest state in the folder if there is one.
 
     Killed anywhere and started again, it ends with the same bits as if it had not been: a state
     holds the model, its dropout seeds, the optimizer and the position, and data are a function of
-    the position. Raises InputError if the loss stops being a number.
+    the position.
 
     Args:
+        model: is trained in place.
+        stages: one after the other.
+        examples: of all stages; the steps are counted through.
         name: of the model within the run ("teacher", "student").
-        make_trainer: gives the uncompiled Distiller or Finetuner of a stage.
-        after_saving: called with the stage's step when a state is saved, and again for the state
+        folder: of the run.
+        pace: when to log and save.
+        after_saving: is called with the stage's step when a state is saved, and again for the state
             that a killed run goes on from; True ends the stage.
+
+    Raises InputError if the loss stops being a number.
     """
     states = folder / "checkpoints" / name
     position, tensors = load_state(states) or ({"stage": 0, "step": 0}, None)
-    steps_before = sum(stage.phase.steps for stage in stages[: position["stage"]])
+    steps_before = sum(stage.steps for stage in stages[: position["stage"]])
     folder.rewind_history(name, steps_before + position["step"])
     writer = tf.summary.create_file_writer(str(folder / "tensorboard" / name))
     for index in range(position["stage"], len(stages)):
-        loop = _StageLoop(name, index, stages[index], steps_before, folder, config, writer)
-        trainer = make_trainer(stages[index])
+        resumed = tensors is not None and index == position["stage"]
+        trainer = stages[index].make_trainer()
         trainer.compile()
-        first = position["step"] if index == position["stage"] else 0
-        if tensors is not None and index == position["stage"]:
+        if resumed:
             _restore(trainer, model, tensors)
-        loop.run(trainer, model, examples, first, states, after_saving)
-        steps_before += stages[index].phase.steps
+        loop = _StageLoop(
+            name=name,
+            index=index,
+            stage=stages[index],
+            steps_before=steps_before,
+            trainer=trainer,
+            model=model,
+            states=states,
+            folder=folder,
+            pace=pace,
+            writer=writer,
+        )
+        loop.run(examples, position["step"] if resumed else 0, after_saving)
+        steps_before += stages[index].steps
     folder.write_history_csv()
 
 
+@dataclass(frozen=True)
 class _StageLoop:
-    """One stage's steps, with what is logged about them."""
+    """One stage's steps, with what is saved and logged about them.
 
-    def __init__(self, name, index, stage, steps_before, folder, config, writer):
-        self.name, self.index, self.stage, self.steps_before = name, index, stage, steps_before
-        self.folder, self.config, self.writer = folder, config, writer
+    Args:
+        name: of the model.
+        index: of the stage, from 0.
+        steps_before: in the stages before it.
+        states: the folder of the model's states.
+        writer: of TensorBoard's scalars.
+    """
 
-    def run(self, trainer, model, examples: StepBatches, first: int, states, after_saving) -> None:
+    name: str
+    index: int
+    stage: LoopStage
+    steps_before: int
+    trainer: keras.Model
+    model: MobileBert
+    states: Path
+    folder: RunFolder
+    pace: Pace
+    writer: tf.summary.SummaryWriter
+
+    def run(self, examples: StepBatches, first: int, after_saving: Callable[[int], bool]) -> None:
+        """Trains from step `first` on; see `train` for `after_saving`."""
         if first and after_saving(first):
             return
-        steps, every = self.stage.phase.steps, self.config.checkpoint_steps
+        steps = self.stage.steps
         batches = examples.dataset(self.steps_before + first, steps - first)
         step_function = tf.function(
-            trainer.train_step, input_signature=[batches.element_spec], autograph=False
+            self.trainer.train_step, input_signature=[batches.element_spec], autograph=False
         )
         description = f"{self.name}: {self.stage.name}"
         with tqdm(
@@ -108,44 +147,55 @@ class _StageLoop:
             for step, batch in enumerate(batches, start=first + 1):
                 values = step_function(batch)
                 progress.update()
-                saving = step % every == 0 or step == steps
-                if saving or step % self.config.log_steps == 0:
-                    pace = (time.perf_counter() - started) / (step - logged)  # seconds a step
-                    self._log(trainer, values, step, pace, batch, progress)
+                saving = step % self.pace.checkpoint_steps == 0 or step == steps
+                if saving or step % self.pace.log_steps == 0:
+                    seconds = (time.perf_counter() - started) / (step - logged)  # of a step
+                    self._log(values, step, seconds, batch["input_ids"].shape, progress)
                     started, logged = time.perf_counter(), step
                 if saving:
-                    position = {"stage": self.index, "step": step}
-                    tensors = _tensors(trainer, model)
-                    save_state(states, self.steps_before + step, position, tensors)
+                    self._save(step)
                     if after_saving(step):
                         break
                     started = time.perf_counter()
 
-    def _log(self, trainer, values, step: int, pace: float, batch, progress) -> None:
+    def _save(self, step: int) -> None:
+        position = {"stage": self.index, "step": step}
+        tensors = _tensors(self.trainer, self.model)
+        save_state(self.states, self.steps_before + step, position, tensors)
+
+    def _log(self, values, step: int, seconds: float, shape: tuple[int, int], progress) -> None:
+        """Writes a line of the history.
+
+        Args:
+            values: what train_step returned.
+            seconds: that a step took.
+            shape: [B,T] of the batch.
+        """
         values = {name: float(value) for name, value in values.items()}
-        trainer.reset_metrics()
+        self.trainer.reset_metrics()
         if not math.isfinite(values["loss"]):
             raise InputError(
                 f"the loss of {self.name} became {values['loss']} in stage '{self.stage.name}' "
                 f"before step {step}: lower the stage's learning_rate, and --overwrite"
             )
-        rate = batch["input_ids"].shape[0] * batch["input_ids"].shape[1] / pace
+        tokens_per_second = shape[0] * shape[1] / seconds
         record = {
             "model": self.name,
             "stage": self.stage.name,
             "stage_index": self.index,
             "step": step,
             "total_step": self.steps_before + step,
-            "learning_rate": float(trainer.optimizer.learning_rate),
+            "learning_rate": float(self.trainer.optimizer.learning_rate),
             **values,
-            "ms_per_step": 1000 * pace,
-            "tokens_per_second": rate,
+            "ms_per_step": 1000 * seconds,
+            "tokens_per_second": tokens_per_second,
         }
         self.folder.append_history(record)
         with self.writer.as_default(step=self.steps_before + step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
-        progress.set_postfix(loss=f"{values['loss']:.3f}", tokens_per_s=f"{rate:,.0f}")
+        rate = f"{tokens_per_second:,.0f}"
+        progress.set_postfix(loss=f"{values['loss']:.3f}", tokens_per_s=rate)
 
 
 def _variables(trainer: keras.Model, model: MobileBert) -> dict:
@@ -165,29 +215,3 @@ def _tensors(trainer: keras.Model, model: MobileBert) -> dict[str, np.ndarray]:
 def _restore(trainer: keras.Model, model: MobileBert, tensors: dict[str, np.ndarray]) -> None:
     for name, variable in _variables(trainer, model).items():
         variable.assign(tensors[name])
-
-
-def fitted_config(source: str, text: RunText) -> ModelConfig:
-    """A model config with the vocabulary size of the text; InputError if examples do not fit."""
-    config = load_model_config(source).replace(vocab_size=len(text.tokenizer))
-    if text.config.sequence_length > config.max_position_embeddings:
-        raise InputError(
-            f"sequence_length is {text.config.sequence_length}: longer than "
-            f"max_position_embeddings of {source} ({config.max_position_embeddings})"
-        )
-    return config
-
-
-def pretrain_alone(
-    name: str, source: str, phase: Phase, text: RunText, folder: RunFolder, config: RunConfig
-) -> Path:
-    """Pre-trains a model without a teacher into folder/name, unless it is there; gives the path."""
-    directory = folder / name
-    if not directory.exists():
-        keras.utils.set_random_seed(config.seed)
-        model = build_model(fitted_config(source, text), "pretraining")
-        stages = bare(model.config.num_hidden_layers, phase)
-        examples = text.training_examples(config.seed)
-        train(name, model, stages, lambda s: Distiller(model, s), examples, folder, config)
-        save_model(model, directory, text.tokenizer)
-    return directory

@@ -44,7 +44,7 @@ def swap(
     if config == model.config:
         raise InputError("the model has NoNorm and ReLU already: there is nothing to swap")
     keras.utils.set_random_seed(seed)
-    swapped = MobileBert(config, model.task)
+    swapped = MobileBert(config, model.head)
     copy_weights(model, swapped)
     fit(model, swapped, {name: array[:_FITTED] for name, array in arrays.items()})
     _recover(model, swapped, arrays, phase, seed)
@@ -139,13 +139,13 @@ class Recovery(Finetuner):
     """Distils all layers and the head's outputs of the original, without any label."""
 
     def loss_of(self, batch: dict, training: bool):
-        inputs, kind = dict(batch), self.model.task.kind
-        if self.model.task.predicts_masks:
+        inputs, kind = dict(batch), self.model.head.kind
+        if self.model.head.predicts_masks:
             inputs["masked_lm_positions"] = _spread(batch["input_mask"])
         teacher, mask = self.run_teacher(inputs), batch["input_mask"]
         outputs = self.model(inputs, training=training)
         loss = self._transfer_loss(teacher, outputs, mask)
-        if self.model.task.predicts_masks:
+        if self.model.head.predicts_masks:
             weights = tf.ones_like(inputs["masked_lm_positions"])
             names = (teacher["mlm_logits"], outputs["mlm_logits"])
             return loss + masked_lm_distillation_loss(*names, weights)

@@ -17,6 +17,7 @@ from mobilebert_tf.lite.fold import fold
 from mobilebert_tf.lite.graph import INPUTS, MASKED, HeadByHeadGraph
 from mobilebert_tf.lite.quantize import score_margin
 from mobilebert_tf.modeling.config import ModelConfig
+from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.modeling.layers import NoNorm
 from mobilebert_tf.modeling.model import HEAD_DROPOUT, MODEL_INPUTS, MobileBert, copy_weights
 from mobilebert_tf.modeling.quantization import Quantization
@@ -83,7 +84,7 @@ class QuantizationAware(keras.Model):
     def __init__(self, model: MobileBert, samples: Sequence[dict[str, np.ndarray]]):
         super().__init__(name="quantization_aware")
         check_folds(model.config)
-        self.model, self.config, self.task = model, model.config, model.task
+        self.model, self.config, self.head = model, model.config, model.head
         for layer in model._flatten_layers():
             if isinstance(layer, NoNorm):
                 layer.trainable = False
@@ -99,7 +100,7 @@ class QuantizationAware(keras.Model):
     def trained(self) -> MobileBert:
         """A copy of the model, its weights rounded as they will be in int8, and its
         `quantization`."""
-        model = MobileBert(self.config, self.task)
+        model = MobileBert(self.config, self.head)
         copy_weights(self.model, model)
         rounded = self._graph.weights.rounded()
         for weight in model.weights:
@@ -180,11 +181,11 @@ class _SimulatedGraph(HeadByHeadGraph):
         hidden = self._embeddings(ids, mask, segment_ids)  # [B,T,H]
         padding = tf.cast(1 - mask, tf.float32)[:, None, :]  # [B,1,T]
         last = self.config.num_hidden_layers - 1
-        all_rows = self.head in ("span", "token_classifier")
+        all_rows = HEADS[self.kind].by_token
         for index in range(last + 1):
             first_row = index == last and not all_rows
             hidden = self._block(f"block_{index}", hidden, padding, first_row)
-        return getattr(self, f"_{self.head}")(hidden)
+        return getattr(self, f"_{self.kind}")(hidden)
 
     def ranges(self) -> dict[str, tuple[float, float]]:
         """By the name of the operation, as in Quantization."""

@@ -4,18 +4,16 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from mobilebert_tf.errors import InputError
-
-
-def require(condition: bool, key: str, value, requirement: str) -> None:
-    """InputError with the setting, its value and what it must be, unless the condition holds."""
-    if not condition:
-        raise InputError(f"{key} is {value}: it must be {requirement}")
+from mobilebert_tf.data.run_text import DataConfig
+from mobilebert_tf.errors import InputError, require
 
 
 def check_seed(seed: int) -> None:
     """InputError for a seed that numpy's generators do not take."""
     require(0 <= seed < 2**32, "seed", seed, "from 0 to 4294967295")
+
+
+Strategy = Literal["auxiliary", "joint", "progressive", "none"]
 
 
 @dataclass(frozen=True)
@@ -104,44 +102,11 @@ class TransferConfig(LayerTransfer):
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """Text and how examples are made of it (Devlin et al., 2019).
+class Pace:
+    """How often the training loop logs and saves, in steps."""
 
-    Args:
-        corpus: "docs" (docstrings of installed packages), or text files, folders, globs, .gz.
-        held_out_fraction: share of the documents that is measured on, never trained on.
-        vocabulary: a vocab.txt; null: the teacher's, or else trained from the corpus.
-        vocabulary_size: tokens of a trained vocabulary.
-        lower_case: fold case and strip accents.
-        sequence_length: tokens in an example.
-        batch_size: examples in a step.
-        max_predictions_per_sequence: most masked tokens in an example.
-        masking_probability: share of the tokens that are predicted.
-        short_sequence_probability: share of the examples that are made shorter.
-        whole_word_masking: mask all pieces of a word together.
-    """
-
-    corpus: str | list[str] = "docs"
-    held_out_fraction: float = 0.05
-    vocabulary: str | None = None
-    vocabulary_size: int = 6000
-    lower_case: bool = True
-    sequence_length: int = 64
-    batch_size: int = 32
-    max_predictions_per_sequence: int = 10
-    masking_probability: float = 0.15
-    short_sequence_probability: float = 0.1
-    whole_word_masking: bool = False
-
-    def __post_init__(self):
-        fraction = self.held_out_fraction
-        require(0 < fraction < 1, "held_out_fraction", fraction, "above 0 and below 1")
-        probability = self.masking_probability
-        require(0 < probability <= 1, "masking_probability", probability, "above 0, at most 1")
-        short = self.short_sequence_probability
-        require(0 <= short <= 1, "short_sequence_probability", short, "from 0 to 1")
-        for key in ("sequence_length", "batch_size", "max_predictions_per_sequence"):
-            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+    log_steps: int
+    checkpoint_steps: int
 
 
 @dataclass(frozen=True)
@@ -174,6 +139,10 @@ class RunConfig(DataConfig):
                 f"checkpoint_steps is {self.checkpoint_steps}: it must be a multiple of "
                 f"log_steps ({self.log_steps})"
             )
+
+    @property
+    def pace(self) -> Pace:
+        return Pace(self.log_steps, self.checkpoint_steps)
 
 
 @dataclass(frozen=True)
@@ -209,6 +178,6 @@ class DistillConfig(RunConfig):
     teacher_model: str = "demo-teacher"
     teacher_training: Phase = Phase(1000, learning_rate=1e-2)
     student: str = "demo-student"
-    strategy: Literal["auxiliary", "joint", "progressive", "none"] = "progressive"
+    strategy: Strategy = "progressive"
     transfer: TransferConfig = TransferConfig()
     distillation: Phase = Phase(560, learning_rate=1e-2)

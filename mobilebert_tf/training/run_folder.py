@@ -10,7 +10,6 @@ import dataclasses
 import glob
 import json
 import os
-import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,10 +19,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mobilebert_tf.data.run_text import DataConfig
+from mobilebert_tf.environment import machine
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.lite.timing import cpu
-from mobilebert_tf.modeling.config import read_json
-from mobilebert_tf.training.run_config import DataConfig, RunConfig
+from mobilebert_tf.files import PARTIAL, read_json, whole_file, write_whole
+from mobilebert_tf.training.run_config import RunConfig
 
 # May differ between the killed run and the one that goes on.
 NOT_PART_OF_A_RUN = ("output_dir", "overwrite")
@@ -77,12 +77,13 @@ class RunFolder:
     def write_history_csv(self) -> None:
         records = self.history()
         columns = dict.fromkeys(key for record in records for key in record)
-        aside = self / "history.csv.partial"
-        with open(aside, "w", newline="") as file:
+        with (
+            whole_file(self / "history.csv") as aside,
+            open(aside, "w", newline="") as file,
+        ):
             writer = csv.DictWriter(file, list(columns))
             writer.writeheader()
             writer.writerows(records)
-        os.replace(aside, self / "history.csv")
 
 
 @contextmanager
@@ -99,6 +100,7 @@ def open_run(config: RunConfig):
         raise InputError(f"{path} is not empty and holds no run: choose another --output-dir")
     try:
         with FileLock(path / ".lock", timeout=0):
+            _delete_unfinished(path)
             if config.overwrite:
                 _empty(path, config)
             _check_settings(path, config)
@@ -113,6 +115,13 @@ def open_run(config: RunConfig):
 
 def _content(path: Path) -> list[Path]:
     return [child for child in path.iterdir() if child.name != ".lock"]
+
+
+def _delete_unfinished(path: Path) -> None:
+    """Deletes the folders that a killed process did not finish."""
+    for child in path.glob(f"*{PARTIAL}"):
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
 
 
 def _give_up_unused(path: Path) -> None:
@@ -202,35 +211,3 @@ def _strings(settings: Any) -> Iterator[str]:
     elif isinstance(settings, dict | list):
         for value in settings.values() if isinstance(settings, dict) else settings:
             yield from _strings(value)
-
-
-def machine() -> dict[str, Any]:
-    """What a measured number depends on: processor, cores, system, Python."""
-    return {
-        "processor": cpu(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-    }
-
-
-def check_free(path: str | Path, overwrite: bool) -> None:
-    """InputError if something exists that may not be replaced: a file, a folder, a device."""
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is no file: choose another name")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists: choose another name, or --overwrite")
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes a file, and its folder, so that it is there whole or not at all; text as UTF-8."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".partial")
-    try:
-        # Half a surrogate pair, which JSON may hold, is no text: it is written as its escape.
-        data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
-        aside.write_bytes(data)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

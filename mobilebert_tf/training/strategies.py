@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.training.run_config import Phase, TransferConfig
+from mobilebert_tf.training.run_config import Phase, Strategy, TransferConfig
 
 EMBEDDINGS = "embeddings"
 CLASSIFIER = ("pooler", "masked_lm", "next_sentence")
-STRATEGIES = ("auxiliary", "joint", "progressive", "none")
+STRATEGIES = get_args(Strategy)
 
 
 @dataclass(frozen=True)

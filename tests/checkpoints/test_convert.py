@@ -132,7 +132,7 @@ def test_names_of_google_heads(tmp_path):
     assert held["output_weights"].shape == (3, 13) and held["output_bias"].shape == (3,)
     assert (tmp_path / "d" / "labels.txt").read_text("utf-8").splitlines() == list(LABELS)
     (tmp_path / "d" / "labels.txt").unlink()
-    assert list(load_model(run(tmp_path / "d", tmp_path / "e")).task.labels) == ["0", "1", "2"]
+    assert list(load_model(run(tmp_path / "d", tmp_path / "e")).head.labels) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("head", ["token_classifier", "multiple_choice"])
@@ -159,7 +159,7 @@ def test_hugging_face_heads_without_a_pooler(tmp_path, config, head):
     model = write_model(tmp_path / "model", config, head, labels_of(head))
     back = load_model(there_and_back(model, tmp_path, "huggingface"))
     assert back.config == config.replace(classifier_activation=False)
-    assert back.task.kind == head and list(back.task.labels) == list(labels_of(head))
+    assert back.head.kind == head and list(back.head.labels) == list(labels_of(head))
     original = random_model(config, head, labels_of(head))
     kept = {path: w for path, w in weights(original).items() if not path.startswith("pooler")}
     assert_same_bits(weights(back), kept)
@@ -193,7 +193,7 @@ def test_what_model_garden_has_no_place_for(tmp_path, capsys):
     model = write_model(tmp_path / "model")
     back = there_and_back(model, tmp_path, "model-garden")
     assert "next_sentence" in capsys.readouterr().out
-    assert load_model(back).task.kind == "masked_lm"
+    assert load_model(back).head.kind == "masked_lm"
     for head in ("classifier", "span", "next_sentence", "multiple_choice"):
         other = write_model(tmp_path / head, head=head, labels=labels_of(head))
         assert head in refusal(other, tmp_path / "x", to="model-garden")
@@ -204,7 +204,7 @@ def test_head_encoder_leaves_the_head_out(tmp_path, to):
     model = write_model(tmp_path / "model", head="classifier", labels=LABELS)
     run(model, tmp_path / "there", to=to, head="encoder")
     back = run(tmp_path / "there", tmp_path / "back")
-    assert load_model(back).task.kind == "encoder"
+    assert load_model(back).head.kind == "encoder"
     kept = {path: w for path, w in weights(model).items() if not path.startswith("classifier")}
     assert_same_bits(weights(back), kept)
 

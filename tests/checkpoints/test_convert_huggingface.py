@@ -135,7 +135,7 @@ def test_sentence_model(made, given, dest, name):
     for architectures in ([f"{family}Model"], None):
         edit(folder / "config.json", architectures=architectures)
         model = load_model(run(folder, dest, overwrite=True))
-        assert model.task.kind == "encoder"
+        assert model.head.kind == "encoder"
         ours = weights(made / {"bert": "ours", "huggingface": "mobilebert"}[name])
         assert_same_bits(weights(model), {path: ours[path] for path in weights(model)})
 

@@ -18,7 +18,7 @@ from support.tiny_convert import (
 )
 
 from mobilebert_tf import load_model
-from mobilebert_tf.modeling.model import load_tokenizer
+from mobilebert_tf.modeling.model_directory import load_tokenizer
 
 ODD = [
     "",

@@ -18,8 +18,9 @@ from support.tiny_convert import (
 
 from mobilebert_tf import InputError, Pipeline, load_model, save_model
 from mobilebert_tf.checkpoints import formats
-from mobilebert_tf.lite.runtime import KerasModel
-from mobilebert_tf.modeling.model import MobileBert, Task
+from mobilebert_tf.modeling.heads import Head
+from mobilebert_tf.modeling.model import MobileBert
+from mobilebert_tf.modeling.runner import KerasModel
 from mobilebert_tf.predict import PredictConfig, predict
 from mobilebert_tf.text.tokenizer import WordPiece
 
@@ -41,13 +42,13 @@ def recipe(tokens, mask, pooling, normalized):
 
 def encoder(pooling="mean", normalized=True, pooler=False):
     source = random_model(BERT.replace(classifier_activation=pooler), "encoder")
-    model = MobileBert(source.config, Task("encoder", pooling=pooling, normalized=normalized))
+    model = MobileBert(source.config, Head("encoder", pooling=pooling, normalized=normalized))
     model.set_weights(source.get_weights())
     return model
 
 
 def of(model):
-    return model.task.kind, model.task.pooling, model.task.normalized
+    return model.head.kind, model.head.pooling, model.head.normalized
 
 
 CASES = [("mean", True), ("mean", False), ("first", True), ("first", False)]
@@ -80,7 +81,7 @@ def test_embedding_by_hand():
 def test_other_heads_pool_nothing_and_give_the_pooled_output_when_asked():
     for changes in ({"pooling": "mean"}, {"normalized": True}):
         with pytest.raises(InputError, match="an encoder's, this is a span"):
-            Task("span", **changes)
+            Head("span", **changes)
     model = random_model(BERT, "span")
     arrays = TOKENIZER.encode(TEXTS[:1])
     found = KerasModel(model, TOKENIZER, "encoder")(**arrays)["embedding"]
@@ -94,7 +95,7 @@ def test_directories_and_keras_keep_them(pooling, normalized, tmp_path, capsys):
     task = json.loads((tmp_path / "model" / "task.json").read_text())
     assert (task["pooling"], task["normalized"]) == (pooling, normalized)
     assert of(load_model(tmp_path / "model")) == ("encoder", pooling, normalized)
-    assert MobileBert.from_config(model.get_config()).task == model.task
+    assert MobileBert.from_config(model.get_config()).head == model.head
     expected = Pipeline(tmp_path / "model")(TEXTS[1]).embedding
     predict(PredictConfig(str(tmp_path / "model"), texts=[TEXTS[1]], json=True))
     assert json.loads(capsys.readouterr().out)["embedding"] == expected
@@ -104,12 +105,12 @@ def test_directories_and_keras_keep_them(pooling, normalized, tmp_path, capsys):
 
 def sentence_folder(folder, model):
     """A folder as sentence-transformers writes it, made without our writer of its files."""
-    task = Task("encoder")
+    task = Head("encoder")
     plain = MobileBert(model.config, task)
     plain.set_weights(model.get_weights())
     folder.mkdir()
     formats.save(plain, TOKENIZER, folder, "huggingface")
-    kinds = ["Transformer", "Pooling", *["Normalize"] * model.task.normalized]
+    kinds = ["Transformer", "Pooling", *["Normalize"] * model.head.normalized]
     paths = ["", "1_Pooling", "2_Normalize"]
     modules = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
@@ -117,7 +118,7 @@ def sentence_folder(folder, model):
     ]
     (folder / "modules.json").write_text(json.dumps(modules))
     modes = {"pooling_mode_cls_token": "first", "pooling_mode_mean_tokens": "mean"}
-    values = {mode: name == model.task.pooling for mode, name in modes.items()}
+    values = {mode: name == model.head.pooling for mode, name in modes.items()}
     values |= {"word_embedding_dimension": 14, "pooling_mode_max_tokens": False}
     (folder / "1_Pooling").mkdir(exist_ok=True)
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(values))
@@ -155,7 +156,7 @@ def test_formats_without_a_place_for_it_say_so(tmp_path, capsys):
     save_model(encoder(), tmp_path / "ours", TOKENIZER)
     google = run(tmp_path / "ours", tmp_path / "out" / "google", to="google")
     assert "how embeddings are pooled" in capsys.readouterr().out
-    assert formats.load(google).model.task == Task("encoder")
+    assert formats.load(google).model.head == Head("encoder")
     save_model(encoder("first", True, pooler=True), tmp_path / "pooler", TOKENIZER)
     said = refusal(tmp_path / "pooler", tmp_path / "out" / "x", to="huggingface")
     assert "no normalized output of a pooler" in said

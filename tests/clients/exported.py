@@ -1,23 +1,21 @@
 """What the clients open: tiny models with real words, exported through the door in every mode."""
 
 import functools
-import runpy
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 
 from mobilebert_tf import build_model, save_model
 from mobilebert_tf.data.corpus import load_documents
+from mobilebert_tf.export import main
 from mobilebert_tf.lite import metadata
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.modeling.config import SIZES
-from mobilebert_tf.text.tokenizer import WordPiece, train_vocabulary
+from mobilebert_tf.text.tokenizer import WordPiece
+from mobilebert_tf.text.vocabulary import train_vocabulary
 
-TO_TFLITE = Path(__file__).parents[2] / "export" / "to_tflite.py"
 SCALE = 0.1
 LABELS = ("bad", "good", "so so")
 MAX_TOKENS = 384  # what the Task Library's BertQuestionAnswerer wants
@@ -100,8 +98,7 @@ class Exported:
         options = ["--model", str(self._model(head)), "--output", str(path), *MODES[mode]]
         options += ["--calibration-data", str(self._corpus)]
         options += ["--sequence-length", str(length)] if length else []
-        with mock.patch.object(sys, "argv", [TO_TFLITE.name, *options]):
-            runpy.run_path(str(TO_TFLITE), run_name="__main__")
+        main(options)
         return File(path, head, mode, length)
 
     def files(self, head: str) -> list[File]:

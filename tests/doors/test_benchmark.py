@@ -1,15 +1,13 @@
 """The benchmark's figures are complete and consistent; how fast this machine is, no test asks."""
 
 import json
-import runpy
-import sys
 
 import numpy as np
 import pytest
 from support.tiny_lite import content, packed_file, refused
 
 from mobilebert_tf import InputError
-from mobilebert_tf.benchmark import BenchmarkConfig, benchmark
+from mobilebert_tf.benchmark import BenchmarkConfig, benchmark, main
 from mobilebert_tf.lite import timing
 
 
@@ -111,11 +109,9 @@ def test_percentiles_by_hand():
         (["{}/any.tflite", "--runs", "many"], "many"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(place, monkeypatch, capsys, arguments, message):
-    monkeypatch.setattr(sys, "argv", ["benchmark", *(a.format(place) for a in arguments)])
-    monkeypatch.delitem(sys.modules, "mobilebert_tf.benchmark")
+def test_bad_input_is_one_line_and_exit_code_2(place, capsys, arguments, message):
     with pytest.raises(SystemExit) as stopped:
-        runpy.run_module("mobilebert_tf.benchmark", run_name="__main__")
+        main([argument.format(place) for argument in arguments])
     assert stopped.value.code == 2
     error = capsys.readouterr().err.splitlines()
     assert message in error[-1] and error[-1].startswith("error: ")

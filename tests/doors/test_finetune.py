@@ -17,8 +17,9 @@ import pytest
 from mobilebert_tf import build_model, load_model, save_model
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.evaluate import EvaluateConfig, evaluate
+from mobilebert_tf.export import export
 from mobilebert_tf.finetune import FinetuneConfig, finetune
-from mobilebert_tf.lite.export import ExportConfig, export
+from mobilebert_tf.lite.export_config import ExportConfig
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 
 WORDS = ["good", "fine", "great", "bad", "poor", "awful", "the", "a", "film", "plot", "is", "was"]
@@ -73,8 +74,8 @@ def test_it_learns_and_the_best_trial_is_kept(tuned):
     best = max(found, key=lambda result: result["ranking"])
     assert best["scores"]["accuracy"] > 0.9  # half of it by guessing
     model = load_model(tuned / "model")
-    assert (model.task.kind, list(model.task.labels)) == ("classifier", ["bad", "good"])
-    assert model.task.metric == "accuracy" and model.task.sequence_length == 37
+    assert (model.head.kind, list(model.head.labels)) == ("classifier", ["bad", "good"])
+    assert model.head.metric == "accuracy" and model.head.sequence_length == 37
     trial = load_model(tuned / "trials" / best["trial"] / "model")
     for a, b in zip(model.weights, trial.weights, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
@@ -110,7 +111,7 @@ def test_model_file_and_dev_score_agree(tuned, place, capsys, tmp_path):
 def test_files_that_exist_are_refused_before_anything_is_run(tuned, place, tmp_path, monkeypatch):
     (tmp_path / "scores.json").write_text("mine")
     (tmp_path / "classification.tsv").write_text("mine")
-    monkeypatch.setattr("mobilebert_tf.evaluate.run_all", None)
+    monkeypatch.setattr("mobilebert_tf.evaluate.evaluate_split", None)
     config = dict(model=str(tuned / "model"), task="classification", data_dir=str(place / "data"))
     for option in ({"json": str(tmp_path / "scores.json")}, {"predictions": str(tmp_path)}):
         with pytest.raises(InputError, match="exists: choose another name, or --overwrite"):

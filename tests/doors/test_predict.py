@@ -4,14 +4,13 @@ import csv
 import dataclasses
 import io
 import json
-import runpy
 import sys
 
 import pytest
 from support.tiny_lite import HEADS, LABELS, packed_file, save_directory
 
 from mobilebert_tf import InputError
-from mobilebert_tf.predict import PredictConfig, predict
+from mobilebert_tf.predict import PredictConfig, main, predict
 
 TEXTS = {
     "pretraining": "the [MASK] sleeps near a [MASK] .",
@@ -165,20 +164,16 @@ def test_directory_without_vocabulary(place, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [[], ["nowhere", "text"], ["nowhere", "x", "--tops", "1"]])
-def test_door_reports_bad_input(monkeypatch, capsys, arguments):
-    monkeypatch.setattr(sys, "argv", ["predict", *arguments])
-    monkeypatch.delitem(sys.modules, "mobilebert_tf.predict")
+def test_door_reports_bad_input(capsys, arguments):
     with pytest.raises(SystemExit) as stopped:
-        runpy.run_module("mobilebert_tf.predict", run_name="__main__")
+        main(arguments)
     assert stopped.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_door_predicts(place, monkeypatch, capsys):
+def test_door_predicts(place, capsys):
     file = str(place / "classifier.tflite")
-    monkeypatch.setattr(sys, "argv", ["predict", file, "the dog", "a cat", "--json"])
-    monkeypatch.delitem(sys.modules, "mobilebert_tf.predict")
-    runpy.run_module("mobilebert_tf.predict", run_name="__main__")
+    main([file, "the dog", "a cat", "--json"])
     results = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [result["text"] for result in results] == ["the dog", "a cat"]
     assert all(result["label"] in LABELS for result in results)

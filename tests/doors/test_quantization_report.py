@@ -9,8 +9,9 @@ from support.tiny_lite import LABELS, TOKENIZER, content, inputs, model, save_co
 
 from mobilebert_tf import InputError, quantization_report, save_model
 from mobilebert_tf.evaluate import EvaluateConfig, evaluate
+from mobilebert_tf.export import export
 from mobilebert_tf.lite import flatbuffer, quantize
-from mobilebert_tf.lite.export import ExportConfig, export
+from mobilebert_tf.lite.export_config import ExportConfig
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.layer_errors import LayerError, layer_errors
 from mobilebert_tf.lite.runtime import LiteModel

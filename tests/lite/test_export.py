@@ -2,11 +2,9 @@
 
 import dataclasses
 import json
-import runpy
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import flatbuffers
 import numpy as np
@@ -30,14 +28,14 @@ from support.tiny_lite import (
 )
 
 from mobilebert_tf import InputError, save_model
+from mobilebert_tf.export import export, main
 from mobilebert_tf.lite import metadata, quantize, verify
 from mobilebert_tf.lite.calibration_data import padded, samples
-from mobilebert_tf.lite.export import ExportConfig, export
-from mobilebert_tf.lite.runtime import LiteModel, open_model
+from mobilebert_tf.lite.export_config import ExportConfig
+from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.modeling.model import MobileBert
-
+from mobilebert_tf.pipeline import open_model
 TO_TFLITE = Path(__file__).parents[2] / "export" / "to_tflite.py"
-
 
 # ---- metadata ------------------------------------------------------------------------------
 
@@ -309,7 +307,7 @@ def test_file_whose_answers_hang_on_the_texts_before(place, tmp_path, monkeypatc
     ],
 )
 def test_diverged_model(place, tmp_path, factor, mode, message):
-    diverged = MobileBert(model().config, model().task)
+    diverged = MobileBert(model().config, model().head)
     for weight in diverged.weights:
         weight.assign(np.random.default_rng(0).normal(0, 1, weight.shape) * factor)
     save_model(diverged, tmp_path / "model", TOKENIZER)
@@ -360,9 +358,8 @@ def test_bad_input_is_one_line_and_exit_code_2(
 ):
     monkeypatch.chdir(tmp_path)
     arguments = [argument.format(place / "student") for argument in arguments]
-    monkeypatch.setattr(sys, "argv", ["to_tflite.py", *arguments])
     with pytest.raises(SystemExit) as stopped:
-        runpy.run_path(str(TO_TFLITE), run_name="__main__")
+        main(arguments)
     assert stopped.value.code == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

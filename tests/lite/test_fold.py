@@ -63,7 +63,7 @@ def test_folded_graph_equals_the_model(variant, gammas):
     logits = graph(**dict(zip(INPUTS, sample.values(), strict=True)))
     for name in ("start_logits", "end_logits"):
         assert_near(logits[name], outputs[name])
-    keras_model.task = type(keras_model.task)()
+    keras_model.head = type(keras_model.head)()
     bare = InferenceGraph(keras_model, "encoder")
     if "pooler/dense/kernel" not in bare.weights:
         assert_near(last_hidden(bare, sample), outputs["sequence_output"][0])

@@ -24,8 +24,10 @@ from mobilebert_tf.lite import export as export_module
 from mobilebert_tf.lite import flatbuffer, metadata, quantize, verify
 from mobilebert_tf.lite.calibration_data import padded
 from mobilebert_tf.lite.graph import INPUTS, quantized_rows
-from mobilebert_tf.lite.runtime import KerasModel, LiteModel
-from mobilebert_tf.modeling.model import MobileBert, Task, copy_weights
+from mobilebert_tf.lite.runtime import LiteModel
+from mobilebert_tf.modeling.heads import Head
+from mobilebert_tf.modeling.model import MobileBert, copy_weights
+from mobilebert_tf.modeling.runner import KerasModel
 
 QUANTIZED = quantize.MODES[1:]
 
@@ -90,7 +92,7 @@ def test_encoder_of_a_model_with_another_head():
 @pytest.mark.parametrize("mode", ["none", "int8-full", "int16x8"])
 def test_sentence_embeddings(mode, normalized):
     """The mean of real tokens: a folded stream's scales must be undone, padding counts nothing."""
-    task = Task("encoder", pooling="mean", normalized=normalized)
+    task = Head("encoder", pooling="mean", normalized=normalized)
     keras = MobileBert(VARIANTS["student"], task)
     copy_weights(model(head="encoder"), keras)
     calibration = [dict(zip(INPUTS, inputs(13, i).values(), strict=True)) for i in range(8)]
@@ -106,7 +108,7 @@ def test_sentence_embeddings(mode, normalized):
 
 
 def test_embeddings_of_short_texts_in_a_long_file():
-    task = Task("encoder", pooling="mean", normalized=True)
+    task = Head("encoder", pooling="mean", normalized=True)
     keras = MobileBert(VARIANTS["student"], task)
     copy_weights(model(head="encoder"), keras)
     samples = [inputs(37, i, 37 - tokens) for i, tokens in enumerate((3, 7, 13, 37) * 2)]

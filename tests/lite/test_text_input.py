@@ -20,8 +20,9 @@ from support.tiny_lite import (
 
 from mobilebert_tf import InputError
 from mobilebert_tf.cli import parse
+from mobilebert_tf.export import export
 from mobilebert_tf.lite import flatbuffer, quantize, text_input
-from mobilebert_tf.lite.export import ExportConfig, export
+from mobilebert_tf.lite.export_config import ExportConfig
 from mobilebert_tf.lite.graph import INPUTS, SIGNATURE
 from mobilebert_tf.lite.normalizer import normalizer_table
 from mobilebert_tf.lite.runtime import LiteModel

@@ -343,7 +343,7 @@ def test_directory_round_trip(tmp_path, models, head):
     save_model(models[head], tmp_path / "model")
     again = load_model(tmp_path / "model")
     assert again.config == models[head].config
-    assert tuple(again.task.labels) == HEADS[head] and again.task.kind == (head or "encoder")
+    assert tuple(again.head.labels) == HEADS[head] and again.head.kind == (head or "encoder")
     assert_same(models[head], again)
     assert {path.name for path in tmp_path.iterdir()} == {"model"}  # nothing is left aside
 
@@ -366,7 +366,7 @@ def test_keras_file_round_trip(tmp_path, models, head):
 def test_save_replaces_the_whole_directory(tmp_path, models):
     save_model(models["classifier"], tmp_path / "model")
     save_model(models["span"], tmp_path / "model")
-    assert load_model(tmp_path / "model").task.kind == "span"
+    assert load_model(tmp_path / "model").head.kind == "span"
 
 
 def test_save_deletes_nothing_of_others(tmp_path, models):

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from mobilebert_tf.checkpoints import formats, google
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import load_model_config
-from mobilebert_tf.modeling.model import Task
+from mobilebert_tf.modeling.heads import Head
 
 FIXTURES = Path(__file__).parents[1] / "data" / "fixtures"
 GOOGLE = ("student", "student_without_opt", "tiny", "teacher")
@@ -134,7 +134,7 @@ def message(directory):
 def test_name_table_names_every_tensor_once(name):
     reader = tf.train.load_checkpoint(str(FIXTURES / name / PREFIX))
     config = load_model_config(FIXTURES / name / "bert_config.json")
-    table = google.name_table(config, Task("pretraining"))
+    table = google.name_table(config, Head("pretraining"))
     theirs = [entry.theirs for entry in table]
     assert sorted(theirs) == sorted(reader.get_variable_to_shape_map())
     assert len({entry.ours for entry in table}) == len(table)
@@ -152,7 +152,7 @@ def test_training_state_and_teacher_are_ignored(tmp_path, tensors):
 def test_checkpoint_without_heads_is_an_encoder(tmp_path, tensors):
     encoder = {name: x for name, x in tensors.items() if not name.startswith("cls/")}
     model = load(write_checkpoint(tmp_path, encoder))
-    assert "mlm_logits" not in model.output and model.task.kind == "encoder"
+    assert "mlm_logits" not in model.output and model.head.kind == "encoder"
 
 
 def test_missing_tensors_are_all_listed(tmp_path, tensors):

@@ -115,7 +115,7 @@ def test_we_load_what_they_write(name, trainer, tmp_path):
     checkpoint.save(str(tmp_path / "theirs" / "ckpt"))
     (tmp_path / "theirs" / "bert_config.json").write_text(config.to_json())
     loaded = formats.load(tmp_path / "theirs")
-    assert loaded.format == "model-garden" and loaded.model.task.kind == "masked_lm"
+    assert loaded.format == "model-garden" and loaded.model.head.kind == "masked_lm"
     assert disagreement(ours(loaded.model, name), outputs(model, name), name) <= 1e-5
     assert ("optimizer state" in loaded.skipped) == trainer
 

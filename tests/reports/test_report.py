@@ -12,7 +12,7 @@ from mobilebert_tf.lite.metadata import Packed, pack
 from mobilebert_tf.lite.quantize import convert
 from mobilebert_tf.modeling.config import SIZES
 from mobilebert_tf.modeling.model import build_model
-from mobilebert_tf.reports.attention_examples import guesses_of_file, save_maps
+from mobilebert_tf.reports.attention_examples import guesses_of_file, save_examples
 from mobilebert_tf.reports.plots import CURVE_POINTS, _pieces
 from mobilebert_tf.reports.run_report import write_report
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
@@ -62,7 +62,7 @@ def batch(tokenizer):
 @pytest.fixture(scope="module")
 def maps(tmp_path_factory, models, tokenizer, batch):
     path = tmp_path_factory.mktemp("maps") / "maps.npz"
-    save_maps(path, *models, LAYER_MAP, tokenizer, batch)
+    save_examples(path, *models, LAYER_MAP, tokenizer, batch)
     return path
 
 
@@ -190,7 +190,7 @@ def test_exported_file_guesses_as_its_model(run, models, tokenizer):
 
 def test_a_batch_without_masks_gives_maps_alone(run, models, batch, tokenizer):
     unmasked = batch | {"masked_lm_positions": np.zeros([3, 3], np.int32)}
-    save_maps(run / "maps.npz", *models, LAYER_MAP, tokenizer, unmasked)
+    save_examples(run / "maps.npz", *models, LAYER_MAP, tokenizer, unmasked)
     page = page_of(run)
     assert "All layers" in page.text(SECTIONS["maps.npz"])
     assert "goes on" in page.text("Fill in the mask")

@@ -8,8 +8,8 @@ import numpy as np
 
 from mobilebert_tf import build_model, save_model
 from mobilebert_tf.lite import flatbuffer, metadata, quantize
-from mobilebert_tf.lite.runtime import KerasModel
 from mobilebert_tf.modeling.config import SIZES
+from mobilebert_tf.modeling.runner import KerasModel
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 
 LABELS = ("bad", "good", "so so")

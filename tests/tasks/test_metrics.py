@@ -7,7 +7,8 @@ from sklearn import metrics as sklearn_metrics
 
 from mobilebert_tf.tasks.glue import GLUE
 from mobilebert_tf.tasks.metrics import ranking, scores
-from mobilebert_tf.tasks.registry import TextTask
+from mobilebert_tf.tasks.task import Encoded
+from mobilebert_tf.tasks.text_task import TextTask
 
 # The metrics of the GLUE paper (Wang et al., 2019, table 1), called where they come from.
 OFFICIAL = {
@@ -44,9 +45,9 @@ def scored(name, targets, predictions):
     task = task_of(name)
     if task.kind == "regression":
         outputs = {"score": np.array(predictions, np.float32)[:, None]}
-        return task.score("dev", {"targets": np.array(targets, np.float32)}, outputs)
+        return task.score(Encoded("dev", {"targets": np.array(targets, np.float32)}), outputs)
     outputs = {"probability": 0.6 * np.eye(len(task.labels))[predictions]}
-    return task.score("dev", {"targets": np.array(targets, np.int32)}, outputs)
+    return task.score(Encoded("dev", {"targets": np.array(targets, np.int32)}), outputs)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.squad_data import WORDPIECE, asked
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.tasks.registry import SpanTask
+from mobilebert_tf.tasks.span_task import SpanTask
 from mobilebert_tf.tasks.squad import Question
 from mobilebert_tf.tasks.squad_answers import score
 
@@ -142,13 +142,14 @@ def test_best_thresholds_are_of_the_best_spans():
     context = "the cat sat"
     questions = [asked(context, "cat", id="a"), asked(context, id="b", impossible=True)]
     task = SpanTask("squad-v2", {"dev": questions})
-    arrays = task.encode("dev", WORDPIECE, 24)
+    encoded = task.encode("dev", WORDPIECE, 24)
+    arrays = encoded.arrays
     start, end = np.zeros((2, *arrays["input_ids"].shape), np.float32)
     cat = list(arrays["input_ids"][0]).index(WORDPIECE.vocabulary.index("cat"))
     start[:, cat] = end[:, cat] = 2.0
     start[:, 0] = [3.0, 5.0]  # "no answer" scores 5 and 7, the best span 4
     end[:, 0] = [2.0, 2.0]
-    found = task.score("dev", arrays, {"start_logits": start, "end_logits": end})
+    found = task.score(encoded, {"start_logits": start, "end_logits": end})
     assert (found["exact"], found["HasAns_exact"], found["NoAns_exact"]) == (50.0, 0.0, 100.0)
     assert (found["best_exact"], found["best_exact_thresh"]) == (100.0, 1.0)
     assert (found["best_f1"], found["best_f1_thresh"]) == (100.0, 1.0)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.tasks.examples import NO_LABEL, Batches, by_length, encode, joined
+from mobilebert_tf.modeling.runner import by_length
+from mobilebert_tf.tasks.examples import NO_LABEL, Batches, encode, joined
 from mobilebert_tf.tasks.registry import open_task
 from mobilebert_tf.tasks.user_files import Columns, read_unlabelled
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
@@ -211,7 +212,7 @@ def test_bad_lines_of_words(lines, said, tmp_path):
 )
 def test_texts_without_labels_join_those_with(task, kind, file, first, tmp_path):
     write(tmp_path, **file, more__csv='text,other\n"a, b c",1\nd,2\n,3\n')
-    known = open_task(task, tmp_path, ("train",)).encode("train", TOKENIZER, 16)
+    known = open_task(task, tmp_path, ("train",)).encode("train", TOKENIZER, 16).arrays
     unknown = encode(read_unlabelled(tmp_path / "more.csv", Columns()), TOKENIZER, 16)
     found = joined(known, unknown)
     assert found["input_mask"].sum(axis=1).tolist() == [4, 3, 6, 3]
@@ -233,16 +234,17 @@ def test_token_labels_stand_at_the_first_piece_of_a_word(tmp_path):
     task = open_task("tokens", tmp_path, ("train", "dev"))
     assert task.labels == ("B-x", "I-x", "O")
     assert task.splits["train"] == task.splits["dev"]
-    arrays = task.encode("train", TOKENIZER, 16)
+    encoded = task.encode("train", TOKENIZER, 16)
+    arrays = encoded.arrays
     pieces = [TOKENIZER.tokens(row) for row in arrays["input_ids"]]
     assert pieces[0] == ["[CLS]", "a", "##b", "c", "[SEP]"]
     assert arrays["targets"][0].tolist() == [NO_LABEL, 0, NO_LABEL, 1, NO_LABEL]
     assert arrays["targets"][1].tolist()[:3] == [NO_LABEL, 2, NO_LABEL]
-    assert task.encode("train", TOKENIZER, 4)["input_ids"].shape == (2, 4)
+    assert task.encode("train", TOKENIZER, 4).arrays["input_ids"].shape == (2, 4)
     outputs = {"token_probability": np.eye(3)[np.maximum(arrays["targets"], 0)]}
-    assert task.score("train", arrays, outputs) == {"entity_f1": 1.0, "accuracy": 1.0}
+    assert task.score(encoded, outputs) == {"entity_f1": 1.0, "accuracy": 1.0}
     outputs["token_probability"][0, 3] = [0, 0, 1]  # one of two entities' words is missed
-    assert task.score("train", arrays, outputs) == {
+    assert task.score(encoded, outputs) == {
         "entity_f1": 0.0,
         "accuracy": pytest.approx(2 / 3),
     }
@@ -313,5 +315,5 @@ def test_texts_longer_than_the_model_are_cut(tmp_path):
     task = open_task(
         "classification", write(tmp_path, train__tsv="text\tlabel\na b c d\tx\n"), ("train",)
     )
-    assert task.encode("train", TOKENIZER, 4)["input_ids"].shape == (1, 4)
+    assert task.encode("train", TOKENIZER, 4).arrays["input_ids"].shape == (1, 4)
     assert encode(task.splits["train"], TOKENIZER, 128)["input_ids"].shape == (1, 6)

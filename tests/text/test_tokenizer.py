@@ -16,12 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.text.tokenizer import (
-    SPECIAL_TOKENS,
-    WordPiece,
-    train_vocabulary,
-    truncated_lengths,
-)
+from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece, truncated_lengths
+from mobilebert_tf.text.vocabulary import train_vocabulary
 
 DATA = Path(__file__).parents[1] / "data"
 GOLDEN = json.loads((DATA / "tokenizer_golden.json").read_text(encoding="utf-8"))
@@ -393,7 +389,7 @@ def test_trained_vocabulary_keeps_case():
 def test_training_is_the_same_in_every_process():
     """The library alone numbers pieces differently from process to process."""
     code = (
-        "import sys, json; from mobilebert_tf.text.tokenizer import train_vocabulary;"
+        "import sys, json; from mobilebert_tf.text.vocabulary import train_vocabulary;"
         "print(json.dumps(train_vocabulary(json.load(sys.stdin), 150)))"
     )
     other = subprocess.run(

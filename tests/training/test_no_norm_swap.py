@@ -2,9 +2,6 @@
 it lost too much."""
 
 import json
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,14 +16,15 @@ from support.tiny_lite import (
 )
 
 from mobilebert_tf import InputError, build_model, load_model
+from mobilebert_tf import export as to_tflite
 from mobilebert_tf.lite.calibration_data import joined
-from mobilebert_tf.lite.runtime import KerasModel, LiteModel
+from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.lite.verify import agreement
 from mobilebert_tf.modeling.model import copy_weights
+from mobilebert_tf.modeling.runner import KerasModel
 from mobilebert_tf.training.no_norm_swap import fit, swap
 from mobilebert_tf.training.run_config import Phase
 
-TO_TFLITE = Path(__file__).parents[2] / "export" / "to_tflite.py"
 NO_STEPS = Phase(steps=0)
 
 
@@ -40,7 +38,7 @@ def last_hidden(built, arrays):
 
 
 def model_inputs(built, arrays):
-    if built.task.predicts_masks:
+    if built.head.predicts_masks:
         return arrays | {"masked_lm_positions": np.zeros([len(arrays["input_ids"]), 1], np.int32)}
     return arrays
 
@@ -116,15 +114,14 @@ def folder(tmp_path):
     return tmp_path
 
 
-def run(monkeypatch, folder, *options):
+def run(folder, *options):
     arguments = ["--model", folder / "model", "--output", folder / "x.tflite", "--quantize", "none"]
     arguments += ["--calibration-data", folder / "corpus.txt", "--operational-optimizations"]
-    monkeypatch.setattr(sys, "argv", ["to_tflite.py", *map(str, arguments), *options])
-    runpy.run_path(str(TO_TFLITE), run_name="__main__")
+    to_tflite.main([*map(str, arguments), *options])
 
 
 def test_export_swaps(folder, monkeypatch, capsys):
-    run(monkeypatch, folder, "--recovery.steps", "5")
+    run(folder, "--recovery.steps", "5")
     assert "agreement with the original" in capsys.readouterr().out
     config = load_model(folder / "model-no-norm").config
     assert (config.normalization_type, config.hidden_act) == ("no_norm", "relu")
@@ -132,17 +129,17 @@ def test_export_swaps(folder, monkeypatch, capsys):
     operations = json.loads((folder / "x.json").read_text())["ops"]
     assert not {"RSQRT", "MEAN", "GELU"} & set(operations)
     with pytest.raises(SystemExit):
-        run(monkeypatch, folder)
+        run(folder)
     assert "model-no-norm exists" in capsys.readouterr().err
 
 
 def test_too_large_a_drop_is_refused(folder, monkeypatch, capsys):
     before = sorted(path.name for path in folder.iterdir())
     with pytest.raises(SystemExit) as stopped:
-        run(monkeypatch, folder, "--recovery.steps", "0", "--max-drop", "-1")
+        run(folder, "--recovery.steps", "0", "--max-drop", "-1")
     assert stopped.value.code == 2 and "max-drop is -1" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
-        run(monkeypatch, folder, "--recovery.learning-rate", "10", "--max-drop", "0")
+        run(folder, "--recovery.learning-rate", "10", "--max-drop", "0")
     assert stopped.value.code == 2
     assert "more than --max-drop" in capsys.readouterr().err
     assert sorted(path.name for path in folder.iterdir()) == before
@@ -153,19 +150,19 @@ def test_task_score_gates_the_file(folder, monkeypatch, capsys):
     rows = [f"the dog runs {i}\t{LABELS[i % 3]}" for i in range(12)]
     (folder / "dev.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
     task = ("--task", "classification", "--data-dir", str(folder), "--recovery.steps", "2")
-    run(monkeypatch, folder, *task, "--max-drop", "1")
+    run(folder, *task, "--max-drop", "1")
     printed = capsys.readouterr().out
     assert printed.count("accuracy: ") == 2 and "with NoNorm and ReLU" in printed
     kept = (folder / "x.tflite").read_bytes()
     (folder / "dev.tsv").write_text("text\tlabel\n")
     for options in ((*task, "--overwrite"), ("--task", "rte", "--data-dir", str(folder))):
         with pytest.raises(SystemExit) as stopped:
-            run(monkeypatch, folder, *options)
+            run(folder, *options)
         assert stopped.value.code == 2 and capsys.readouterr().err.startswith("error: ")
     assert (folder / "x.tflite").read_bytes() == kept
     (folder / "dev.tsv").unlink()
     with pytest.raises(SystemExit):
-        run(monkeypatch, folder, *task, "--overwrite")
+        run(folder, *task, "--overwrite")
     assert "has no dev split" in capsys.readouterr().err
 
 

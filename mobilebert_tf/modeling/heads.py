@@ -1,0 +1,179 @@
+"""The heads that a model may end in, and everything that differs from head to head."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mobilebert_tf.errors import InputError
+
+NEXT_SENTENCE_LABELS = ("next", "random")  # in the order of BERT's next sentence logits
+
+
+@dataclass(frozen=True)
+class HeadKind:
+    """What is particular to a kind of head.
+
+    Args:
+        outputs: names of the outputs in inference: of an exported file and of a KerasModel.
+        layer: the dense layer that reads the last block, through the pooler unless `by_token`;
+            None if the head has no layer of its own.
+        by_token: whether the outputs have an entry for each token, in their second dimension.
+        has_labels: whether the head's classes have names.
+        huggingface: how the name of Hugging Face's class for it ends.
+        huggingface_layer: the head's layer in Hugging Face's files, beside the masked LM's.
+        google_scope: of the head's layer in Google's checkpoints; None if Google's code has no
+            such head.
+    """
+
+    outputs: tuple[str, ...]
+    layer: str | None
+    huggingface: str
+    by_token: bool = False
+    has_labels: bool = False
+    huggingface_layer: str | None = None
+    google_scope: str | None = None
+
+
+HEADS = {
+    "encoder": HeadKind(("embedding",), layer=None, huggingface="Model"),
+    "pretraining": HeadKind(
+        ("mlm_logits",),
+        layer="masked_lm/transform",
+        by_token=True,
+        huggingface="ForPreTraining",
+        huggingface_layer="cls.seq_relationship",
+        google_scope="cls/seq_relationship/",
+    ),
+    "masked_lm": HeadKind(
+        ("mlm_logits",), layer="masked_lm/transform", by_token=True, huggingface="ForMaskedLM"
+    ),
+    "next_sentence": HeadKind(
+        ("probability",),
+        layer="next_sentence",
+        huggingface="ForNextSentencePrediction",
+        huggingface_layer="cls.seq_relationship",
+        google_scope="cls/seq_relationship/",
+    ),
+    "classifier": HeadKind(
+        ("probability",),
+        layer="classifier",
+        has_labels=True,
+        huggingface="ForSequenceClassification",
+        huggingface_layer="classifier",
+        google_scope="",
+    ),
+    "regression": HeadKind(
+        ("score",),
+        layer="classifier",
+        huggingface="ForSequenceClassification",
+        huggingface_layer="classifier",
+        google_scope="",
+    ),
+    "multiple_choice": HeadKind(
+        ("score",),
+        layer="classifier",
+        huggingface="ForMultipleChoice",
+        huggingface_layer="classifier",
+    ),
+    "token_classifier": HeadKind(
+        ("token_probability",),
+        layer="classifier",
+        by_token=True,
+        has_labels=True,
+        huggingface="ForTokenClassification",
+        huggingface_layer="classifier",
+    ),
+    "span": HeadKind(
+        ("start_logits", "end_logits"),
+        layer="span",
+        by_token=True,
+        huggingface="ForQuestionAnswering",
+        huggingface_layer="qa_outputs",
+        google_scope="cls/squad/",
+    ),
+}
+# Names of outputs with an entry for each token.
+TOKEN_OUTPUTS = frozenset(name for kind in HEADS.values() if kind.by_token for name in kind.outputs)
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a model ends in: a model directory's task.json.
+
+    Args:
+        kind: a key of HEADS. pretraining is masked LM and next sentence; regression and
+            multiple_choice give one score for each text (the choice with the highest score is the
+            likeliest).
+        labels: names of the classes of a classifier or token_classifier, in the order of its
+            logits.
+        sequence_length: number of tokens that the head was trained on; null if any.
+        metric: name of the metric that the head is judged by.
+        pooling: how an encoder's embedding of a text is made: the pooled output, of the first
+            token, or the mean of the sequence output over real tokens.
+        normalized: whether that embedding has length 1.
+
+    Raises InputError for a pooling of another head than an encoder, and for fewer than two labels.
+    """
+
+    kind: Literal[
+        "encoder",
+        "pretraining",
+        "masked_lm",
+        "next_sentence",
+        "classifier",
+        "regression",
+        "multiple_choice",
+        "token_classifier",
+        "span",
+    ] = "encoder"
+    labels: Sequence[str] = ()
+    sequence_length: int | None = None
+    metric: str | None = None
+    pooling: Literal["first", "mean"] = "first"
+    normalized: bool = False
+
+    def __post_init__(self):
+        if self.kind != "encoder" and (self.pooling != "first" or self.normalized):
+            raise InputError(f"pooling and normalized are an encoder's, this is a {self.kind}")
+        if self.has_labels and len(self.labels) < 2:
+            raise InputError(f"a {self.kind} needs at least two labels, not {len(self.labels)}")
+
+    @property
+    def has_labels(self) -> bool:
+        return HEADS[self.kind].has_labels
+
+    @property
+    def output_labels(self) -> Sequence[str]:
+        """The names of the head's classes."""
+        return NEXT_SENTENCE_LABELS if self.kind == "next_sentence" else self.labels
+
+    @property
+    def predicts_masks(self) -> bool:
+        return predicts_masks(self.kind)
+
+    @property
+    def predicts_next_sentence(self) -> bool:
+        return self.kind in ("pretraining", "next_sentence")
+
+    @property
+    def output_layer(self) -> str | None:
+        """The head's own dense layer beside a masked LM, by its name in the Keras model."""
+        if self.predicts_next_sentence:
+            return "next_sentence"
+        return None if self.predicts_masks else HEADS[self.kind].layer
+
+    @property
+    def reads_pooler(self) -> bool:
+        """Whether a layer of the head reads the pooled output."""
+        own_layer = HEADS[self.kind].layer is not None
+        return self.predicts_next_sentence or (own_layer and not HEADS[self.kind].by_token)
+
+
+def predicts_masks(kind: str) -> bool:
+    """Returns whether a kind of head is a masked language model."""
+    return "mlm_logits" in HEADS[kind].outputs
+
+
+def marks_places(kind: str) -> bool:
+    """Returns whether a kind of head points at places in a text: an answer, or labelled words."""
+    return HEADS[kind].by_token and not predicts_masks(kind)

@@ -1,0 +1,129 @@
+"""Running a model in inference: what a Keras model and an exported file have in common.
+
+Letters: N texts, B texts in a batch, T tokens.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.modeling.heads import HEADS, TOKEN_OUTPUTS
+from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert
+from mobilebert_tf.text.tokenizer import WordPiece
+
+
+class Runnable(Protocol):
+    """A model with its tokenizer: a KerasModel, or a lite.runtime.LiteModel.
+
+    Attributes:
+        kind: of its head, a key of HEADS.
+        labels: names of the head's classes.
+        max_tokens: longest text that it takes.
+        sequence_length: number of tokens that the head was trained on; None if it does not say.
+        max_batch: number of texts that one call takes at most.
+    """
+
+    kind: str
+    tokenizer: WordPiece
+    labels: list[str]
+    max_tokens: int
+    sequence_length: int | None
+    max_batch: int
+
+    def __call__(self, input_ids, input_mask, segment_ids) -> dict[str, np.ndarray]:
+        """int32 [B,T] each -> the outputs of the head by name, float32 [B,...]."""
+
+
+class KerasModel:
+    """A Keras model with the outputs of an exported file.
+
+    Args:
+        model, tokenizer: what a model directory holds.
+        head: "encoder" for the bare encoder's output whatever the model's head is.
+    """
+
+    max_batch = 32
+
+    def __init__(self, model: MobileBert, tokenizer: WordPiece, head: str | None = None):
+        self.kind = head or model.head.kind
+        self.labels = [] if self.kind == "encoder" else list(model.head.output_labels)
+        self.tokenizer, self.max_tokens = tokenizer, model.config.max_position_embeddings
+        self.sequence_length = model.head.sequence_length
+        self._model = model
+        # One graph for all lengths: called layer by layer, a text takes 20 times as long.
+        self._run = tf.function(
+            self._outputs,
+            input_signature=[tf.TensorSpec([None, None], tf.int32)] * 3,
+            autograph=False,
+        )
+
+    def __call__(self, input_ids, input_mask, segment_ids) -> dict[str, np.ndarray]:
+        """Runs B texts: int32 [B,T] each -> the outputs by name, float32 [B,...].
+
+        Raises InputError for more tokens than the model takes.
+        """
+        tokens = input_ids.shape[1]
+        if not 0 < tokens <= self.max_tokens:
+            raise InputError(f"{tokens} tokens: the model takes 1 to {self.max_tokens}")
+        outputs = self._run(input_ids, input_mask, segment_ids)
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    def _outputs(self, input_ids, input_mask, segment_ids):
+        inputs = dict(input_ids=input_ids, input_mask=input_mask, segment_ids=segment_ids)
+        if self._model.head.predicts_masks:
+            everywhere = tf.ones_like(input_ids)
+            inputs["masked_lm_positions"] = tf.cumsum(everywhere, axis=1, exclusive=True)  # [B,T]
+        outputs = self._model(inputs, training=False)
+        outputs["embedding"] = outputs.get("embedding", outputs["pooled_output"])
+        logits = outputs.get("nsp_logits" if self.kind == "next_sentence" else "logits")
+        if logits is not None:
+            outputs["probability"] = outputs["token_probability"] = tf.nn.softmax(logits)
+        if "score" in outputs:
+            outputs["score"] = outputs["score"][:, None]  # [B,1]
+        return {name: outputs[name] for name in HEADS[self.kind].outputs}
+
+
+def run_all(
+    model: Runnable, arrays: dict[str, np.ndarray], batch_size: int | None = None
+) -> dict[str, np.ndarray]:
+    """Returns the model's outputs for many texts by name, float32 [N,...].
+
+    An output by token has zeros at padding.
+
+    Args:
+        model: a KerasModel runs texts of one length together, a file runs one text at a time.
+        arrays: MODEL_INPUTS by name, int32 [N,T].
+        batch_size: number of texts in a batch, at most what the model takes; None: that.
+    """
+    collected = {}
+    count, width = arrays["input_ids"].shape
+    size = min(batch_size or model.max_batch, model.max_batch)
+    inputs = {name: arrays[name] for name in MODEL_INPUTS}
+    for rows, batch in by_length(inputs, size):
+        for name, values in model(**batch).items():
+            by_token = name in TOKEN_OUTPUTS
+            shape = (count, width, *values.shape[2:]) if by_token else (count, *values.shape[1:])
+            output = collected.setdefault(name, np.zeros(shape, np.float32))
+            output[(rows, slice(values.shape[1])) if by_token else rows] = values
+    return collected
+
+
+def by_length(
+    arrays: dict[str, np.ndarray], batch_size: int
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Yields (rows [B], batch) of all texts, each once, short ones first, without any padding.
+
+    A batch has texts of one length only. The trigram of a text's last token reads [PAD] where
+    padding follows and zeros at the end of a row: in a mixed batch a text's outputs would depend
+    on the other texts.
+    """
+    lengths = arrays["input_mask"].sum(axis=1)
+    order = np.argsort(lengths, kind="stable")
+    changes = np.flatnonzero(np.diff(lengths[order])) + 1
+    for alike in np.split(order, changes):
+        for start in range(0, len(alike), batch_size):
+            rows = alike[start : start + batch_size]
+            yield rows, {name: array[rows][:, : lengths[rows[0]]] for name, array in arrays.items()}

@@ -1,0 +1,235 @@
+"""The trials of a fine-tuning run: each is trained, and judged on the dev splits every epoch."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mobilebert_tf.checkpoints.formats import Loaded
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import whole_directory, write_whole
+from mobilebert_tf.lite.calibration_data import for_graph
+from mobilebert_tf.modeling.heads import Head
+from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert, checksum, copy_weights
+from mobilebert_tf.modeling.model_directory import save_model
+from mobilebert_tf.modeling.runner import KerasModel, Runnable
+from mobilebert_tf.tasks.evaluation import dev_ranking, dev_scores, evaluate_split
+from mobilebert_tf.tasks.examples import Batches, Examples, encode, joined, widened
+from mobilebert_tf.tasks.task import Task
+from mobilebert_tf.training.checkpoint import digest_of
+from mobilebert_tf.training.finetune_config import FinetuneConfig, Trial
+from mobilebert_tf.training.finetuner import Finetuner
+from mobilebert_tf.training.loop import LoopStage, prepare_process, train
+from mobilebert_tf.training.quantization_aware import QuantizationAware
+from mobilebert_tf.training.run_config import Pace, Phase
+from mobilebert_tf.training.run_folder import RunFolder
+
+_RANGE_TEXTS = 64  # texts that show quantization-aware training the ranges
+
+
+class Trials:
+    """Trains the trials of a run on the data that they share.
+
+    Args:
+        config: of the run.
+        task: with its train and dev splits.
+        head: what each trial's model ends in.
+        start: the model that each trial starts from.
+        teacher: a model of the same task, or None.
+        augment: texts that only the teacher labels, or None.
+        folder: of the run.
+
+    Raises InputError if a run that goes on was begun with other data.
+    """
+
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        task: Task,
+        head: Head,
+        *,
+        start: Loaded,
+        teacher: MobileBert | None,
+        augment: Examples | None,
+        folder: RunFolder,
+    ):
+        self.config, self.task, self.head = config, task, head
+        self.start, self.teacher, self.folder = start, teacher, folder
+        tokenizer, length = start.tokenizer, head.sequence_length
+        self._dev = {name: task.encode(name, tokenizer, length) for name in task.dev_splits}
+        arrays = task.encode("train", tokenizer, length).arrays
+        if augment is not None:
+            arrays = joined(arrays, encode(augment, tokenizer, length))
+        self._train_arrays = arrays if config.bucketed else widened(arrays, length)
+        folder.check_unchanged(self._digests())
+
+    def _digests(self) -> dict[str, str]:
+        """Of what a run's settings only name."""
+        arrays = {"train": self._train_arrays} | {n: e.arrays for n, e in self._dev.items()}
+        digests = {f"the {name} split": digest_of(values) for name, values in arrays.items()}
+        digests["the labels"] = ", ".join(self.head.labels)
+        digests["--model"] = checksum(self.start.model)
+        return digests | ({"--teacher": checksum(self.teacher)} if self.teacher else {})
+
+    def run(self, trial: Trial) -> dict:
+        """Trains and judges a trial, or goes on with it, or reads its result.
+
+        Returns its settings with epoch, scores and ranking of its best epoch.
+        """
+        directory = self.folder / "trials" / trial.name
+        done = directory / "result.json"
+        if not done.is_file():
+            self._train(trial, directory)
+            result = {"trial": trial.name} | dataclasses.asdict(trial) | self._best(trial)
+            write_whole(done, json.dumps(result, indent=2) + "\n")
+            shutil.rmtree(self.folder / "checkpoints" / trial.name, ignore_errors=True)
+        return json.loads(done.read_text())
+
+    def publish(self, trial: str) -> None:
+        """Copies a trial's model to the run's own, whole or not at all."""
+        with whole_directory(self.folder / "model") as aside:
+            source = self.folder / "trials" / trial / "model"
+            shutil.copytree(source, aside, dirs_exist_ok=True)
+
+    def _train(self, trial: Trial, directory: Path) -> None:
+        prepare_process(trial.seed, self.config.precision)
+        model = _with_head(self.start.model, self.head)
+        if self.config.quantization_aware:
+            model = QuantizationAware(model, _range_samples(self._train_arrays))
+        batches = Batches(self._train_arrays, trial.batch_size, trial.seed, self.config.bucketed)
+        steps = batches.steps_per_epoch
+        judge = _Judge(
+            self,
+            trial,
+            model=model,
+            runnable=KerasModel(model, self.start.tokenizer),
+            directory=directory,
+            steps_per_epoch=steps,
+        )
+        stage = LoopStage(
+            "fine-tuning", trial.epochs * steps, lambda: self._finetuner(model, trial, steps)
+        )
+        train(
+            model,
+            [stage],
+            batches,
+            name=trial.name,
+            folder=self.folder,
+            pace=Pace(self.config.log_steps, checkpoint_steps=steps),
+            after_saving=judge,
+        )
+
+    def _finetuner(self, model: MobileBert, trial: Trial, steps_per_epoch: int) -> Finetuner:
+        config = self.config
+        phase = Phase(
+            trial.epochs * steps_per_epoch,
+            trial.learning_rate,
+            config.warmup,
+            end_factor=0.0,
+            weight_decay=config.weight_decay,
+        )
+        return Finetuner(
+            model,
+            phase,
+            class_weights=self._class_weights(),
+            teacher=self.teacher,
+            temperature=config.temperature,
+            teacher_weight=config.teacher_weight,
+            transfer_weight=config.transfer_weight,
+            transfer=config.transfer,
+        )
+
+    def _class_weights(self) -> np.ndarray | None:
+        """Number of examples / (classes * examples of the class): [C], float32."""
+        if not self.config.class_weights:
+            return None
+        if not self.task.labels:
+            raise InputError("class_weights need classes")
+        targets = self._train_arrays["targets"]
+        counts = np.bincount(targets[targets >= 0], minlength=len(self.task.labels))
+        if not counts.all():
+            raise InputError("class_weights need an example of every class to train on")
+        return (counts.sum() / (len(counts) * counts)).astype(np.float32)
+
+    def epochs(self, trial: Trial) -> list[dict]:
+        """Returns the history's records of the judged epochs of a trial."""
+        records = self.folder.history()
+        return [r for r in records if r["model"] == trial.name and "ranking" in r]
+
+    def _best(self, trial: Trial) -> dict:
+        best = max(self.epochs(trial), key=lambda e: e["ranking"])
+        return {key: best[key] for key in ("epoch", "scores", "ranking")}
+
+    def evaluate(self, runnable: Runnable) -> tuple[dict[str, float], float]:
+        """Returns the scores of all dev splits, and what models are ranked by."""
+        found = {
+            name: evaluate_split(runnable, self.task, encoded)
+            for name, encoded in self._dev.items()
+        }
+        return dev_scores(found), dev_ranking(self.task, found)
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Scores each epoch of a trial, keeps the model of the best one, says when to stop.
+
+    Args:
+        model: that is trained.
+        runnable: the same, in inference.
+        directory: of the trial; its best model goes there.
+    """
+
+    trials: Trials
+    trial: Trial
+    model: MobileBert | QuantizationAware
+    runnable: Runnable
+    directory: Path
+    steps_per_epoch: int
+
+    def __call__(self, step: int) -> bool:
+        epoch = step // self.steps_per_epoch
+        before = self.trials.epochs(self.trial)
+        if before and before[-1]["epoch"] == epoch:  # judged by the process that was killed
+            return self._stops(before)
+        scores, ranked = self.trials.evaluate(self.runnable)
+        if all(ranked > e["ranking"] for e in before):
+            self._save()
+        record = {"model": self.trial.name, "total_step": step}
+        record |= {"epoch": epoch, "scores": scores, "ranking": ranked}
+        self.trials.folder.append_history(record)
+        readable = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        print(f"{self.trial.name}, epoch {epoch}: {readable}", flush=True)
+        return self._stops([*before, record])
+
+    def _save(self) -> None:
+        aware = isinstance(self.model, QuantizationAware)
+        trained = self.model.trained() if aware else self.model
+        save_model(trained, self.directory / "model", self.trials.start.tokenizer)
+
+    def _stops(self, epochs: Sequence[dict]) -> bool:
+        patience = self.trials.config.patience
+        if patience is None or not epochs:
+            return False
+        best = max(epochs, key=lambda e: e["ranking"])
+        return epochs[-1]["epoch"] - best["epoch"] >= patience
+
+
+def _with_head(start: MobileBert, head: Head) -> MobileBert:
+    """A copy with the task's head; the weights that the two have in common are the same."""
+    model = MobileBert(start.config, head)
+    copy_weights(start, model)
+    return model
+
+
+def _range_samples(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """Texts from all over the training split, as QuantizationAware wants them."""
+    tokens = arrays["input_mask"].sum(axis=1)
+    rows = np.linspace(0, len(tokens) - 1, min(_RANGE_TEXTS, len(tokens))).astype(int)
+    return [
+        for_graph({name: arrays[name][i : i + 1, : tokens[i]] for name in MODEL_INPUTS})
+        for i in rows
+    ]
