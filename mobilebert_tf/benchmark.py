@@ -50,12 +50,12 @@ class BenchmarkConfig:
 def benchmark(config: BenchmarkConfig) -> None:
     """Measures the latency of a .tflite file by text length and threads, its size and memory."""
     if config.runs < 1:
-        raise InputError(f"--runs is {config.runs}: at least 1")
+        raise InputError(f"`runs` is {config.runs}: at least 1")
     if config.json:
         check_free(config.json, config.overwrite)
     paths = [config.file] + ([config.vs] if config.vs else [])
     lengths = _lengths(config, {path: _limit(path) for path in paths})
-    threads = _numbers(config.threads, "--threads")
+    threads = _numbers(config.threads, "threads")
     files = [
         {"file": path, "bytes": os.path.getsize(path)} | _footprint(path, lengths[-1])
         for path in paths
@@ -110,25 +110,25 @@ def _limit(path: str) -> int | None:
 
 
 def _lengths(config: BenchmarkConfig, limits: dict[str, int | None]) -> list[int]:
-    asked = _numbers(config.lengths, "--lengths") if config.lengths else DEFAULT_LENGTHS
+    asked = _numbers(config.lengths, "lengths") if config.lengths else DEFAULT_LENGTHS
     taken = sorted(asked)
     for path, limit in limits.items():
         over = [tokens for tokens in taken if limit and tokens > limit]
         if over and config.lengths:
-            raise InputError(f"--lengths has {over[0]}, but {path} takes at most {limit} tokens")
+            raise InputError(f"`lengths` has {over[0]}, but {path} takes at most {limit} tokens")
         if over:
             print(f"{path} takes at most {limit} tokens: {over} left out")
         taken = [tokens for tokens in taken if tokens not in over]
     return taken or [min(limit for limit in limits.values() if limit)]
 
 
-def _numbers(text: str, option: str) -> list[int]:
+def _numbers(text: str, setting: str) -> list[int]:
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < 1:
-        raise InputError(f"{option} is {text}: give positive numbers with commas, such as 16,32")
+        raise InputError(f"`{setting}` is {text}: give positive numbers with commas, such as 16,32")
     return numbers
 
 

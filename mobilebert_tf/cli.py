@@ -44,11 +44,23 @@ def door(
         arguments = sys.argv[1:] if arguments is None else arguments
         function(parse(config_class, arguments, function.__doc__, positionals or {}))
     except (InputError, OSError, MemoryError, tf.errors.ResourceExhaustedError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        message = _with_options(" ".join(str(error).split()), config_class)
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _with_options(message: str, config_class: type) -> str:
+    """The message with `settings`, which the library's errors quote, as options: --settings."""
+    options = set(_options(config_class))
+
+    def option(quoted: re.Match) -> str:
+        name = quoted[1]
+        return "--" + name.rstrip("_").replace("_", "-") if name in options else quoted[0]
+
+    return re.sub(r"`([\w.]+)`", option, message)
 
 
 def parse(
@@ -158,6 +170,14 @@ def _switches(config_class: type, prefix: str = "") -> Iterator[str]:
             yield prefix + field.name
         elif dataclasses.is_dataclass(field.type):
             yield from _switches(field.type, f"{prefix}{field.name}.")
+
+
+def _options(config_class: type, prefix: str = "") -> Iterator[str]:
+    """The names of all settings, nested ones with dots."""
+    for field in dataclasses.fields(config_class):
+        yield prefix + field.name
+        if dataclasses.is_dataclass(field.type):
+            yield from _options(field.type, f"{prefix}{field.name}.")
 
 
 def _config_files(arguments: Sequence[str]) -> list[str]:

@@ -3,8 +3,6 @@
 What is written is read again from the disk and compared, bit for bit, with what it was made from.
 """
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from mobilebert_tf.checkpoints.formats import WRITTEN, Loaded, held, load, load_
 from mobilebert_tf.checkpoints.originals import run_original
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import put_directory
+from mobilebert_tf.files import whole_directory
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 from mobilebert_tf.modeling.heads import Head
 from mobilebert_tf.modeling.model import MobileBert, checksum, copy_weights
@@ -66,16 +64,9 @@ def convert(config: ConvertConfig) -> None:
     model, tokenizer = _changed(source, config)
     came_from = source.format
     del source  # its model, if it is another one, has gigabytes
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    # Of a name that nobody else has: what stands at DEST.partial may be the user's.
-    aside = Path(tempfile.mkdtemp(".partial", f"{dest.name}.", dest.parent))
-    aside.chmod(0o755)
-    try:
+    with whole_directory(dest) as aside:
         save(model, tokenizer, aside, config.to)
         verified = _verify(model, aside, config, came_from)
-        put_directory(aside, dest)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     print(f"{came_from} -> {config.to}: {dest}")
     print(f"verified: {verified}")
 
@@ -84,10 +75,10 @@ def _check_free(dest: Path, config: ConvertConfig) -> None:
     if not dest.exists() or (dest.is_dir() and not any(dest.iterdir())):
         return
     if not config.overwrite:
-        raise InputError(f"{config.dest} exists: choose another folder, or --overwrite")
+        raise InputError(f"{config.dest} exists: choose another folder, or `overwrite`")
     if not dest.is_dir() or not _is_only_a_model(dest):
         raise InputError(
-            f"{config.dest} holds no model, or more than one: --overwrite will not delete it"
+            f"{config.dest} holds no model, or more than one: `overwrite` will not delete it"
         )
     if dest in (Path(config.source).resolve(), *Path(config.source).resolve().parents):
         raise InputError(f"{config.dest} is the source itself")
@@ -104,13 +95,13 @@ def _is_only_a_model(folder: Path) -> bool:
 def _changed(source: Loaded, config: ConvertConfig) -> tuple[MobileBert, WordPiece | None]:
     """The model that is to be written: without what was not asked for, or has no place there."""
     model, tokenizer = source.model, source.tokenizer
-    task = model.head
+    head = model.head
     if model.quantization and (config.to != "mobilebert" or config.head or config.vocab):
         print("left out: what quantization-aware training found, which is this model's alone")
-    if config.head == "encoder" and task.kind != "encoder":
-        task = Head()
-    model = _reduced(model, *held(model.config, task, config.to))
-    if (model.head.pooling, model.head.normalized) != (task.pooling, task.normalized):
+    if config.head == "encoder" and head.kind != "encoder":
+        head = Head()
+    model = _reduced(model, *held(model.config, head, config.to))
+    if (model.head.pooling, model.head.normalized) != (head.pooling, head.normalized):
         print("left out, without a place in the destination: how embeddings are pooled")
     if config.vocab is None:
         return model, tokenizer
@@ -122,11 +113,11 @@ def _changed(source: Loaded, config: ConvertConfig) -> tuple[MobileBert, WordPie
     return replace_vocabulary(model, tokenizer.vocabulary, new.vocabulary), new
 
 
-def _reduced(model: MobileBert, config: ModelConfig, task: Head) -> MobileBert:
+def _reduced(model: MobileBert, config: ModelConfig, head: Head) -> MobileBert:
     """The same weights in a model with less of them."""
-    if (config, task) == (model.config, model.head):
+    if (config, head) == (model.config, model.head):
         return model
-    reduced = MobileBert(config, task)
+    reduced = MobileBert(config, head)
     copied = copy_weights(model, reduced)
     left = sorted({w.path.partition("/")[0] for w in model.weights if w.path not in copied})
     if left:

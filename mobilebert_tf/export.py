@@ -66,9 +66,9 @@ class ToTfliteConfig(ExportConfig):
         super().__post_init__()
         check_options(self.task, self.data_dir)
         if self.task and self.head:
-            raise InputError(f"--task needs the model's own head, not --head {self.head}")
+            raise InputError(f"`task` needs the model's own head, not `head` {self.head}")
         if self.max_drop < 0:
-            raise InputError(f"--max-drop is {self.max_drop}: at least 0")
+            raise InputError(f"`max_drop` is {self.max_drop}: at least 0")
 
 
 def export(config: ExportConfig, check: Callable[[Path], None] | None = None) -> Path:
@@ -82,7 +82,7 @@ def export(config: ExportConfig, check: Callable[[Path], None] | None = None) ->
     directory = model_directory(config)
     output = Path(config.output or directory.parent / f"{directory.name}-{config.quantize}.tflite")
     if output.suffix != ".tflite":
-        raise InputError(f"--output is {output}: the name must end in .tflite")
+        raise InputError(f"`output` is {output}: the name must end in .tflite")
     files = [output, output.with_suffix(".json"), output.with_suffix(".html")]
     model_sha256 = sha256_of_model(directory)
     if _is_done(config, files, model_sha256):
@@ -132,7 +132,7 @@ def _is_done(config: ExportConfig, files: list[Path], model_sha256: str) -> bool
         return len(existing) == len(files)
     raise InputError(
         f"{existing[0]} exists, made from another model or with other options: "
-        "--overwrite replaces it, --output names another file"
+        "`overwrite` replaces it, `output` names another file"
     )
 
 
@@ -172,7 +172,7 @@ class _Gate:
     def refuse(self, lost: float, what: str) -> None:
         if not lost <= self.config.max_drop:  # nor what is not a number
             raise InputError(
-                f"{what} lost {100 * lost:.2f} points, more than --max-drop "
+                f"{what} lost {100 * lost:.2f} points, more than `max_drop` "
                 f"{self.config.max_drop}, and is not kept"
             )
 
@@ -182,7 +182,7 @@ def _export_swapped(config: ToTfliteConfig) -> Path:
     directory = model_directory(config)
     target = directory.with_name(f"{directory.name}-no-norm")
     if target.exists() and not config.overwrite:
-        raise InputError(f"{target} exists: export it with --model, or --overwrite it")
+        raise InputError(f"{target} exists: export it with `model`, or `overwrite` it")
     gate = _Gate(config)
     with tempfile.TemporaryDirectory(dir=directory.parent) as folder:
         swapped = Path(folder) / target.name

@@ -20,7 +20,7 @@ def check_free(path: str | Path, overwrite: bool) -> None:
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a file: choose another name")
     if path.exists() and not overwrite:
-        raise InputError(f"{path} exists: choose another name, or --overwrite")
+        raise InputError(f"{path} exists: choose another name, or `overwrite`")
 
 
 @contextlib.contextmanager

@@ -39,7 +39,7 @@ def finetune(config: FinetuneConfig) -> None:
     if start.tokenizer is None:
         raise InputError(f"{config.model} has no vocabulary (vocab.txt): it cannot read text")
     if config.task == MLPERF:
-        raise InputError(f"{MLPERF} has nothing to train on: --task squad")
+        raise InputError(f"{MLPERF} has nothing to train on: `task` squad")
     task = open_task(config.task, config.data_dir, ("train", "dev"), config.columns)
     if not task.dev_splits:
         raise InputError(f"{config.data_dir} has no dev split to judge by")
@@ -80,7 +80,7 @@ def _teacher(config: FinetuneConfig, head: Head, start: Loaded) -> MobileBert:
         raise InputError(f"{config.teacher} has another vocabulary than {config.model}")
     longest = loaded.model.config.max_position_embeddings
     if longest < head.sequence_length:
-        raise InputError(f"{config.teacher} takes {longest} tokens: --sequence-length {longest}")
+        raise InputError(f"{config.teacher} takes {longest} tokens: `sequence_length` {longest}")
     if config.transfer_weight:
         check_fit(loaded.model.config, start.model.config, config.transfer)
     return loaded.model
@@ -91,7 +91,7 @@ def _augment(config: FinetuneConfig, task: TextTask) -> Examples:
     are."""
     examples = read_unlabelled(config.augment, config.columns)
     if (examples.pairs is None) != (task.splits["train"].pairs is None):
-        wanted = "single texts" if examples.pairs else "pairs of texts: name --columns.pair"
+        wanted = "single texts" if examples.pairs else "pairs of texts: name `columns.pair`"
         raise InputError(f"{config.augment} does not fit: {task.name} has {wanted}")
     return examples
 

@@ -251,7 +251,7 @@ class Pipeline:
 
     def _answer(self, texts, pairs) -> list[Answered]:
         if pairs is None:
-            raise InputError("a question is answered from a text: give it as its pair (--context)")
+            raise InputError("a question is answered from a text: give it as its pair (`context`)")
         questions = [
             Question(str(i), question, context, (), (), False)
             for i, (question, context) in enumerate(zip(texts, pairs, strict=True))

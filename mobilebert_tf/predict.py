@@ -92,11 +92,11 @@ def _check(config: PredictConfig) -> None:
     if config.output:
         check_free(config.output, config.overwrite)
     if config.input and config.texts:
-        raise InputError("texts go with no --input: it has texts of its own")
+        raise InputError("texts go with no `input`: it has texts of its own")
     if config.pair_column and (config.context or not config.input):
-        raise InputError("--pair-column goes with --input, and without --context")
+        raise InputError("`pair_column` goes with `input`, and without `context`")
     if config.json and config.format == "csv":
-        raise InputError("--json goes with no --format csv")
+        raise InputError("`json` goes with no `format` csv")
 
 
 def _results(pipeline: Pipeline, config: PredictConfig) -> Iterator[Result]:
@@ -116,7 +116,7 @@ def _results(pipeline: Pipeline, config: PredictConfig) -> Iterator[Result]:
 
 def _lines_of_input() -> Iterator[str]:
     if sys.stdin is None:
-        raise InputError("no texts, no --input, and no standard input")
+        raise InputError("no texts, no `input`, and no standard input")
     for number, line in enumerate(sys.stdin.buffer, start=1):
         try:
             yield line.decode().rstrip("\r\n")

@@ -188,7 +188,7 @@ def _search(config: ReportConfig, search: _Search, errors: list[LayerError]) -> 
     if not drop <= config.max_drop:  # nor what is not a number
         raise InputError(
             f"even with all {len(worst)} operations in float {100 * drop:.2f} % are lost, more "
-            f"than --max-drop {config.max_drop}"
+            f"than `max_drop` {config.max_drop}"
         )
     too_few = -1
     with tqdm(

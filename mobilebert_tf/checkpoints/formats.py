@@ -92,7 +92,7 @@ def load(path: str | Path, name: str = "auto", config: ModelConfig | None = None
         path = _from_hub(str(path))
     path = Path(path)
     if config is not None and name not in ("google", "model-garden"):
-        raise InputError(f"a {name} folder has its own config.json: leave out --model-config")
+        raise InputError(f"a {name} folder has its own config.json: leave out `model_config`")
     if name == "mobilebert":
         tokenizer = load_tokenizer(path) if (path / "vocab.txt").is_file() else None
         return Loaded(load_model(path), tokenizer, name)

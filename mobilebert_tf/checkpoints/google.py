@@ -108,7 +108,7 @@ def _heads(config: ModelConfig, head: Head) -> list[Entry]:
         return table
     if theirs is None:
         raise InputError(
-            f"Google's code has no {head.kind} head: convert the encoder alone (--head encoder)"
+            f"Google's code has no {head.kind} head: convert the encoder alone (`head` encoder)"
         )
     # run_pretraining.py, run_squad.py, run_classifier.py
     table.append(Entry(f"{ours}/kernel", f"{theirs}output_weights", transposed=True))

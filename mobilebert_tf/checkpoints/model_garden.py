@@ -136,7 +136,7 @@ def name_table(config: ModelConfig, head: Head) -> list[Entry]:
     if head.kind not in ("encoder", "masked_lm", "pretraining"):
         raise InputError(
             f"Model Garden's {head.kind} head has a hidden layer, ours has not: convert the "
-            "encoder alone (--head encoder)"
+            "encoder alone (`head` encoder)"
         )
     embeddings = "encoder/layer_with_weights-0"
     names = {

@@ -59,7 +59,7 @@ def write_checked(config: ExportConfig, directory: Path, path: Path) -> dict:
     if config.sequence_length is None and (tokens := wrong_after_shorter(open_file, checks)):
         raise InputError(
             f"the {config.quantize} file is not kept: after shorter texts, one of {tokens} tokens "
-            "has other outputs than after longer ones in this runtime; a --sequence-length will do"
+            "has other outputs than after longer ones in this runtime; a `sequence_length` will do"
         )
     lite = open_file()
     measured = agreement(lite, reference, checks)
@@ -69,7 +69,7 @@ def write_checked(config: ExportConfig, directory: Path, path: Path) -> dict:
         raise InputError(
             f"the {config.quantize} file does not agree with the model and is not kept: "
             + "; ".join(problems)
-            + "; another --quantize mode or other --calibration-data may do"
+            + "; another `quantize` mode or other `calibration_data` may do"
         )
     return {
         "mode": config.quantize,
@@ -121,8 +121,8 @@ def _minimum_runtime(model: ModelT, config: ExportConfig) -> str:
     version = flatbuffer.minimum_runtime(model)
     if tuple(map(int, version.split("."))) > config.runtime:
         raise InputError(
-            f"--min-runtime is {config.min_runtime}, but this {config.quantize} file needs "
-            f"{version}: another --quantize mode or a --sequence-length may do"
+            f"`min_runtime` is {config.min_runtime}, but this {config.quantize} file needs "
+            f"{version}: another `quantize` mode or a `sequence_length` may do"
         )
     return version
 
@@ -132,7 +132,7 @@ def _max_tokens(config: ExportConfig, model: KerasModel) -> int:
     if length is None:
         return model.max_tokens
     if not 3 <= length <= model.max_tokens:
-        raise InputError(f"--sequence-length is {length}: the model takes 3 to {model.max_tokens}")
+        raise InputError(f"`sequence_length` is {length}: the model takes 3 to {model.max_tokens}")
     return length
 
 

@@ -57,9 +57,9 @@ class ExportConfig:
 
     def __post_init__(self):
         if self.num_threads < 1:
-            raise InputError(f"--num-threads is {self.num_threads}: at least 1")
+            raise InputError(f"`num_threads` is {self.num_threads}: at least 1")
         if not re.fullmatch(r"\d+(\.\d+)+", self.min_runtime):
-            raise InputError(f"--min-runtime is {self.min_runtime}: a version such as 2.4")
+            raise InputError(f"`min_runtime` is {self.min_runtime}: a version such as 2.4")
 
     def content_options(self) -> dict:
         """The options that the file's bytes depend on."""
@@ -79,7 +79,7 @@ def model_directory(config: ExportConfig) -> Path:
     if not directory.is_dir() and config.model == DEFAULT_MODEL:
         raise InputError(
             f"no model at {directory}: make one with `python -m mobilebert_tf.distill`, or name "
-            "one with --model"
+            "one with `model`"
         )
     if not (directory / "config.json").is_file():
         raise InputError(f"{directory} is not a model directory: it has no config.json")

@@ -152,7 +152,7 @@ def _check_sums(model: ModelT) -> None:
         if not largest < most:
             scope = flatbuffer.scope(tensors[-1].name.decode())
             raise InputError(
-                f"{scope} has numbers too far apart for integers: another --quantize mode may do"
+                f"{scope} has numbers too far apart for integers: another `quantize` mode may do"
             )
 
 

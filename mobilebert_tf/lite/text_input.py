@@ -166,6 +166,6 @@ def equal_texts(
     if not share >= _LEAST_EQUAL:
         raise InputError(
             f"the tokenizer in the file reads {100 * (1 - share):.1f} % of the texts otherwise "
-            "than BERT's, and the file is not kept: export it without --with-tokenizer"
+            "than BERT's, and the file is not kept: export it without `with_tokenizer`"
         )
     return share

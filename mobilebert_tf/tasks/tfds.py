@@ -27,5 +27,5 @@ def load_rows(name: str, split: str) -> tuple[list[dict[str, Any]], Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"TensorFlow Datasets did not give {name} ({reason}): put the official files into a "
-            "folder and name it with --data-dir"
+            "folder and name it with `data_dir`"
         ) from None

@@ -52,7 +52,7 @@ def load_state(directory: Path) -> tuple[dict[str, int], dict[str, np.ndarray]] 
             print(f"warning: {path} is damaged ({error}); using the one before", file=sys.stderr)
             path.unlink()
     if states:
-        raise InputError(f"every state in {directory} is damaged: start again with --overwrite")
+        raise InputError(f"every state in {directory} is damaged: start again with `overwrite`")
     return None
 
 

@@ -72,8 +72,8 @@ class Trials:
         arrays = {"train": self._train_arrays} | {n: e.arrays for n, e in self._dev.items()}
         digests = {f"the {name} split": digest_of(values) for name, values in arrays.items()}
         digests["the labels"] = ", ".join(self.head.labels)
-        digests["--model"] = checksum(self.start.model)
-        return digests | ({"--teacher": checksum(self.teacher)} if self.teacher else {})
+        digests["`model`"] = checksum(self.start.model)
+        return digests | ({"`teacher`": checksum(self.teacher)} if self.teacher else {})
 
     def run(self, trial: Trial) -> dict:
         """Trains and judges a trial, or goes on with it, or reads its result.

@@ -176,7 +176,7 @@ class _StageLoop:
         if not math.isfinite(values["loss"]):
             raise InputError(
                 f"the loss of {self.name} became {values['loss']} in stage '{self.stage.name}' "
-                f"before step {step}: lower the stage's learning_rate, and --overwrite"
+                f"before step {step}: lower the stage's learning_rate, and `overwrite`"
             )
         tokens_per_second = shape[0] * shape[1] / seconds
         record = {

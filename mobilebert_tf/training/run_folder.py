@@ -51,7 +51,7 @@ class RunFolder:
         if changed:
             raise InputError(
                 f"{self.path} was begun with another content of {', '.join(changed)}: choose "
-                "another --output-dir, or --overwrite"
+                "another `output_dir`, or `overwrite`"
             )
         about["inputs"] = before | dict(digests)
         write_whole(self / "run.json", json.dumps(about, indent=2) + "\n")
@@ -94,10 +94,10 @@ def open_run(config: RunConfig):
     """
     path = Path(config.output_dir)
     if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file: --output-dir must name a folder")
+        raise InputError(f"{path} is a file: `output_dir` must name a folder")
     path.mkdir(parents=True, exist_ok=True)
     if not (path / "run.json").exists() and _content(path):
-        raise InputError(f"{path} is not empty and holds no run: choose another --output-dir")
+        raise InputError(f"{path} is not empty and holds no run: choose another `output_dir`")
     try:
         with FileLock(path / ".lock", timeout=0):
             _delete_unfinished(path)
@@ -140,7 +140,7 @@ def _empty(path: Path, config: RunConfig) -> None:
     """Deletes a run but for YAML files, which may be its --config."""
     for value in _strings(_settings(config)):
         if any(Path(found).resolve().is_relative_to(path.resolve()) for found in _files(value)):
-            raise InputError(f"{value} lies in {path}, which --overwrite would delete")
+            raise InputError(f"{value} lies in {path}, which `overwrite` would delete")
     # run.json last: without it what a kill leaves would be no run any more.
     for child in sorted(_content(path), key=lambda child: child.name == "run.json"):
         if child.is_dir() and not child.is_symlink():
@@ -179,7 +179,7 @@ def _check_settings(path: Path, config: RunConfig) -> None:
         if changed:
             raise InputError(
                 f"{path} holds a run with other settings ({'; '.join(changed)}): choose another "
-                "--output-dir, or --overwrite"
+                "`output_dir`, or `overwrite`"
             )
     else:
         versions = {package: version(package) for package in PACKAGES}

@@ -139,7 +139,7 @@ def test_names_of_google_heads(tmp_path):
 def test_heads_that_google_has_not(tmp_path, head):
     model = write_model(tmp_path / "model", head=head, labels=labels_of(head))
     text = refusal(model, tmp_path / "x", to="google")
-    assert head in text and "--head encoder" in text
+    assert head in text and "`head` encoder" in text
     run(model, tmp_path / "x", to="google", head="encoder")
 
 

@@ -32,7 +32,7 @@ SAFETENSORS = "model.safetensors"
 def test_destination_that_exists(made, dest, given):
     bert = copy(made / "bert", dest)
     for to in FORMATS:
-        assert "--overwrite" in refusal(made / "mobilebert", dest, to=to)
+        assert "`overwrite`" in refusal(made / "mobilebert", dest, to=to)
     assert_same_bits(tensors(dest), tensors(bert))
     run(made / "mobilebert", dest, to="google", overwrite=True)
     assert not (dest / SAFETENSORS).exists()

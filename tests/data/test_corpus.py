@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilebert_tf.data import corpus
+from mobilebert_tf.data import corpus, docs_corpus
 from mobilebert_tf.data.corpus import load_documents, split_held_out
 from mobilebert_tf.errors import InputError
 
@@ -168,8 +168,8 @@ class Adder:
 
 
 def test_prose_of_a_module():
-    found = [corpus._without_markup(p) for p in corpus._paragraphs_of_module(MODULE)]
-    assert [p for p in found if corpus._is_prose(p)] == [
+    found = [docs_corpus._without_markup(p) for p in docs_corpus._paragraphs_of_module(MODULE)]
+    assert [p for p in found if docs_corpus._is_prose(p)] == [
         "The module has one sentence of prose here.",
         "Values that are to be added up by the function.",
         "The other values, which are added to the first ones after all of them have been rounded.",
@@ -180,11 +180,11 @@ def test_prose_of_a_module():
 
 
 def test_a_module_that_does_not_parse_is_left_out():
-    assert list(corpus._paragraphs_of_module('"""Text."""\ndef (')) == []
+    assert list(docs_corpus._paragraphs_of_module('"""Text."""\ndef (')) == []
 
 
 def test_embedded_corpus(monkeypatch):
-    monkeypatch.setattr(corpus, "_PACKAGES", ("tensorflow_text",))  # the whole takes too long
+    monkeypatch.setattr(docs_corpus, "_PACKAGES", ("tensorflow_text",))  # the whole takes too long
     documents = load_documents()
     assert documents == load_documents("docs")
     paragraphs = [p for document in documents for p in document]
@@ -194,6 +194,6 @@ def test_embedded_corpus(monkeypatch):
 
 
 def test_embedded_corpus_names_a_missing_package(monkeypatch):
-    monkeypatch.setattr(corpus, "_PACKAGES", ("no_such_package",))
+    monkeypatch.setattr(docs_corpus, "_PACKAGES", ("no_such_package",))
     with pytest.raises(InputError, match="no_such_package"):
         load_documents("docs")

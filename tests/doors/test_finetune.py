@@ -114,7 +114,7 @@ def test_files_that_exist_are_refused_before_anything_is_run(tuned, place, tmp_p
     monkeypatch.setattr("mobilebert_tf.evaluate.evaluate_split", None)
     config = dict(model=str(tuned / "model"), task="classification", data_dir=str(place / "data"))
     for option in ({"json": str(tmp_path / "scores.json")}, {"predictions": str(tmp_path)}):
-        with pytest.raises(InputError, match="exists: choose another name, or --overwrite"):
+        with pytest.raises(InputError, match="exists: choose another name, or `overwrite`"):
             evaluate(EvaluateConfig(**config, **option))
 
 
@@ -353,7 +353,7 @@ def test_changed_inputs_are_another_run(small):
     with pytest.raises(InputError, match="begun with another content of the train split"):
         finetune(config)
     assert scores(small / "out") == first
-    with pytest.raises(InputError, match="lies in .* which --overwrite would delete"):
+    with pytest.raises(InputError, match="lies in .* which `overwrite` would delete"):
         inside = str(small / "out" / "model")
         finetune(dataclasses.replace(config, model=inside, overwrite=True))
     assert load_model(small / "out" / "model")

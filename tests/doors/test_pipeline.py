@@ -123,7 +123,7 @@ def test_context_of_any_length(tmp_path):
 
 
 def test_refusals():
-    with pytest.raises(InputError, match="--context"):
+    with pytest.raises(InputError, match="`context`"):
         Pipeline(Scripted("span"))("that")
     with pytest.raises(InputError, match="single texts"):
         Pipeline(Labeller())("a", "b")

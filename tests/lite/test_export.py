@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import flatbuffers
 import numpy as np
@@ -35,6 +36,7 @@ from mobilebert_tf.lite.export_config import ExportConfig
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.pipeline import open_model
+
 TO_TFLITE = Path(__file__).parents[2] / "export" / "to_tflite.py"
 
 # ---- metadata ------------------------------------------------------------------------------
@@ -267,7 +269,7 @@ def test_page_that_is_gone_is_made_again(place, tmp_path):
 def test_export_over_something_else(place, tmp_path):
     output = tmp_path / "x.tflite"
     output.write_bytes(b"mine")
-    with pytest.raises(InputError, match="x.tflite exists.*--overwrite"):
+    with pytest.raises(InputError, match="x.tflite exists.*`overwrite`"):
         export(config_in(place, output=str(output)))
     assert files_in(tmp_path) == {"x.tflite": b"mine"}
     export(config_in(place, output=str(output), quantize="none", overwrite=True))

@@ -96,7 +96,7 @@ def test_without_a_network(monkeypatch, name):
         raise OSError("no route to host\nand more")
 
     monkeypatch.setattr(tfds, "builder", fail)
-    with pytest.raises(InputError, match="no route to host.*--data-dir") as error:
+    with pytest.raises(InputError, match="no route to host.*`data_dir`") as error:
         open_task(name, "tfds", ("train",))
     assert "\n" not in str(error.value)
 

@@ -72,5 +72,5 @@ def test_damaged_newest_gives_the_one_before(tmp_path, damage, capsys):
 def test_all_damaged_is_an_error(tmp_path):
     save_state(tmp_path, 2, {"step": 2}, tensors(2))
     truncate(tmp_path / "state-000000002.safetensors")
-    with pytest.raises(InputError, match="every state in .* is damaged.*--overwrite"):
+    with pytest.raises(InputError, match="every state in .* is damaged.*`overwrite`"):
         load_state(tmp_path)
