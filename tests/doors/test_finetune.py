@@ -280,7 +280,7 @@ def test_augment_and_transfer_that_do_not_fit(place, tuned, tmp_path):
     save_model(
         build_model(short, "classifier", ("bad", "good")), tmp_path / "short", WordPiece(PIECES)
     )
-    assert "takes 13 tokens: --sequence-length 13" in refused(teacher=str(tmp_path / "short"))
+    assert "takes 13 tokens: `sequence_length` 13" in refused(teacher=str(tmp_path / "short"))
     deep = load_model(place / "start").config.replace(num_hidden_layers=3)
     model = build_model(deep, "classifier", ("bad", "good"))
     save_model(model, tmp_path / "deep", WordPiece(PIECES))
@@ -290,7 +290,7 @@ def test_augment_and_transfer_that_do_not_fit(place, tuned, tmp_path):
         rows = "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n"
         (tmp_path / f"{split}.tsv").write_text(rows)
     rte = dict(task="rte", data_dir=str(tmp_path), teacher=str(tmp_path / "rte"))
-    assert "rte has pairs of texts: name --columns.pair" in refused(augment=more, **rte)
+    assert "rte has pairs of texts: name `columns.pair`" in refused(augment=more, **rte)
     said = refused(teacher=str(tmp_path / "deep"), transfer_weight=1.0)
     assert "give transfer.layer_map" in said
 
