@@ -40,8 +40,8 @@ from mobilebert_tf.lite.arithmetic import (
 )
 from mobilebert_tf.lite.equalize import observe
 from mobilebert_tf.lite.graph import SIGNATURE, HeadByHeadGraph, InferenceGraph, IntegerGraph
-from mobilebert_tf.lite.quiet import quiet
-from mobilebert_tf.lite.traced import traced
+from mobilebert_tf.lite.stderr import without_stderr
+from mobilebert_tf.lite.tensorflow_graph import trace
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.modeling.quantization import Quantization
 
@@ -122,7 +122,7 @@ def quantized(
     recipe = _recipe(mode, granularity)
     for name in in_float:
         _keep_in_float(recipe, f"^{re.escape(name)};$", granularity)  # its scope
-    with quiet():
+    with without_stderr():
         job = quantizer.Quantizer(content, recipe.get_quantization_recipe())
         values = None
         if mode in CALIBRATED:
@@ -183,7 +183,7 @@ def score_margin(mode: str) -> float:
 def converted(compute: Callable, sequence_length: int | None = None, halved: bool = False) -> bytes:
     """TensorFlow's conversion of an InferenceGraph or another that `traced` takes, weights in
     float32 or halved to float16."""
-    found = traced(compute, sequence_length)
+    found = trace(compute, sequence_length)
     names = sorted(found.outputs)
     with found.graph.as_default():
         outputs = [tf.identity(found.outputs[name], name) for name in names]
@@ -195,7 +195,7 @@ def converted(compute: Callable, sequence_length: int | None = None, halved: boo
     if halved:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-    with quiet():
+    with without_stderr():
         content = converter.convert()
     model = flatbuffer.read(content)
     flatbuffer.sign(model, SIGNATURE, names)
