@@ -1,4 +1,4 @@
-"""Another vocabulary for a model: its rows follow the tokens' text."""
+"""Gives a model another vocabulary: each token keeps its embedding, whatever its new id."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.model import MobileBert, copy_weights
 
-# The weights with a row, or a number, for each token.
+# Paths of the weights whose first dimension is the vocabulary.
 VOCABULARY_WEIGHTS = (
     "embeddings/word_embeddings",
     "masked_lm/extra_output_weights",
@@ -16,17 +16,17 @@ VOCABULARY_WEIGHTS = (
 
 
 def replace_vocabulary(model: MobileBert, old: Sequence[str], new: Sequence[str]) -> MobileBert:
-    """The same model for another vocabulary.
+    """Returns a copy of the model for another vocabulary.
 
-    Tokens of both keep their rows in the word embeddings and the masked LM output; a new token
-    starts with the mean of all old rows.
+    Tokens of both vocabularies keep their rows in the word embeddings and the masked LM output; a
+    new token starts with the mean of all old rows.
 
     Args:
         old: the model's tokens in id order.
-        new: the tokens that it shall have.
+        new: the tokens of the copy in id order.
 
-    Raises InputError if `old` is not the model's, or `new` does not begin with [PAD]: id 0 is what
-    padding is embedded as.
+    Raises InputError if `old` has another size than the model's vocabulary, or if `new` does not
+    begin with [PAD]: padding is embedded as id 0.
     """
     if len(old) != model.config.vocab_size:
         raise InputError(
@@ -34,19 +34,22 @@ def replace_vocabulary(model: MobileBert, old: Sequence[str], new: Sequence[str]
         )
     if list(new[:1]) != ["[PAD]"]:
         raise InputError("the new vocabulary must begin with [PAD]: padding is embedded as id 0")
-    places = {token: index for index, token in enumerate(old)}
-    rows = np.array([places.get(token, -1) for token in new])  # [new tokens]
+    old_ids = {token: index for index, token in enumerate(old)}
+    rows = np.array([old_ids.get(token, -1) for token in new])  # [new tokens]
     resized = MobileBert(model.config.replace(vocab_size=len(new)), model.head)
     copy_weights(model, resized)
     tables = {weight.path: weight for weight in model.weights if weight.path in VOCABULARY_WEIGHTS}
     for weight in resized.weights:
         if weight.path in tables:
-            weight.assign(_resized(tables[weight.path].numpy(), rows))
+            weight.assign(_select_rows(tables[weight.path].numpy(), rows))
     return resized
 
 
-def _resized(table: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """[old tokens,...] -> [new tokens,...]: the row of each place, the mean where it is -1."""
-    taken = table[np.maximum(rows, 0)]
-    taken[rows < 0] = table.mean(axis=0, dtype=np.float64)
-    return taken
+def _select_rows(table: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns the given rows of a table, and the mean of all rows where the index is -1.
+
+    [old tokens,...], [new tokens] -> [new tokens,...]
+    """
+    selected = table[np.maximum(rows, 0)]
+    selected[rows < 0] = table.mean(axis=0, dtype=np.float64)
+    return selected
