@@ -22,13 +22,15 @@ from tabulate import tabulate
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.prepared_text import PreparedText, prepare_text
+from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import write_whole
 from mobilebert_tf.modeling.config import load_model_config
 from mobilebert_tf.modeling.model import MobileBert, build_model, checksum
 from mobilebert_tf.modeling.model_directory import load_model, load_tokenizer, save_model
 from mobilebert_tf.reports.attention_examples import save_examples
 from mobilebert_tf.reports.run_report import write_report
-from mobilebert_tf.training.distiller import Distiller, copy_from_teacher
+from mobilebert_tf.training.distiller import Distiller
+from mobilebert_tf.training.from_teacher import copy_from_teacher
 from mobilebert_tf.training.held_out import batches, map_distances, masked_lm_accuracy
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map
 from mobilebert_tf.training.loop import LoopStage, prepare_process, train
@@ -52,6 +54,11 @@ def distill(config: DistillConfig) -> None:
         own = load_tokenizer(config.teacher) if config.teacher else None
         text = prepare_text(config, folder / "data", own)
         teacher = load_model(_teacher_directory(config, text, folder))
+        if not teacher.head.predicts_masks:
+            raise InputError(
+                f"{config.teacher} has no masked LM head ({teacher.head.kind}), from which a student "
+                "learns: name a model that was pre-trained with one"
+            )
         folder.check_unchanged({"the teacher": checksum(teacher)})
         check_fit(teacher.config, fitted_config(config.student, text), config.transfer)
         if not (folder / "student").exists():
@@ -89,7 +96,11 @@ def _train_student(
 ) -> None:
     keras.utils.set_random_seed(config.seed)
     student = build_model(fitted_config(config.student, text), "pretraining")
-    copy_from_teacher(teacher, student)
+    copied = copy_from_teacher(teacher, student)
+    fresh = [w.path for w in student.weights if not w.path.startswith("block_")]
+    fresh = sorted(set(fresh) - copied)
+    if fresh:
+        print(f"not in the teacher, and starts at random: {', '.join(fresh)}", flush=True)
     layers = layer_map(student.config, config.transfer)
     batch = text.held_out_examples().batch(0)
 

@@ -18,7 +18,7 @@ def check_free(path: str | Path, overwrite: bool) -> None:
     """Raises InputError if `path` exists and must not be replaced: a file, a folder, a device."""
     path = Path(path)
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} is not a file: choose another name")
+        raise InputError(f"{path} is no file: choose another name")
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists: choose another name, or `overwrite`")
 

@@ -76,8 +76,8 @@ def _teacher(config: FinetuneConfig, head: Head, start: Loaded) -> MobileBert:
         raise InputError(
             f"{config.teacher} is no model of this task: {theirs.kind} {list(theirs.labels)}"
         )
-    if loaded.tokenizer is None or loaded.tokenizer.vocabulary != start.tokenizer.vocabulary:
-        raise InputError(f"{config.teacher} has another vocabulary than {config.model}")
+    if loaded.tokenizer is None or not loaded.tokenizer.reads_as(start.tokenizer):
+        raise InputError(f"{config.teacher} has another vocabulary or casing than {config.model}")
     longest = loaded.model.config.max_position_embeddings
     if longest < head.sequence_length:
         raise InputError(f"{config.teacher} takes {longest} tokens: `sequence_length` {longest}")

@@ -42,6 +42,7 @@ from mobilebert_tf.lite.equalize import observe
 from mobilebert_tf.lite.graph import SIGNATURE, HeadByHeadGraph, InferenceGraph, IntegerGraph
 from mobilebert_tf.lite.stderr import without_stderr
 from mobilebert_tf.lite.tensorflow_graph import trace
+from mobilebert_tf.modeling.layers import ATTENTION_MASK
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.modeling.quantization import Quantization
 
@@ -56,6 +57,7 @@ RANGES: dict[str, Callable] = {
     "moving-average": lambda low, high: (_moving_average(low), _moving_average(high)),
 }
 _MOST_PADDING = 512  # tokens
+_FLOAT16_MASK = -6e4  # nearly the lowest number of float16
 
 
 def convert(
@@ -167,7 +169,8 @@ def _graph(model, mode, calibration, head) -> InferenceGraph:
     scales = found and found.scales
     if mode not in ("int8-full", "int16x8"):
         tables = Int8Tables if mode in ("dynamic", "int8") else Arithmetic
-        return InferenceGraph(model, head, scales, tables)
+        mask = _FLOAT16_MASK if mode == "float16" else ATTENTION_MASK
+        return InferenceGraph(model, head, scales, tables, mask)
     # TensorFlow's own runtime has no FULLY_CONNECTED of two int16 tensors.
     graph = IntegerGraph if mode == "int16x8" else HeadByHeadGraph
     return graph(model, head, scales, mask=-(found.score_span + score_margin(mode)))

@@ -4,12 +4,12 @@ import keras
 import tensorflow as tf
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.modeling.model import MobileBert, copy_weights
+from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.training import losses
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map, loss_kinds, transfer_terms
 from mobilebert_tf.training.optimizer import Lamb, WarmupLinearDecay
 from mobilebert_tf.training.run_config import TransferConfig
-from mobilebert_tf.training.strategies import CLASSIFIER, EMBEDDINGS, Stage
+from mobilebert_tf.training.strategies import Stage
 
 
 class Distiller(keras.Model):
@@ -149,16 +149,6 @@ class Distiller(keras.Model):
             distilled = losses.masked_lm_distillation_loss(teacher["mlm_logits"], logits, weights)
             terms["distillation"] = (1.0 - alpha, distilled)
         return terms
-
-
-def copy_from_teacher(teacher: MobileBert, student: MobileBert) -> set[str]:
-    """Copies embeddings and pre-training heads of the teacher to the student.
-
-    Returns the paths of the copied weights: all outside the blocks that both models have with
-    equal shape (the pooler of a teacher with classifier_activation has no counterpart).
-    """
-    outside = (EMBEDDINGS, *CLASSIFIER)
-    return copy_weights(teacher, student, lambda path: path.startswith(outside))
 
 
 def _first_blocks(model: MobileBert, depth: int | None) -> keras.Model:
