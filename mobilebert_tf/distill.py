@@ -56,8 +56,8 @@ def distill(config: DistillConfig) -> None:
         teacher = load_model(_teacher_directory(config, text, folder))
         if not teacher.head.predicts_masks:
             raise InputError(
-                f"{config.teacher} has no masked LM head ({teacher.head.kind}), from which a student "
-                "learns: name a model that was pre-trained with one"
+                f"{config.teacher} has no masked LM head ({teacher.head.kind}) for a student to "
+                "learn from: name a model that was pre-trained with one"
             )
         folder.check_unchanged({"the teacher": checksum(teacher)})
         check_fit(teacher.config, fitted_config(config.student, text), config.transfer)
