@@ -18,7 +18,7 @@ from mobilebert_tf.environment import circumstances
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import check_free, write_whole
 from mobilebert_tf.pipeline import open_model
-from mobilebert_tf.tasks.evaluation import Evaluation, class_order, evaluate_split, longest
+from mobilebert_tf.tasks.evaluation import Evaluation, class_order, evaluate_split, max_length
 from mobilebert_tf.tasks.glue import GLUE
 from mobilebert_tf.tasks.registry import open_task
 from mobilebert_tf.tasks.task import Task
@@ -75,7 +75,7 @@ def evaluate(config: EvaluateConfig) -> None:
     orders = [class_order(path, m, task) for path, m in zip(paths, models, strict=True)]
     judged = []
     for model, order in zip(models, orders, strict=True):
-        length = longest(model, task, config.sequence_length)
+        length = max_length(model, task, config.sequence_length)
         encoded = {split: task.encode(split, model.tokenizer, length) for split in task.splits}
         judged.append({s: evaluate_split(model, task, e, order) for s, e in encoded.items()})
     rows = [

@@ -164,10 +164,10 @@ class _Gate:
 
     def lost(self, model: Runnable, name: str) -> float:
         """How much lower the model's dev score is, which is printed beside the original's."""
-        after = self.scores.of(model)
+        after = self.scores.score(model)
         for metric, value in self.scores.original.items():
             print(f"{metric}: {value:.4f}, {name} {after[metric]:.4f}")
-        return self.scores.lost(after)
+        return self.scores.drop(after)
 
     def refuse(self, lost: float, what: str) -> None:
         if not lost <= self.config.max_drop:  # nor what is not a number

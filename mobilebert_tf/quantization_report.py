@@ -88,7 +88,7 @@ def quantization_report(config: ReportConfig) -> None:
     print(tabulate.tabulate(worst, headers="keys", floatfmt=".4g"))
     record = {"file": path.name, "sha256": report["sha256"], "operations": rows}
     if dev:
-        record["scores"] = {"model": dev.original, "file": dev.of(LiteModel(path))}
+        record["scores"] = {"model": dev.original, "file": dev.score(LiteModel(path))}
         print(tabulate.tabulate([{"": k} | v for k, v in record["scores"].items()], headers="keys"))
     write_whole(page.with_suffix(".json"), json.dumps(record, indent=2) + "\n")
     write_whole(page, _page(path, report, record))
@@ -173,7 +173,7 @@ class _Search:
             file.flush()
             lite = LiteModel(file.name)
             if self.dev:
-                return self.dev.lost(self.dev.of(lite))
+                return self.dev.drop(self.dev.score(lite))
             return lost(agreement(lite, self.model, self.checks))
 
 

@@ -18,7 +18,7 @@ from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert, checksum, cop
 from mobilebert_tf.modeling.model_directory import save_model
 from mobilebert_tf.modeling.runner import KerasModel, Runnable
 from mobilebert_tf.tasks.evaluation import dev_ranking, dev_scores, evaluate_split
-from mobilebert_tf.tasks.examples import Batches, Examples, encode, joined, widened
+from mobilebert_tf.tasks.examples import Batches, Examples, add_unlabelled, encode, pad_tokens
 from mobilebert_tf.tasks.task import Task
 from mobilebert_tf.training.checkpoint import digest_of
 from mobilebert_tf.training.finetune_config import FinetuneConfig, Trial
@@ -63,8 +63,8 @@ class Trials:
         self._dev = {name: task.encode(name, tokenizer, length) for name in task.dev_splits}
         arrays = task.encode("train", tokenizer, length).arrays
         if augment is not None:
-            arrays = joined(arrays, encode(augment, tokenizer, length))
-        self._train_arrays = arrays if config.bucketed else widened(arrays, length)
+            arrays = add_unlabelled(arrays, encode(augment, tokenizer, length))
+        self._train_arrays = arrays if config.bucketed else pad_tokens(arrays, length)
         folder.check_unchanged(self._digests())
 
     def _digests(self) -> dict[str, str]:
