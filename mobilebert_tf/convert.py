@@ -10,8 +10,15 @@ from typing import Literal
 
 import numpy as np
 
-from mobilebert_tf.checkpoints.formats import WRITTEN, Loaded, held, load, load_into, save
-from mobilebert_tf.checkpoints.originals import run_original
+from mobilebert_tf.checkpoints.formats import (
+    SAVED_FILES,
+    LoadedModel,
+    load,
+    load_into,
+    save,
+    supported_part,
+)
+from mobilebert_tf.checkpoints.reference_run import run_reference
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import whole_directory
@@ -86,13 +93,13 @@ def _check_free(dest: Path, config: ConvertConfig) -> None:
 
 def _is_only_a_model(folder: Path) -> bool:
     """Whether all that a folder holds, weights among it, may have been written by `save`."""
-    written = {path for pattern in WRITTEN for path in folder.glob(pattern) if path.is_file()}
+    written = {path for pattern in SAVED_FILES for path in folder.glob(pattern) if path.is_file()}
     weights = [path for path in written if path.suffix in (".h5", ".safetensors", ".index")]
     folders = {path.parent for path in written} - {folder}
     return bool(weights) and set(folder.rglob("*")) == written | folders
 
 
-def _changed(source: Loaded, config: ConvertConfig) -> tuple[MobileBert, WordPiece | None]:
+def _changed(source: LoadedModel, config: ConvertConfig) -> tuple[MobileBert, WordPiece | None]:
     """The model that is to be written: without what was not asked for, or has no place there."""
     model, tokenizer = source.model, source.tokenizer
     head = model.head
@@ -100,7 +107,7 @@ def _changed(source: Loaded, config: ConvertConfig) -> tuple[MobileBert, WordPie
         print("left out: what quantization-aware training found, which is this model's alone")
     if config.head == "encoder" and head.kind != "encoder":
         head = Head()
-    model = _reduced(model, *held(model.config, head, config.to))
+    model = _reduced(model, *supported_part(model.config, head, config.to))
     if (model.head.pooling, model.head.normalized) != (head.pooling, head.normalized):
         print("left out, without a place in the destination: how embeddings are pooled")
     if config.vocab is None:
@@ -140,7 +147,7 @@ def _verify(model: MobileBert, directory: Path, config: ConvertConfig, source: s
     if config.vocab is None and folder.is_dir():
         originals.append(("source", source, folder))
     for side, name, path in originals:
-        original = run_original(name, path, model.config, _batch(model.config))
+        original = run_reference(name, path, model.config, _batch(model.config))
         if original is not None:
             library, theirs = original
             error = float(np.abs(theirs - outputs).max() / np.abs(outputs).max())

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tabulate
 
-from mobilebert_tf.checkpoints.formats import Loaded, load
+from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import write_whole
@@ -69,7 +69,7 @@ def _sequence_length(config: FinetuneConfig, model: MobileBert) -> int:
     return length
 
 
-def _teacher(config: FinetuneConfig, head: Head, start: Loaded) -> MobileBert:
+def _teacher(config: FinetuneConfig, head: Head, start: LoadedModel) -> MobileBert:
     loaded = load(config.teacher)
     theirs = loaded.model.head
     if (theirs.kind, tuple(theirs.labels)) != (head.kind, tuple(head.labels)):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilebert_tf.checkpoints.formats import Loaded
+from mobilebert_tf.checkpoints.formats import LoadedModel
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import whole_directory, write_whole
 from mobilebert_tf.lite.calibration_data import for_graph
@@ -52,7 +52,7 @@ class Trials:
         task: Task,
         head: Head,
         *,
-        start: Loaded,
+        start: LoadedModel,
         teacher: MobileBert | None,
         augment: Examples | None,
         folder: RunFolder,
