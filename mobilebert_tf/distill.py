@@ -140,7 +140,14 @@ def _evaluate(
         },
     }
     write_whole(folder / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
-    save_examples(folder / "maps.npz", teacher, student, layers, text.tokenizer, examples.batch(0))
+    save_examples(
+        folder / "maps.npz",
+        teacher,
+        student,
+        layer_map=layers,
+        tokenizer=text.tokenizer,
+        batch=examples.batch(0),
+    )
     rows = [
         (name, f"{values['parameters']:,}", f"{100 * values['mlm_accuracy']:.1f} %")
         for name, values in models.items()
