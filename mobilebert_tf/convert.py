@@ -73,9 +73,9 @@ def convert(config: ConvertConfig) -> None:
     model, tokenizer = _model_to_write(source, config)
     source_format = source.format
     del source  # its model may be another one, of gigabytes
-    with whole_directory(dest) as aside:
-        save(model, tokenizer, aside, config.to)
-        result = _verify(model, aside, config, source_format)
+    with whole_directory(dest) as temporary:
+        save(model, tokenizer, temporary, config.to)
+        result = _verify(model, temporary, config, source_format)
     print(f"{source_format} -> {config.to}: {dest}")
     print(f"verified: {result}")
 

@@ -92,13 +92,13 @@ def export(config: ExportConfig, check: Callable[[Path], None] | None = None) ->
             check(output)
         return output
     with contextlib.ExitStack() as stack:
-        aside = [stack.enter_context(whole_file(path)) for path in files]
-        report = {"file": output.name} | write_checked(config, directory, aside[0])
+        temporary = [stack.enter_context(whole_file(path)) for path in files]
+        report = {"file": output.name} | write_checked(config, directory, temporary[0])
         if check is not None:
-            check(aside[0])  # raises InputError for a file that is not to be kept
+            check(temporary[0])  # raises InputError for a file that is not to be kept
         report |= {"model_sha256": model_sha256, "options": config.content_options()}
-        aside[1].write_text(json.dumps(report, indent=2) + "\n")
-        aside[2].write_text(render("export.html", report=report), encoding="utf-8")
+        temporary[1].write_text(json.dumps(report, indent=2) + "\n")
+        temporary[2].write_text(render("export.html", report=report), encoding="utf-8")
     _print_summary(output, report)
     return output
 

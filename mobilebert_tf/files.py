@@ -32,20 +32,20 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + PARTIAL)
+    temporary = path.with_name(path.name + PARTIAL)
     try:
-        yield aside
-        os.replace(aside, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: str | Path, content: str | bytes) -> None:
     """Writes a file whole or not at all, text as UTF-8."""
     # JSON may hold half a surrogate pair, which UTF-8 cannot: it is written as an escape.
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
-    with whole_file(path) as aside:
-        aside.write_bytes(data)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
 
 
 @contextlib.contextmanager
@@ -57,23 +57,23 @@ def whole_directory(directory: str | Path) -> Iterator[Path]:
     directory = Path(directory).resolve()
     directory.parent.mkdir(parents=True, exist_ok=True)
     # A random name, because the user may have a folder called DIRECTORY.partial.
-    aside = Path(tempfile.mkdtemp(PARTIAL, f"{directory.name}.", directory.parent))
-    aside.chmod(0o755)
+    temporary = Path(tempfile.mkdtemp(PARTIAL, f"{directory.name}.", directory.parent))
+    temporary.chmod(0o755)
     try:
-        yield aside
-        put_directory(aside, directory)
+        yield temporary
+        put_directory(temporary, directory)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def put_directory(aside: Path, directory: Path) -> None:
+def put_directory(temporary: Path, directory: Path) -> None:
     """Renames a finished folder to `directory`; an existing folder is deleted afterwards."""
     if not directory.exists():
-        os.replace(aside, directory)
+        os.replace(temporary, directory)
         return
     old = tempfile.mkdtemp(".old", f"{directory.name}.", directory.parent)
     os.replace(directory, old)
-    os.replace(aside, directory)
+    os.replace(temporary, directory)
     shutil.rmtree(old, ignore_errors=True)
 
 

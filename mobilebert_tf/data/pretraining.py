@@ -43,7 +43,7 @@ class TokenizedCorpus:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes one .npz file, whole or not at all."""
-        with whole_file(path) as aside, open(aside, "wb") as file:
+        with whole_file(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, **asdict(self))
 
     @classmethod

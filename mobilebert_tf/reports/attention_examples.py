@@ -62,7 +62,7 @@ def save_examples(
         arrays[name] = softmax(np.array(scores), axis=-1).astype(np.float16)
         logits = np.array(outputs["mlm_logits"])[rows, slots]
         arrays[f"{name}_tokens"], arrays[f"{name}_probabilities"] = _likeliest(logits, tokenizer)
-    with whole_file(path) as aside, open(aside, "wb") as file:
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
 
 

@@ -93,9 +93,9 @@ class Trials:
 
     def publish(self, trial: str) -> None:
         """Copies a trial's model to `model` of the run, whole or not at all."""
-        with whole_directory(self.folder / "model") as aside:
+        with whole_directory(self.folder / "model") as temporary:
             source = self.folder / "trials" / trial / "model"
-            shutil.copytree(source, aside, dirs_exist_ok=True)
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
 
     def _train(self, trial: Trial, directory: Path) -> None:
         prepare_process(trial.seed, self.config.precision)

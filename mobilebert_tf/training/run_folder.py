@@ -78,8 +78,8 @@ class RunFolder:
         records = self.history()
         columns = dict.fromkeys(key for record in records for key in record)
         with (
-            whole_file(self / "history.csv") as aside,
-            open(aside, "w", newline="") as file,
+            whole_file(self / "history.csv") as temporary,
+            open(temporary, "w", newline="") as file,
         ):
             writer = csv.DictWriter(file, list(columns))
             writer.writeheader()
