@@ -38,10 +38,12 @@ class Entry:
     shape: tuple[int, ...] | None = None
 
     def to_theirs(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns a weight of our model in the form of the file."""
         tensor = tf.transpose(tensor) if self.transposed else tensor
         return tf.reshape(tensor, self.shape) if self.shape else tensor
 
     def to_ours(self, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Returns a tensor of the file in the form of our variable, which has `shape`."""
         return array.T if self.transposed else array.reshape(shape)
 
     def their_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

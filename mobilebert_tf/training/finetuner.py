@@ -125,7 +125,12 @@ class Finetuner(keras.Model):
         config = self.model.config
         layers = dict(enumerate(layer_map(config, self.transfer)))
         terms = transfer_terms(
-            teacher, outputs, input_mask, self.transfer, layers, config.num_hidden_layers
+            teacher,
+            outputs,
+            input_mask,
+            transfer=self.transfer,
+            layers=layers,
+            num_layers=config.num_hidden_layers,
         )
         return sum(weight * value for weight, value in terms.values())
 
