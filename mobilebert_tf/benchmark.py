@@ -24,7 +24,7 @@ DEFAULT_LENGTHS = (16, 32, 64, 128)
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """What to measure.
+    """Settings of a benchmark.
 
     Args:
         file: a .tflite file with int32 inputs [1,T].

@@ -37,7 +37,7 @@ _BATCH = (2, 16)  # texts and tokens of the comparison
 
 @dataclass(frozen=True)
 class ConvertConfig:
-    """What to convert.
+    """Settings of a conversion.
 
     Args:
         source: a model directory, Google's or Model Garden's checkpoint, a Hugging Face folder.

@@ -29,7 +29,7 @@ SHOWN = 20  # of the examples on which two models differ
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """What to evaluate, and on what.
+    """Settings of an evaluation.
 
     Args:
         model: a .tflite file, a model directory, a Hugging Face folder or a checkpoint.

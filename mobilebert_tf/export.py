@@ -44,7 +44,7 @@ _MAX_TOKENS = 128
 
 @dataclass(frozen=True)
 class ToTfliteConfig(ExportConfig):
-    """What to export, and how.
+    """Settings of an export.
 
     Args:
         operational_optimizations: first replace layer norms by NoNorm and GELU by ReLU (paper,

@@ -35,7 +35,7 @@ _BATCH = 64  # texts of a file that are run together
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """What to predict with, and on.
+    """Settings of a prediction.
 
     Args:
         model: a model directory, an exported .tflite file or a Hugging Face folder.

@@ -37,7 +37,7 @@ _COMPARED_TEXTS = 16
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """What to report on.
+    """Settings of a report on a quantized file.
 
     Args:
         file: a .tflite file of export/to_tflite.py, with its .json beside it.

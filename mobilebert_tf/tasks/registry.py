@@ -74,7 +74,7 @@ def open_task(
 
 
 def _glue_splits(task: GlueTask, splits: Sequence[str]) -> list[str]:
-    """Returns the task's own names of splits: dev_matched and dev_mismatched for dev, say."""
+    """Returns the task's names of splits, such as dev_matched and dev_mismatched for dev."""
     names = []
     for split in splits:
         if split == "train":

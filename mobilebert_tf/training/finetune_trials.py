@@ -43,7 +43,7 @@ class Trials:
         augment: texts that only the teacher labels, or None.
         folder: of the run.
 
-    Raises InputError if a continued run was begun with other data.
+    Raises InputError if a continued run began with other data.
     """
 
     def __init__(
