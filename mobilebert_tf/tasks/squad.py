@@ -340,7 +340,9 @@ def _targets(
         if not question.is_impossible:
             target = _answer_tokens(question, passages[question.context], answer) or _UNUSABLE
         if target == _UNUSABLE:
-            reason = "answer not at its start in the text" if question.answers else "no answer"
+            reason = (
+                "answer not found at its position in the text" if question.answers else "no answer"
+            )
             skipped[reason] += 1
         targets.append(target)
     return targets, skipped
