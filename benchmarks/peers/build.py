@@ -59,7 +59,7 @@ def huggingface(source: Path, mode: str, tokens: int, calibration: dict) -> byte
 def model_garden(ours: Path, source: Path, mode: str, tokens: int, calibration: dict) -> bytes:
     import tensorflow as tf
 
-    from mobilebert_tf.checkpoints.originals import model_garden_encoder
+    from mobilebert_tf.checkpoints.reference_run import model_garden_encoder
     from mobilebert_tf.checkpoints.tensorflow_file import find_prefix
     from mobilebert_tf.modeling.model import load_model
 

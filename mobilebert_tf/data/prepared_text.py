@@ -74,9 +74,11 @@ class PreparedText:
     config: DataConfig
 
     def training_examples(self, seed: int) -> PretrainingExamples:
+        """Returns the examples to train on."""
         return self._examples(self.train, seed)
 
     def held_out_examples(self) -> PretrainingExamples:
+        """Returns the examples to evaluate on, the same in every run on this text."""
         return self._examples(self.held_out, HELD_OUT_SEED)
 
     def _examples(self, corpus: TokenizedCorpus, seed: int) -> PretrainingExamples:
@@ -97,7 +99,7 @@ class PreparedText:
 def prepare_text(
     config: DataConfig, directory: Path, tokenizer: WordPiece | None = None
 ) -> PreparedText:
-    """Reads, splits and tokenizes the corpus into `directory`; if that was done, loads the result.
+    """Returns the tokenized corpus; reads, splits and tokenizes it into `directory` the first time.
 
     Args:
         config: which corpus, and how to tokenize it.

@@ -341,9 +341,12 @@ class MaskedLanguageModel(keras.layers.Layer):
     def __init__(self, config: ModelConfig, embeddings: Embeddings, **kwargs):
         super().__init__(**kwargs)
         self.config = config
-        # The weight belongs to the embeddings: behind a function Keras does not track and save it
-        # a second time.
-        self.word_embeddings = lambda: embeddings.word_embeddings
+
+        # A function, so that Keras does not track and save the embeddings' weight a second time.
+        def word_embeddings():
+            return embeddings.word_embeddings
+
+        self.word_embeddings = word_embeddings
         self.transform = dense(
             config, config.hidden_size, "transform", ACTIVATIONS[config.hidden_act]
         )

@@ -167,7 +167,7 @@ class WordPiece:
             special_tokens: recognise "[MASK]" and the like in the text; else they are plain text.
         """
         if not tf.is_tensor(texts):
-            # Half a surrogate pair is no character, and BERT removes what is no character.
+            # Half a surrogate pair is no character: it is dropped, as BERT does.
             texts = tf.constant([text.encode("utf-8", "ignore") for text in texts], tf.string)
         pieces = self._pieces.tokenize(_cut_long_words(self._normalize(texts, special_tokens)))
         return tf.gather(self._id_of_piece, pieces) if special_tokens else pieces
@@ -198,8 +198,7 @@ class WordPiece:
         if not self.strip_accents:
             texts = tensorflow_text.normalize_utf8(texts, "NFC")
         if self.lower_case:
-            # BERT lower-cases a capital sigma always alike; TensorFlow's result depends on its
-            # place in the word.
+            # BERT always lower-cases a capital sigma to σ; TensorFlow takes ς at the end of a word.
             texts = tf.strings.regex_replace(texts, "Σ", "σ")
             texts = tf.strings.lower(texts, encoding="utf-8")
         if not self.strip_accents:

@@ -36,7 +36,7 @@ def train_vocabulary(
         lowercase=lower_case, strip_accents=strip_accents
     )
     if not strip_accents:  # composed, as the tokenizer reads them
-        learner.normalizer = normalizers.Sequence([normalizers.NFC(), learner.normalizer])
+        learner.normalizer = normalizers.Sequence([learner.normalizer, normalizers.NFC()])
     learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     alphabet_size = max(_ALPHABET_SIZE, int(_ALPHABET_SHARE * size))
     initial, inner = _alphabet(texts, learner, alphabet_size)

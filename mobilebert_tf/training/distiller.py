@@ -21,7 +21,7 @@ class Distiller(keras.Model):
     have no noise. A model that trains alone has its dropout.
 
     Args:
-        student: a pre-training model; its layers' `trainable` is set to what the stage trains.
+        student: a pre-training model; layers that the stage does not train are frozen.
         stage: from strategies.plan or strategies.bare.
         transfer: weights of the transfer losses, and the share of the hard labels.
         teacher: a pre-training model that fits the student; None for pre-training alone.
@@ -78,7 +78,7 @@ class Distiller(keras.Model):
         return self.student(inputs, training=training)
 
     def train_step(self, batch):
-        # Watching only what the stage trains: nothing below it is recorded.
+        # The tape records nothing below the variables that it watches.
         sources = [variable.value for variable in self.trainable_variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)

@@ -1,5 +1,7 @@
-"""Runs a checkpoint in the code that it was made for, where that is installed: the check of a
-conversion that shares nothing with ours."""
+"""Runs a checkpoint in the library of its format, if that is installed.
+
+A conversion is compared with its output, which does not depend on our code.
+"""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,17 +14,19 @@ from mobilebert_tf.modeling.config import ModelConfig
 from mobilebert_tf.modeling.model import MODEL_INPUTS
 
 
-def run_original(
+def run_reference(
     name: str, directory: Path, config: ModelConfig, batch: dict[str, np.ndarray]
 ) -> tuple[str, np.ndarray] | None:
-    """The library's name and the sequence output [B,T,H] that it computes.
+    """Returns a library's name and the sequence output [B,T,H] that it computes.
 
     Args:
-        name: the checkpoint's format. Google's needs TensorFlow 1.15 and is never run.
-        directory, config: the checkpoint and what it holds.
+        name: format of the checkpoint.
+        directory: of the checkpoint.
+        config: of its model.
         batch: input_ids, input_mask, segment_ids, int32 [B,T].
 
-    Returns None if the format's library is not installed.
+    Returns None if the format's library is not installed; Google's, which needs TensorFlow 1.15,
+    never is.
     """
     if name == "huggingface" and find_spec("transformers") and find_spec("torch"):
         return "transformers", _transformers(directory, batch)
@@ -36,9 +40,12 @@ def _transformers(directory: Path, batch: dict[str, np.ndarray]) -> np.ndarray:
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(directory, local_files_only=True).eval()
-    names = {"input_ids": "input_ids", "attention_mask": "input_mask"}
-    names["token_type_ids"] = "segment_ids"
-    inputs = {theirs: torch.from_numpy(batch[ours]).long() for theirs, ours in names.items()}
+    tensors = {name: torch.from_numpy(array).long() for name, array in batch.items()}
+    inputs = {
+        "input_ids": tensors["input_ids"],
+        "attention_mask": tensors["input_mask"],
+        "token_type_ids": tensors["segment_ids"],
+    }
     with torch.no_grad():
         return model(**inputs).last_hidden_state.numpy()
 
@@ -46,14 +53,14 @@ def _transformers(directory: Path, batch: dict[str, np.ndarray]) -> np.ndarray:
 def _model_garden(directory: Path, config: ModelConfig, batch: dict[str, np.ndarray]) -> np.ndarray:
     encoder = model_garden_encoder(config)
     status = tf.train.Checkpoint(encoder=encoder).read(find_prefix(directory))
-    status.expect_partial()  # the masked LM
+    status.expect_partial()  # the masked LM is not read
     status.assert_existing_objects_matched()
     inputs = [batch[name] for name in MODEL_INPUTS]
     return encoder(inputs)["sequence_output"].numpy()
 
 
 def model_garden_encoder(config: ModelConfig):
-    """Model Garden's MobileBERTEncoder of our config, with fresh weights."""
+    """Returns Model Garden's MobileBERTEncoder for our config, with random weights."""
     from official.modeling import tf_utils
     from official.nlp.modeling.networks import MobileBERTEncoder
 

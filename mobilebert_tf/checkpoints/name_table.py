@@ -1,7 +1,7 @@
-"""A name table between our weights and a foreign format's, checked to be total in both directions.
+"""Tables of weight names between our models and the files of another format.
 
-A table has one `Entry` for every weight of the model; every tensor of the file is in the table, or
-matches an `Ignored` with its reason, or is an error.
+A table has one `Entry` for every weight of a model. Every tensor of a file must be in the table, or
+match an `Ignored`, which gives the reason; all others are errors.
 """
 
 import math
@@ -22,13 +22,14 @@ from mobilebert_tf.modeling.model import MobileBert
 
 @dataclass(frozen=True)
 class Entry:
-    """One weight: its path in our model, its foreign name, and how the foreign tensor differs.
+    """One weight in our model and in a file.
 
     Args:
-        ours: the variable's path.
-        theirs: the tensor's name in the file.
+        ours: path of the variable.
+        theirs: name of the tensor in the file.
         transposed: whether the file has the matrix as [out, in].
-        shape: the file's shape of the same numbers, one entry -1, where it splits an axis.
+        shape: the tensor's shape in the file, with one size of -1, if it splits a dimension of
+            ours; else None.
     """
 
     ours: str
@@ -37,24 +38,31 @@ class Entry:
     shape: tuple[int, ...] | None = None
 
     def to_theirs(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns a weight of our model in the form of the file."""
         tensor = tf.transpose(tensor) if self.transposed else tensor
         return tf.reshape(tensor, self.shape) if self.shape else tensor
 
     def to_ours(self, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Returns a tensor of the file in the form of our variable, which has `shape`."""
         return array.T if self.transposed else array.reshape(shape)
 
     def their_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The file's shape of a variable of `shape`."""
+        """Returns the shape in the file of a variable of `shape`."""
         shape = shape[::-1] if self.transposed else shape
         if self.shape is None:
             return shape
-        free = math.prod(shape) // -math.prod(self.shape)  # the shape's one -1 turns the sign
-        return tuple(free if size == -1 else size for size in self.shape)
+        known = math.prod(size for size in self.shape if size != -1)
+        return tuple(math.prod(shape) // known if size == -1 else size for size in self.shape)
 
 
 @dataclass(frozen=True)
 class Ignored:
-    """Foreign tensors that have no place in the model: a pattern (* and ?), and why."""
+    """Tensors of a file that a model does not need.
+
+    Args:
+        pattern: of their names, with * and ?.
+        reason: why they are not needed.
+    """
 
     pattern: str
     reason: str
@@ -62,15 +70,15 @@ class Ignored:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A foreign checkpoint, opened: what its model is and where each weight of it stands.
+    """An opened checkpoint of another format.
 
     Args:
-        source: the file's name, for messages.
-        config, head: of the model that it holds.
-        table: every weight of that model.
-        ignored: what else the format may hold.
+        source: name of the file, for messages.
+        config, head: of its model.
+        table: an entry for every weight of that model.
         shapes: the shape of each tensor in the file.
-        read: gives a tensor by name.
+        read: returns a tensor by name.
+        ignored: the other tensors that the file may have.
     """
 
     source: str
@@ -84,8 +92,8 @@ class Checkpoint:
     def assign(self, model: MobileBert) -> None:
         """Sets every weight of `model`.
 
-        Raises InputError that lists every missing, left-over or misshapen tensor, or all those
-        with numbers that are not finite.
+        Raises InputError with a list of all missing, left-over or misshapen tensors, or of all
+        tensors with numbers that are not finite.
         """
         self._check(model)
         problems = []
@@ -129,14 +137,15 @@ class Checkpoint:
         return next(reasons, None)
 
     def skipped(self) -> dict[str, int]:
-        """How many tensors of the file have no place in the model, by reason."""
+        """Returns how many tensors of the file were ignored, by reason."""
         return dict(Counter(self._reason(name) for name in self._unused))
 
 
 def foreign_tensors(model: MobileBert, table: Iterable[Entry]) -> Iterator[tuple[str, tf.Tensor]]:
-    """Each foreign name of the table with the model's weight in the foreign form.
+    """Yields (name, tensor) of each weight in the other format.
 
-    Untransposed weights share the model's memory: a model of 294 million parameters has 1.2 GB.
+    Untransposed tensors share the memory of the model, which may be 1.2 GB (294 million
+    parameters).
     """
     weights = {variable.path: variable for variable in model.weights}
     for entry in table:
@@ -144,5 +153,5 @@ def foreign_tensors(model: MobileBert, table: Iterable[Entry]) -> Iterator[tuple
 
 
 def dense(ours: str, theirs: str) -> list[Entry]:
-    """A TensorFlow dense layer: kernel and bias."""
+    """Returns the entries of a TensorFlow dense layer: kernel and bias."""
     return [Entry(f"{ours}/{name}", f"{theirs}/{name}") for name in ("kernel", "bias")]
