@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.text import write_corpus
+from support.texts import write_corpus
 
 from mobilebert_tf.cli import parse
 from mobilebert_tf.training.run_config import DistillConfig, PretrainConfig
