@@ -92,4 +92,4 @@ def test_one_class_only_is_no_error():
 def test_macro_f1_and_ranking():
     found = scores(("macro_f1", "accuracy"), np.array([1, 1, 0, 0, 1]), np.array([1, 0, 0, 1, 1]))
     assert found["macro_f1"] == pytest.approx((2 / 3 + 1 / 2) / 2)
-    assert ranking(found) == pytest.approx((found["macro_f1"] + 3 / 5) / 2)
+    assert ranking(found.values()) == pytest.approx((found["macro_f1"] + 3 / 5) / 2)
