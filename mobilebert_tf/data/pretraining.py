@@ -1,12 +1,13 @@
 """Masked language model and next sentence examples from raw text.
 
 BERT's recipe (Devlin et al. 2019, section 3.1; google-research/bert, create_pretraining_data.py),
-made while training: every epoch pairs and masks anew, and any step's batch can be had directly.
+but the examples are made during training: every epoch draws new pairs and masks, and the batch of
+any step can be computed directly.
 """
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,23 +16,25 @@ import tensorflow as tf
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import whole_file
-from mobilebert_tf.text.tokenizer import WordPiece, truncated_lengths
+from mobilebert_tf.text.tokenizer import WordPiece
 
-# A sentence ends at . ! or ? before a capital, unless after a single letter (initials). In the same
-# time tensorflow-text's StateBasedSentenceBreaker does a 25th, and it also breaks inside "3.50".
+# A sentence ends at . ! or ? before a capital, except after a single letter (an initial). This is
+# 25 times as fast as tensorflow-text's StateBasedSentenceBreaker, which also breaks inside "3.50".
 _SENTENCE_END = r"([\p{L}\p{N})\]%'\"’”]{2}[.!?]+[\"'’”)\]]*)\s+([\"'‘“(\[]*\p{Lu})"
-# Streams of random numbers drawn from one seed: [seed, which, epoch or step].
+# Full stops that end a sentence whatever follows: of Chinese and Japanese, Hindi, Arabic and Urdu.
+_FULL_STOP = r"([。！？｡।॥؟۔]+[”’」』）\"')\]]*)"
+# Independent streams of random numbers from one seed: [seed, stream, epoch or step].
 _PLAN, _MASKS = 0, 1
 
 
 @dataclass(frozen=True)
 class TokenizedCorpus:
-    """All documents' token ids in one row.
+    """The token ids of D documents with S sentences, one after the other.
 
     Args:
         tokens: ids, int32 [N].
-        sentence_offsets: where in tokens each sentence starts, and N; int64 [S + 1].
-        document_offsets: the sentence with which each document starts, and S; int64 [D + 1].
+        sentence_offsets: index in tokens where each sentence starts, and N; int64 [S + 1].
+        document_offsets: index of each document's first sentence, and S; int64 [D + 1].
     """
 
     tokens: np.ndarray
@@ -45,29 +48,49 @@ class TokenizedCorpus:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "TokenizedCorpus":
-        """Reads what `save` wrote. Raises InputError if it is missing or damaged."""
+        """Reads a file that `save` wrote. Raises InputError if it is missing or damaged."""
         try:
             with np.load(Path(path)) as arrays:
                 return cls(**arrays)
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-        except Exception as error:  # NumPy's own: a damaged file can raise anything
+        except Exception as error:  # NumPy raises errors of many kinds for a damaged file
             raise InputError(f"{path} is no tokenized corpus, or damaged: {error}") from None
+
+    @property
+    def single_sentence_documents(self) -> int:
+        """Number of documents with one sentence, in which no sentence follows another."""
+        return int((np.diff(self.document_offsets) == 1).sum())
+
+    def share_of(self, token: int) -> float:
+        """Returns how much of the text is a token's id, 0 to 1."""
+        return float((self.tokens == token).mean())
+
+    def pieces(self, longest: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns sentence_offsets and document_offsets with the sentences of more than `longest`
+        tokens cut into consecutive pieces of nearly equal length."""
+        lengths = np.diff(self.sentence_offsets)
+        counts = -(-lengths // longest)  # [S]
+        first = np.concatenate([[0], np.cumsum(counts)])  # [S + 1]: each sentence's first piece
+        sentence = np.repeat(np.arange(len(lengths)), counts)  # [pieces]
+        place = np.arange(len(sentence)) - first[sentence]
+        starts = self.sentence_offsets[sentence] + lengths[sentence] * place // counts[sentence]
+        return np.append(starts, self.sentence_offsets[-1]), first[self.document_offsets]
 
 
 def tokenize_documents(documents: Sequence[Sequence[str]], tokenizer: WordPiece) -> TokenizedCorpus:
-    """Breaks paragraphs into sentences and those into tokens, on all cores.
+    """Splits documents of paragraphs into sentences, and those into tokens, on all cores.
 
-    Raises InputError if no token is left.
+    Raises InputError for documents without any token.
     """
     paragraphs = [paragraph for document in documents for paragraph in document]
     if not paragraphs:
         raise InputError("the corpus holds no text")
 
     def tokenized(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        sentences = tf.strings.split(
-            tf.strings.regex_replace(batch, _SENTENCE_END, "\\1\n\\2"), "\n"
-        )  # [paragraphs, (sentences)]
+        batch = tf.strings.regex_replace(batch, _SENTENCE_END, "\\1\n\\2")
+        batch = tf.strings.regex_replace(batch, _FULL_STOP, "\\1\n")
+        sentences = tf.strings.split(batch, "\n")  # [paragraphs, (sentences)]
         ids = tokenizer.tokenize(sentences.flat_values)  # [sentences, (tokens)]
         return ids.flat_values, ids.row_lengths(), sentences.row_lengths()
 
@@ -75,7 +98,7 @@ def tokenize_documents(documents: Sequence[Sequence[str]], tokenizer: WordPiece)
     parts = batches.map(tokenized, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator()
     tokens, lengths, sentences = (np.concatenate(part) for part in zip(*parts, strict=True))
     document = np.repeat(np.arange(len(documents)), [len(d) for d in documents])  # [paragraphs]
-    document = np.repeat(document, sentences)[lengths > 0]  # [S]
+    document = np.repeat(document, sentences)[lengths > 0]  # [S]: the document of each sentence
     if not len(tokens):
         raise InputError("the corpus holds no text that gives tokens")
     return TokenizedCorpus(
@@ -90,16 +113,22 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
 
 
 class PretrainingExamples:
-    """Batches of pre-training examples, each a pure function of these arguments and its step.
+    """Batches of pre-training examples; each depends on these arguments and its step alone.
+
+    The examples of an epoch hold every token of the corpus. (All epochs have as many batches as the
+    first: one with more examples leaves a few out, others each time.) A sentence that is too long
+    for half of an example is cut into consecutive pieces, which count as sentences: text without
+    full stops is pieces alone. Where BERT's own code trims an example that became too long, here
+    the sentence that did not fit starts the next example. [UNK] is never predicted.
 
     Args:
         corpus: the tokenized text.
-        tokenizer: with the vocabulary that the text was tokenized with.
+        tokenizer: the one that tokenized it.
         batch_size: B, examples per batch.
         sequence_length: T, tokens per example with [CLS] and two [SEP].
-        max_predictions_per_sequence: P, masked tokens at most.
+        max_predictions_per_sequence: P, largest number of masked tokens.
         masking_probability: share of the tokens that are masked (at least one).
-        short_sequence_probability: share of examples made for a random shorter length.
+        short_sequence_probability: share of examples with a random shorter length.
         whole_word_masking: mask all pieces of a word or none.
         seed: of pairs, order and masks.
 
@@ -135,6 +164,9 @@ class PretrainingExamples:
         )  # fmt: skip
         self._ordinary_ids = np.delete(np.arange(len(tokenizer), dtype=np.int32), special)
         self._continues_word = np.array([t.startswith("##") for t in tokenizer.vocabulary])  # [V]
+        half = max(1, (sequence_length - 3) // 2)
+        self._piece_offsets, documents = corpus.pieces(half)
+        self._document_offsets = documents.tolist()
         self._cached_plan = (0, self._plan(0))
         self.batches_per_epoch = max(1, len(self._cached_plan[1]) // batch_size)
 
@@ -158,27 +190,28 @@ class PretrainingExamples:
             raise InputError("the text was tokenized with another, larger vocabulary")
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
-        """The examples of one step.
+        """Returns the examples of one step.
 
-        Returns int32 [B, T]: input_ids, input_mask (1 = token), segment_ids (1 = second segment);
-        [B, P]: masked_lm_positions, masked_lm_ids (the original tokens), masked_lm_weights
-        (float32, 1 = used), all 0 where unused; int32 [B]: next_sentence_labels (1 = random).
+        int32 [B, T]: input_ids, input_mask (1 = token), segment_ids (1 = second segment);
+        [B, P], 0 where unused: masked_lm_positions, masked_lm_ids (the original tokens),
+        masked_lm_weights (float32, 1 = used);
+        int32 [B]: next_sentence_labels (1 = random).
         """
-        epoch, place = divmod(step, self.batches_per_epoch)
-        cached = self._cached_plan  # one look at it: two threads may be in different epochs
+        epoch, index = divmod(step, self.batches_per_epoch)
+        cached = self._cached_plan  # read once: another thread may replace it
         if cached[0] != epoch:
             cached = self._cached_plan = (epoch, self._plan(epoch))
         plan = cached[1]  # [E, 5]
-        # A later epoch may pair into fewer examples than the first: it starts over.
-        chosen = np.arange(place * self.batch_size, (place + 1) * self.batch_size) % len(plan)
-        first, first_length, second, second_length, random_next = plan[chosen].T  # [B] each
+        # Another epoch may have fewer examples than the first: its last batch starts over.
+        rows = np.arange(index * self.batch_size, (index + 1) * self.batch_size) % len(plan)
+        first, first_length, second, second_length, random_next = plan[rows].T  # [B] each
         inputs, maskable = self._assemble(first, first_length, second, second_length)
         rng = np.random.default_rng([self.seed, _MASKS, step])
         masked = self._mask(inputs["input_ids"], maskable, rng)
         return {**inputs, **masked, "next_sentence_labels": random_next.astype(np.int32)}
 
     def dataset(self, start_step: int, num_steps: int) -> tf.data.Dataset:
-        """The batches of `num_steps` steps from `start_step` on, in order, made ahead of use."""
+        """Returns the batches of `num_steps` steps, beginning with `start_step`, prefetched."""
         signature = {
             name: tf.TensorSpec(array.shape, array.dtype)
             for name, array in self.batch(start_step).items()
@@ -189,35 +222,23 @@ class PretrainingExamples:
         ).prefetch(tf.data.AUTOTUNE)
 
     # -----------------------------------------------------------------------------------------
-    # Pairs: which text an epoch's examples are made of
+    # Pairs: which segments of the text make an epoch's examples
     # -----------------------------------------------------------------------------------------
 
     def _plan(self, epoch: int) -> np.ndarray:
-        """An epoch's examples in their order: int64 [E, 5].
+        """Returns the examples of an epoch in their order: int64 [E, 5].
 
-        Columns: start in the tokens and length of the first segment, the same of the second, and
-        whether the second is random. Sentences follow each other in the tokens, so each segment is
-        one range of them.
+        Columns: start (in the tokens) and length of the first segment, start and length of the
+        second, and whether the second is random.
         """
         rng = np.random.default_rng([self.seed, _PLAN, epoch])
-        pairs = np.array(list(self._pairs(rng)), np.int64)
-        offsets = self.corpus.sentence_offsets
-        (first, first_end, second, second_end), random_next = offsets[pairs[:, :4].T], pairs[:, 4]
-        lengths = first_end - first, second_end - second  # [E] each
-        kept = truncated_lengths(*lengths, self.sequence_length - 3)
-        # BERT drops each token too many from a random end of the segment.
-        first += rng.binomial(lengths[0] - kept[0], 0.5)
-        second += rng.binomial(lengths[1] - kept[1], 0.5)
-        plan = np.stack([first, kept[0], second, kept[1], random_next], axis=1)
-        return rng.permutation(plan)
+        return rng.permutation(np.array(list(self._pairs(rng)), np.int64))
 
     def _pairs(self, rng: np.random.Generator) -> Iterator[tuple[int, int, int, int, bool]]:
-        """Two ranges of sentences and whether the second is random, through all documents."""
+        """Yields the examples of an epoch in the order of the text, with the columns of `_plan`."""
         draw = _uniforms(rng).__next__
-        tokens = memoryview(
-            self.corpus.sentence_offsets
-        )  # Python's ints: bisect is fastest on them
-        documents = self.corpus.document_offsets.tolist()
+        tokens = memoryview(self._piece_offsets)  # bisect is fastest on Python's ints
+        documents = self._document_offsets
         longest = self.sequence_length - 3
         for document, (start, end) in enumerate(zip(documents, documents[1:], strict=False)):
             while start < end:
@@ -226,24 +247,37 @@ class PretrainingExamples:
                     target = 2 + int(draw() * (longest - 1))
                 stop = bisect_left(tokens, tokens[start] + target, start + 1, end)
                 middle = start + 1 + int(draw() * (stop - start - 1))
+                first, length = tokens[start], tokens[middle] - tokens[start]
+                rest = max(1, target - length)
                 if stop - start > 1 and draw() < 0.5:
-                    yield start, middle, middle, stop, False
-                    start = stop
+                    available = tokens[stop] - tokens[middle]
+                    yield first, length, tokens[middle], min(rest, available), False
+                    start = stop - (available > rest)  # a piece that was cut is used again
                     continue
-                rest = max(1, target - (tokens[middle] - tokens[start]))
-                other = self._other_document(document, draw())
-                begin, limit = documents[other], documents[other + 1]
-                begin += int(draw() * (limit - begin))
-                yield (
-                    start,
-                    middle,
-                    begin,
-                    bisect_left(tokens, tokens[begin] + rest, begin + 1, limit),
-                    True,
-                )
-                start = middle  # the sentences that the random ones replaced come next
+                begin, limit = self._random_range(document, middle, draw)
+                finish = bisect_left(tokens, tokens[begin] + rest, begin + 1, limit)
+                available = tokens[finish] - tokens[begin]
+                yield first, length, tokens[begin], min(rest, available), True
+                start = middle  # the pieces that the random ones replaced are used next
+
+    def _random_range(
+        self, document: int, following: int, draw: Callable[[], float]
+    ) -> tuple[int, int]:
+        """Returns a random piece of another document, and the end of that document.
+
+        If there is no other document, the piece is another one than `following`, as far as there
+        are several.
+        """
+        other = self._other_document(document, draw())
+        begin, limit = self._document_offsets[other : other + 2]
+        count = limit - begin
+        if other == document and following < limit and count > 1:
+            place = int(draw() * (count - 1))
+            return begin + place + (begin + place >= following), limit
+        return begin + int(draw() * count), limit
 
     def _other_document(self, document: int, uniform: float) -> int:
+        """Returns another document, chosen by a number in [0, 1); `document` if it is the only."""
         others = len(self.corpus.document_offsets) - 2
         if not others:
             return document
@@ -257,16 +291,21 @@ class PretrainingExamples:
     def _assemble(
         self, first: np.ndarray, a: np.ndarray, second: np.ndarray, b: np.ndarray
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """[CLS] first [SEP] second [SEP] from starts and lengths, [B] each.
+        """Returns [CLS] first [SEP] second [SEP] as the model's inputs, and the maskable tokens.
 
-        Returns the model's inputs and where the text's own tokens are, [B, T] each.
+        Args:
+            first, second: where the segments start in the tokens, [B] each.
+            a, b: their lengths, [B] each.
+
+        Returns the inputs by name, and where there is a token of the text other than [UNK], [B, T]
+        each.
         """
-        place = np.arange(self.sequence_length)[None, :]  # [1, T]
+        position = np.arange(self.sequence_length)[None, :]  # [1, T]
         first, a, second, b = (x[:, None] for x in (first, a, second, b))  # [B, 1] each
-        used = place < a + b + 3
-        segments = used & (place > a + 1)
-        separators = (place == a + 1) | (place == a + b + 2)
-        source = np.where(segments, second + place - a - 2, first + place - 1)  # [B, T]
+        used = position < a + b + 3
+        segments = used & (position > a + 1)
+        separators = (position == a + 1) | (position == a + b + 2)
+        source = np.where(segments, second + position - a - 2, first + position - 1)  # [B, T]
         ids = self.corpus.tokens.take(source, mode="clip")
         ids[separators] = self.tokenizer.sep_id
         ids[~used] = self.tokenizer.pad_id
@@ -276,13 +315,15 @@ class PretrainingExamples:
             "input_mask": used.astype(np.int32),
             "segment_ids": segments.astype(np.int32),
         }
-        return inputs, used & ~separators & (place > 0)
+        known = ids != self.tokenizer.unk_id
+        return inputs, used & ~separators & (position > 0) & known
 
     def _mask(
         self, ids: np.ndarray, maskable: np.ndarray, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         """Masks ids [B, T] in place; returns positions, original ids and weights, [B, P] each."""
-        rows, columns = np.nonzero(self._chosen(ids, maskable, rng))  # [M] each, row by row
+        predicted = self._choose_predicted(ids, maskable, rng)
+        rows, columns = np.nonzero(predicted)  # [M] each, row by row
         slots = np.arange(len(rows)) - np.searchsorted(rows, rows)
         shape = (self.batch_size, self.max_predictions_per_sequence)
         positions, originals = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
@@ -290,49 +331,50 @@ class PretrainingExamples:
         positions[rows, slots] = columns
         originals[rows, slots] = ids[rows, columns]
         weights[rows, slots] = 1
-        # 80 % become [MASK], 10 % any token, 10 % stay as they are.
-        fate = rng.random(len(rows))
-        anything = self._ordinary_ids[rng.integers(len(self._ordinary_ids), size=len(rows))]
-        changed = np.where(fate < 0.8, self.tokenizer.mask_id, anything)
-        ids[rows, columns] = np.where(fate < 0.9, changed, ids[rows, columns])
+        # 80 % become [MASK], 10 % a random token, 10 % stay as they are.
+        uniform = rng.random(len(rows))
+        random_ids = self._ordinary_ids[rng.integers(len(self._ordinary_ids), size=len(rows))]
+        replacements = np.where(uniform < 0.8, self.tokenizer.mask_id, random_ids)
+        ids[rows, columns] = np.where(uniform < 0.9, replacements, ids[rows, columns])
         return {
             "masked_lm_positions": positions,
             "masked_lm_ids": originals,
             "masked_lm_weights": weights,
         }
 
-    def _chosen(
+    def _choose_predicted(
         self, ids: np.ndarray, maskable: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """Which tokens are predicted, bool [B, T]: words at random while they fit the budget.
+        """Returns which tokens are predicted, bool [B, T]: random words that fit the budget.
 
-        Without whole_word_masking each token counts as a word.
+        Without whole_word_masking each token is a word of its own.
         """
         starts = maskable.copy()
         if self.whole_word_masking:
             starts[:, 1:] &= ~(self._continues_word[ids[:, 1:]] & maskable[:, :-1])
         word = np.cumsum(starts, axis=1)  # [B, T]: 1, 2, ... in each row
         row = np.arange(len(ids))
-        most = self.max_predictions_per_sequence
+        limit = self.max_predictions_per_sequence
         cells = (row[:, None] * ids.shape[1] + word)[maskable]
         sizes = np.bincount(cells, minlength=ids.size).reshape(ids.shape)  # [B, words]
-        cost = np.minimum(sizes, most)  # of a word longer than P its first P pieces are predicted
+        cost = np.minimum(sizes, limit)  # of a word longer than P its first P pieces are predicted
         budget = np.rint((maskable.sum(axis=1) + 3) * self.masking_probability)
-        shortest = np.where(cost, cost, most).min(axis=1)
-        budget = np.clip(budget, shortest, most)  # [B]
+        shortest = np.where(cost, cost, limit).min(axis=1)
+        budget = np.clip(budget, shortest, limit)  # [B]
         order = np.argsort(np.where(cost, rng.random(ids.shape, np.float32), 2), axis=1)
         taken, taken_words = np.zeros(len(ids), np.int64), np.zeros(ids.shape, bool)
         for candidate in order[:, : word.max()].T:  # [B]
-            price = cost[row, candidate]
-            fits = (price > 0) & (taken + price <= budget)
+            candidate_cost = cost[row, candidate]
+            fits = (candidate_cost > 0) & (taken + candidate_cost <= budget)
             taken_words[row, candidate] = fits
-            taken += price * fits
-        place = np.arange(ids.shape[1])
-        rank = place - np.maximum.accumulate(np.where(starts, place, 0), axis=1)
-        return maskable & np.take_along_axis(taken_words, word, axis=1) & (rank < most)
+            taken += candidate_cost * fits
+        position = np.arange(ids.shape[1])
+        # Index of each piece within its word.
+        index = position - np.maximum.accumulate(np.where(starts, position, 0), axis=1)
+        return maskable & np.take_along_axis(taken_words, word, axis=1) & (index < limit)
 
 
 def _uniforms(rng: np.random.Generator) -> Iterator[float]:
-    """Numbers from [0, 1), drawn in blocks: one by one takes ten times as long."""
+    """Yields random numbers in [0, 1), drawn in blocks: one by one takes ten times as long."""
     while True:
         yield from rng.random(4096).tolist()
