@@ -13,8 +13,8 @@ import time
 import keras
 import numpy as np
 import pytest
-from support.models import STUDENT
-from support.texts import NEUTRAL, TOKENIZER, labelled_texts
+from support.texts import NEUTRAL, WIDE_VOCABULARY, labelled_texts
+from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 from mobilebert_tf import build_model, load_model, save_model
 from mobilebert_tf.errors import InputError
@@ -22,6 +22,9 @@ from mobilebert_tf.evaluate import EvaluateConfig, evaluate
 from mobilebert_tf.export import export
 from mobilebert_tf.finetune import FinetuneConfig, finetune
 from mobilebert_tf.lite.export_config import ExportConfig
+from mobilebert_tf.modeling.config import SIZES
+
+STUDENT = SIZES["test-student"].replace(vocab_size=len(WIDE_VOCABULARY))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,14 @@ import pytest
 from ai_edge_litert.tools import flatbuffer_utils
 from flatbuffers.number_types import UOffsetTFlags
 from support.lite_files import content, packed_file, with_distant_scales
-from support.models import MAX_TOKENS, inputs, keras_model, model, relative_error, save_directory
+from support.models import (
+    MAX_TOKENS,
+    inputs,
+    keras_model,
+    model,
+    relative_error,
+    save_directory,
+)
 from support.texts import LABELS, TOKENIZER, VOCABULARY, write_corpus
 
 from mobilebert_tf import InputError, save_model
@@ -150,7 +157,7 @@ def test_lite_model_refuses_bad_inputs(tmp_path):
 
 
 def test_samples_are_real_text_of_many_lengths(tmp_path):
-    corpus = write_corpus(tmp_path / "corpus.txt")
+    corpus = write_corpus(tmp_path / "corpus.txt", documents=30)
     first = samples(str(corpus), TOKENIZER, MAX_TOKENS, 60, masked=True)
     again = samples(str(corpus), TOKENIZER, MAX_TOKENS, 60, masked=True)
     lengths = {sample["input_ids"].shape[1] for sample in first}
@@ -271,9 +278,7 @@ def test_export_over_something_else(place, tmp_path):
 
 def test_failed_check_leaves_no_file(place, tmp_path, monkeypatch):
     right = quantize.convert
-    monkeypatch.setattr(
-        quantize, "convert", lambda _, *args, **kw: right(model(seed=1), *args, **kw)
-    )
+    monkeypatch.setattr(quantize, "convert", lambda _, *args, **kw: right(other, *args, **kw))
     with pytest.raises(InputError, match="does not agree with the model and is not kept"):
         export(config_in(place, output=str(tmp_path / "x.tflite"), quantize="none"))
     assert files_in(tmp_path) == {}

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from mobilebert_tf.tasks.squad import Question
-from support.texts import TOKENIZER
+from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 
 def pieces_of(text):

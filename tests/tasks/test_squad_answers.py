@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.questions import CONTEXTS, question_about, questions_with_answers
-from support.texts import TOKENIZER
+from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.tasks.squad import Question, make_features

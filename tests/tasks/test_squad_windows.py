@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.questions import pieces_of, question_about, questions_with_answers
-from support.texts import TOKENIZER
+from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.tasks.squad import Question, make_features, read_squad
@@ -229,7 +229,11 @@ def test_windows_by_hand():
 def test_answers_become_the_tokens_that_fit_best(context, answer, tokens):
     start = context.find(answer[:3])
     features = make_features(
-        [question_about(context, answer, start)], TOKENIZER, 40, training=True, longest_question=5
+        [question_about(context, answer, start)],
+        TOKENIZER,
+        40,
+        training=True,
+        longest_question=5,
     )
     first, last = int(features.start_positions[0]), int(features.end_positions[0])
     expected = tokens or "cat , sat"

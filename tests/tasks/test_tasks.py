@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from support.texts import TOKENIZER
+from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.runner import by_length
