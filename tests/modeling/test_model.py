@@ -462,15 +462,8 @@ def test_classifier_task_without_labels(directory):
 # --- mixed precision -----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def mixed_bfloat16():
-    policy = keras.config.dtype_policy()
+def test_mixed_precision_trains_a_step():
     keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy(policy)
-
-
-def test_mixed_precision_trains_a_step(mixed_bfloat16):
     model = build_model(STUDENT.replace(num_hidden_layers=1), "pretraining")
     assert {weight.dtype for weight in model.weights} == {"float32"}
     before = [weight.numpy() for weight in model.trainable_weights]

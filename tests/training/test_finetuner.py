@@ -182,18 +182,14 @@ def test_decay_spares_biases_and_norms():
     assert spared == {v.path for v in model.weights if v.name in ("bias", "beta", "gamma")}
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_mixed_precision_has_nearly_the_same_loss(kind, precision):
+def test_mixed_precision_has_nearly_the_same_loss(kind):
     batch, losses = training_batch(kind), []
-    for policy in ("float32", precision):
+    for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
         keras.config.set_dtype_policy(policy)
-        try:
-            student, teacher = model_of(kind), model_of(kind, seed=1)
-            phase = Phase(steps=3, learning_rate=1e-3)
-            trainer = Finetuner(student, phase, teacher=teacher, transfer_weight=0.1)
-            trainer.compile()
-            losses.append(float(trainer.train_step(batch)["loss"]))
-        finally:
-            keras.config.set_dtype_policy("float32")
-    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+        student, teacher = model_of(kind), model_of(kind, seed=1)
+        phase = Phase(steps=3, learning_rate=1e-3)
+        trainer = Finetuner(student, phase, teacher=teacher, transfer_weight=0.1)
+        trainer.compile()
+        losses.append(float(trainer.train_step(batch)["loss"]))
+    assert losses[1:] == pytest.approx([losses[0]] * 2, rel=0.1)
