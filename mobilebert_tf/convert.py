@@ -19,7 +19,7 @@ from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 from mobilebert_tf.modeling.heads import Head
 from mobilebert_tf.modeling.model import MobileBert, checksum, copy_weights
 from mobilebert_tf.modeling.replace_vocabulary import replace_vocabulary
-from mobilebert_tf.text.tokenizer import WordPiece
+from mobilebert_tf.text.tokenizer import WordPiece, has_capitals
 
 # Of the largest value: a mistaken weight gives about 1. Rounding gives 1e-6 for most models, but a
 # NoNorm model with wild weights amplifies it, and Hugging Face's layer norms are 5e-3 off.
@@ -107,7 +107,11 @@ def _changed(source: Loaded, config: ConvertConfig) -> tuple[MobileBert, WordPie
         return model, tokenizer
     if tokenizer is None:
         raise InputError(f"{config.source} has no vocabulary to change from (vocab.txt)")
-    new = WordPiece.from_file(config.vocab, tokenizer.lower_case)
+    new = WordPiece.from_file(config.vocab, tokenizer.lower_case, tokenizer.strip_accents)
+    if new.lower_case and has_capitals(new.vocabulary) > has_capitals(tokenizer.vocabulary):
+        raise InputError(
+            f"{config.vocab} has pieces with capitals, the model reads text lower-cased"
+        )
     kept = len(set(tokenizer.vocabulary) & set(new.vocabulary))
     print(f"vocabulary: {len(tokenizer)} -> {len(new)} tokens, {kept} of both")
     return replace_vocabulary(model, tokenizer.vocabulary, new.vocabulary), new

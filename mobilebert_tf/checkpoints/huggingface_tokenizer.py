@@ -25,15 +25,14 @@ def load_tokenizer_files(directory: Path) -> WordPiece | None:
         tokenizer = load_tokenizer(directory)
         settings = directory / "tokenizer_config.json"
         if settings.is_file():
-            _check_settings(read_json(settings), settings, tokenizer)
+            _check_settings(read_json(settings), settings)
         return tokenizer
     path = directory / "tokenizer.json"
     return _from_json(path) if path.is_file() else None
 
 
-def _check_settings(values: dict, path: Path, tokenizer: WordPiece) -> None:
-    supported = SUPPORTED | {"strip_accents": tokenizer.lower_case}
-    for key, value in supported.items():
+def _check_settings(values: dict, path: Path) -> None:
+    for key, value in SUPPORTED.items():
         if values.get(key) not in (None, value):
             raise InputError(f"{path}: {key} is {values[key]}, only {value} is supported")
 
@@ -42,21 +41,21 @@ def _from_json(path: Path) -> WordPiece:
     try:
         values = read_json(path)
         ids, normalizer = values["model"]["vocab"], values["normalizer"]
-        if normalizer["type"] == "Sequence":  # as we write it: then NFC
-            normalizer = normalizer["normalizers"][0]
+        if normalizer["type"] == "Sequence":  # as we write it: before or after NFC
+            parts = {part["type"]: part for part in normalizer["normalizers"]}
+            normalizer = parts["BertNormalizer"]
         kinds = (values["model"]["type"], normalizer["type"], values["pre_tokenizer"]["type"])
-        lower_case = normalizer["lowercase"]
+        lower_case, strip_accents = normalizer["lowercase"], normalizer.get("strip_accents")
         pieces = sorted(ids, key=ids.get)
         contiguous = [ids[piece] for piece in pieces] == list(range(len(pieces)))
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f"{path} is no tokenizer file of a BERT: {error!r}") from None
     if kinds != ("WordPiece", "BertNormalizer", "BertPreTokenizer") or not contiguous:
         raise InputError(f"{path} is no WordPiece tokenizer of a BERT, but {'/'.join(kinds)}")
-    supported = {"strip_accents": lower_case, "clean_text": True, "handle_chinese_chars": True}
-    for key, value in supported.items():
-        if normalizer.get(key) not in (None, value):
-            raise InputError(f"{path}: {key} is {normalizer[key]}, only {value} is supported")
-    return WordPiece(pieces, lower_case)
+    for key in ("clean_text", "handle_chinese_chars"):
+        if normalizer.get(key) not in (None, True):
+            raise InputError(f"{path}: {key} is {normalizer[key]}, only True is supported")
+    return WordPiece(pieces, lower_case, strip_accents)
 
 
 def save_tokenizer_files(tokenizer: WordPiece, directory: Path, family: str, longest: int) -> None:
@@ -69,10 +68,11 @@ def save_tokenizer_files(tokenizer: WordPiece, directory: Path, family: str, lon
     tokenizer.save(directory / "vocab.txt")
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     special = dict(zip(names, SPECIAL_TOKENS, strict=True))
+    accents_follow_case = tokenizer.strip_accents == tokenizer.lower_case
     settings = {
         "tokenizer_class": f"{family}Tokenizer",
         "do_lower_case": tokenizer.lower_case,
-        "strip_accents": None,
+        "strip_accents": None if accents_follow_case else tokenizer.strip_accents,
         "tokenize_chinese_chars": True,
         "model_max_length": longest,
     }
@@ -87,10 +87,12 @@ def save_tokenizer_files(tokenizer: WordPiece, directory: Path, family: str, lon
 
 def _with_special_tokens(tokenizer: WordPiece) -> tokenizers.Tokenizer:
     """The tokenizers library's tokenizer of the same vocabulary, as transformers uses it."""
-    theirs = build_fast_tokenizer(tokenizer.vocabulary, tokenizer.lower_case)
+    theirs = build_fast_tokenizer(
+        tokenizer.vocabulary, tokenizer.lower_case, tokenizer.strip_accents
+    )
     # BertTokenizer composes accents that it does not strip; BertNormalizer does not.
-    if not tokenizer.lower_case:
-        theirs.normalizer = normalizers.Sequence([theirs.normalizer, normalizers.NFC()])
+    if not tokenizer.strip_accents:
+        theirs.normalizer = normalizers.Sequence([normalizers.NFC(), theirs.normalizer])
     theirs.post_processor = processors.TemplateProcessing(
         single="[CLS]:0 $A:0 [SEP]:0",
         pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",

@@ -11,9 +11,11 @@ from mobilebert_tf.data.pretraining import (
 )
 from mobilebert_tf.errors import InputError, require
 from mobilebert_tf.files import write_whole
-from mobilebert_tf.text.tokenizer import WordPiece
+from mobilebert_tf.modeling.model_directory import load_tokenizer
+from mobilebert_tf.text.tokenizer import WordPiece, has_capitals
 from mobilebert_tf.text.vocabulary import train_vocabulary
 
+MOST_UNKNOWN = 0.4  # of the tokens
 HELD_OUT_SEED = 20200704  # the held-out masks are the same in every run, whatever its seed
 
 
@@ -27,7 +29,9 @@ class DataConfig:
         vocabulary: a vocab.txt; null for the teacher's, or without a teacher one trained on the
             corpus.
         vocabulary_size: tokens of a trained vocabulary.
-        lower_case: lower-case the text and strip its accents.
+        lower_case: lower-case the text; null: as the vocabulary or the teacher does, true for a
+            vocabulary that is trained.
+        strip_accents: strip accents; null: where the text is lower-cased, as BERT does.
         sequence_length: tokens in an example.
         batch_size: examples in a step.
         max_predictions_per_sequence: largest number of masked tokens in an example.
@@ -40,7 +44,8 @@ class DataConfig:
     held_out_fraction: float = 0.05
     vocabulary: str | None = None
     vocabulary_size: int = 6000
-    lower_case: bool = True
+    lower_case: bool | None = None
+    strip_accents: bool | None = None
     sequence_length: int = 64
     batch_size: int = 32
     max_predictions_per_sequence: int = 10
@@ -104,34 +109,91 @@ def prepare_text(
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "train.npz").exists():  # written last
         print(f"reading {config.corpus}", flush=True)
-        train, held_out = split_held_out(load_documents(config.corpus), config.held_out_fraction)
-        tokenizer = _choose_tokenizer(config, train, tokenizer)
+        documents, held_out = split_held_out(
+            load_documents(config.corpus), config.held_out_fraction
+        )
+        tokenizer = _choose_tokenizer(config, documents, tokenizer)
         print(
-            f"{len(train):,} documents to train on, {len(held_out):,} held out, "
-            f"{len(tokenizer):,} tokens in the vocabulary",
+            f"{len(documents):,} documents to train on, {len(held_out):,} held out, "
+            f"{len(tokenizer):,} tokens in the vocabulary ({tokenizer.casing})",
             flush=True,
         )
-        tokenizer.save(directory / "vocab.txt")
+        train = tokenize_documents(documents, tokenizer)
+        _report_losses(train, tokenizer)
+        tokenizer.save_files(directory)
         text = "\n\n".join("\n".join(paragraphs) for paragraphs in held_out)
         write_whole(directory / "held_out.txt", text + "\n")
         tokenize_documents(held_out, tokenizer).save(directory / "held_out.npz")
-        tokenize_documents(train, tokenizer).save(directory / "train.npz")
-    tokenizer = WordPiece.from_file(directory / "vocab.txt", config.lower_case)
+        train.save(directory / "train.npz")
+    tokenizer = load_tokenizer(directory)
     train = TokenizedCorpus.load(directory / "train.npz")
     held_out = TokenizedCorpus.load(directory / "held_out.npz")
     return PreparedText(tokenizer, train, held_out, config)
 
 
+def _report_losses(corpus: TokenizedCorpus, tokenizer: WordPiece) -> None:
+    """Prints how much of the text the vocabulary does not know, and how many documents have no next
+    sentence. Raises InputError if too much is unknown."""
+    unknown = corpus.share_of(tokenizer.unk_id)
+    if unknown > MOST_UNKNOWN:
+        raise InputError(
+            f"{100 * unknown:.1f} % of the text is [UNK] to this vocabulary ({tokenizer.casing}), "
+            "which does not fit it: set another `vocabulary`, or leave it out to train one"
+        )
+    print(f"[UNK]: {100 * unknown:.2f} % of the tokens", flush=True)
+    single = corpus.single_sentence_documents
+    if single:
+        print(
+            f"{single:,} documents have one sentence: what is paired with it is always random",
+            flush=True,
+        )
+
+
 def _choose_tokenizer(config: DataConfig, documents: list, teacher: WordPiece | None) -> WordPiece:
     """Returns the tokenizer of the config's vocabulary, the teacher's, or a newly trained one."""
+    casing = (config.lower_case, config.strip_accents)
     if config.vocabulary is not None:
-        tokenizer = WordPiece.from_file(config.vocabulary, config.lower_case)
-        if teacher is not None and tokenizer.vocabulary != teacher.vocabulary:
-            raise InputError(f"vocabulary {config.vocabulary} is not the teacher's vocabulary")
+        tokenizer = _read_vocabulary(Path(config.vocabulary), *casing)
+        if teacher is not None and not tokenizer.reads_as(teacher):
+            raise InputError(
+                f"vocabulary {config.vocabulary} ({tokenizer.casing}) is not the teacher's "
+                f"({teacher.casing})"
+            )
         return tokenizer
     if teacher is not None:
+        if not teacher.reads_as(WordPiece(teacher.vocabulary, *_given(casing, teacher))):
+            raise InputError(
+                f"the teacher's vocabulary is {teacher.casing}: leave out `lower_case` and "
+                "`strip_accents`"
+            )
         return teacher
+    lower_case = config.lower_case is not False
     lines = (line for paragraphs in documents for line in paragraphs)
-    return WordPiece(
-        train_vocabulary(lines, config.vocabulary_size, config.lower_case), config.lower_case
-    )
+    vocabulary = train_vocabulary(lines, config.vocabulary_size, lower_case, config.strip_accents)
+    if len(vocabulary) < config.vocabulary_size:
+        print(f"the text gives {len(vocabulary):,} pieces, not {config.vocabulary_size:,}")
+    return WordPiece(vocabulary, lower_case, config.strip_accents)
+
+
+def _given(casing: tuple, tokenizer: WordPiece) -> tuple[bool, bool]:
+    """Returns lower_case and strip_accents as set, or else a tokenizer's own."""
+    own = (tokenizer.lower_case, tokenizer.strip_accents)
+    return tuple(mine if value is None else value for value, mine in zip(casing, own, strict=True))
+
+
+def _read_vocabulary(path: Path, lower_case: bool | None, strip_accents: bool | None) -> WordPiece:
+    """Reads a vocab.txt with its tokenizer_config.json, if there is one, as the settings say."""
+    tokenizer = WordPiece.from_file(path, lower_case, strip_accents)
+    if lower_case and has_capitals(tokenizer.vocabulary):
+        raise InputError(
+            f"{path} has pieces with capitals: leave out `lower_case`, or set it to false"
+        )
+    if (path.parent / "tokenizer_config.json").is_file() and path.name == "vocab.txt":
+        own = load_tokenizer(path.parent)
+        tokenizer = WordPiece(own.vocabulary, *_given((lower_case, strip_accents), own))
+        if not tokenizer.reads_as(own):
+            raise InputError(
+                f"{path} is {own.casing}, as tokenizer_config.json beside it says: leave out "
+                "`lower_case` and `strip_accents`"
+            )
+    return tokenizer

@@ -149,6 +149,7 @@ def packed(model: KerasModel) -> metadata.Packed:
         vocabulary=model.tokenizer.vocabulary,
         labels=model.labels,
         do_lower_case=model.tokenizer.lower_case,
+        strip_accents=model.tokenizer.strip_accents,
         max_tokens=model.max_tokens,
         sequence_length=model.sequence_length,
     )

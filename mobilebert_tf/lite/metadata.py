@@ -34,6 +34,7 @@ class Packed:
         vocabulary: the tokenizer's pieces, in the order of their ids.
         labels: a classifier's class names.
         do_lower_case: whether the tokenizer lower-cases.
+        strip_accents: whether it strips accents; None if it does where it lower-cases.
         max_tokens: longest sequence that the position table allows.
         sequence_length: tokens that the head was trained on; None if any.
     """
@@ -44,6 +45,7 @@ class Packed:
     do_lower_case: bool
     max_tokens: int
     sequence_length: int | None = None
+    strip_accents: bool | None = None
 
 
 def pack(content: bytes, packed: Packed) -> bytes:
@@ -96,6 +98,8 @@ def _files(packed: Packed) -> dict[str, str]:
     labels = settings.pop("labels")
     if labels:
         files[LABELS_FILE] = "".join(f"{label}\n" for label in labels)
+    if settings["strip_accents"] in (None, packed.do_lower_case):
+        del settings["strip_accents"]
     return files | {SETTINGS_FILE: json.dumps(settings) + "\n"}
 
 

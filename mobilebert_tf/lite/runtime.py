@@ -37,7 +37,7 @@ class LiteModel:
             raise InputError(f"num_threads is {num_threads}: at least 1")
         packed = metadata.unpack(self.path)
         self.kind, self.labels = packed.kind, list(packed.labels)
-        self.tokenizer = WordPiece(packed.vocabulary, packed.do_lower_case)
+        self.tokenizer = WordPiece(packed.vocabulary, packed.do_lower_case, packed.strip_accents)
         try:
             self._interpreter = Interpreter(str(self.path), num_threads=num_threads)
             runner = self._interpreter.get_signature_runner(SIGNATURE)

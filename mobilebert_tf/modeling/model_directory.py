@@ -181,7 +181,8 @@ def load_tokenizer(directory: str | Path) -> WordPiece:
     if not (directory / "vocab.txt").is_file():
         raise InputError(f"{directory} has no vocab.txt: it cannot read text")
     settings = directory / "tokenizer_config.json"
-    lower_case = read_json(settings).get("do_lower_case") if settings.is_file() else None
-    if not isinstance(lower_case, bool | None):
-        raise InputError(f"{settings}: do_lower_case is {lower_case!r}: it must be true or false")
-    return WordPiece.from_file(directory / "vocab.txt", lower_case=lower_case)
+    values = read_json(settings) if settings.is_file() else {}
+    casing = [values.get(key) for key in ("do_lower_case", "strip_accents")]
+    if not all(isinstance(value, bool | None) for value in casing):
+        raise InputError(f"{settings}: do_lower_case and strip_accents must be true or false")
+    return WordPiece.from_file(directory / "vocab.txt", *casing)

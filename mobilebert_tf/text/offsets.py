@@ -51,7 +51,9 @@ class _Aligner:
         self._tokenizer = tokenizer
         # The model alone: the library's normalisation and punctuation rules differ from BERT's.
         self._pieces = tokenizers.Tokenizer(
-            build_fast_tokenizer(tokenizer.vocabulary, tokenizer.lower_case).model
+            build_fast_tokenizer(
+                tokenizer.vocabulary, tokenizer.lower_case, tokenizer.strip_accents
+            ).model
         )
         self._pieces.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
         self._normalized = {}  # by character or cluster

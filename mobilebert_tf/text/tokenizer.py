@@ -40,6 +40,10 @@ _SEPARATORS = (
     r"\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}"
     r"\x{2F800}-\x{2FA1F}])"
 )
+# Not isprintable(): Python's Unicode is older than TensorFlow's, which keeps newer characters.
+_NEVER_IN_A_WORD = re.compile(
+    r"[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\ue000-\uf8ff]"
+)
 _FEW_TEXTS = 8
 _LONGEST_WORD_BYTES = 4 * LONGEST_WORD
 
@@ -58,14 +62,23 @@ class WordPiece:
     Args:
         vocabulary: the pieces in id order; pieces inside a word start with "##". It must hold the
             five special tokens, each piece once.
-        lower_case: lower-case the text and strip its accents ("uncased" vocabularies).
+        lower_case: lower-case the text ("uncased" vocabularies).
+        strip_accents: strip the accents too, as BERT does with a text that it lower-cases: German
+            "möchte" becomes "mochte", and Japanese, Thai and Hindi lose marks that tell words
+            apart. None: as `lower_case`.
 
     Raises InputError for a vocabulary that is empty, lacks special tokens or repeats a piece.
     """
 
-    def __init__(self, vocabulary: Sequence[str], lower_case: bool = True):
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        lower_case: bool = True,
+        strip_accents: bool | None = None,
+    ):
         self.vocabulary = list(vocabulary)
         self.lower_case = lower_case
+        self.strip_accents = lower_case if strip_accents is None else strip_accents
         _check_vocabulary(self.vocabulary)
         ids = {token: self.vocabulary.index(token) for token in SPECIAL_TOKENS}
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = ids.values()
@@ -76,17 +89,25 @@ class WordPiece:
         self._id_of_piece = np.array([*range(len(self)), *ids.values()], np.int32)
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike, lower_case: bool | None = True) -> "WordPiece":
+    def from_file(
+        cls,
+        path: str | os.PathLike,
+        lower_case: bool | None = None,
+        strip_accents: bool | None = None,
+    ) -> "WordPiece":
         """Reads a vocab.txt with one piece a line.
+
+        Blanks at the end of a line and a byte order mark are not part of a piece.
 
         Args:
             path: the file.
-            lower_case: as in the class; None for true if no piece has a capital.
+            lower_case: as in the class; None for true if the pieces have no capitals.
+            strip_accents: as in the class.
 
         Raises InputError if the file cannot be read or is no vocabulary.
         """
         try:
-            with open(path, encoding="utf-8", newline="\n") as file:
+            with open(path, encoding="utf-8-sig", newline="\n") as file:
                 lines = file.read().split("\n")
         except UnicodeDecodeError as error:
             raise InputError(
@@ -94,13 +115,13 @@ class WordPiece:
             ) from None
         except OSError as error:
             raise InputError(f"cannot read the vocabulary {path}: {error.strerror}") from None
-        vocabulary = [line.rstrip("\r") for line in lines]
+        vocabulary = [line.rstrip(" \t\r") for line in lines]
         while vocabulary and not vocabulary[-1]:
             vocabulary.pop()
         if lower_case is None:
-            lower_case = not any(p != p.lower() for p in vocabulary if not p.startswith("["))
+            lower_case = not has_capitals(vocabulary)
         try:
-            return cls(vocabulary, lower_case)
+            return cls(vocabulary, lower_case, strip_accents)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
@@ -108,6 +129,8 @@ class WordPiece:
         """Writes vocab.txt and tokenizer_config.json, which load_tokenizer reads."""
         self.save(directory / "vocab.txt")
         settings = {"do_lower_case": self.lower_case}
+        if self.strip_accents != self.lower_case:
+            settings["strip_accents"] = self.strip_accents
         text = json.dumps(settings) + "\n"
         (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
@@ -117,6 +140,20 @@ class WordPiece:
 
     def __len__(self) -> int:
         return len(self.vocabulary)
+
+    def reads_as(self, other: "WordPiece") -> bool:
+        """Returns whether both give every text the same ids."""
+        ours, theirs = (
+            (tokenizer.vocabulary, tokenizer.lower_case, tokenizer.strip_accents)
+            for tokenizer in (self, other)
+        )
+        return ours == theirs
+
+    @property
+    def casing(self) -> str:
+        """The normalisation in words."""
+        case = "uncased" if self.lower_case else "cased"
+        return f"{case}, accents {'stripped' if self.strip_accents else 'kept'}"
 
     def tokenize(
         self, texts: Sequence[str] | tf.Tensor, special_tokens: bool = False
@@ -158,12 +195,15 @@ class WordPiece:
             for token, placeholder in zip(SPECIAL_TOKENS, _PLACEHOLDERS, strict=True):
                 texts = tf.strings.regex_replace(texts, re.escape(token), f" {placeholder} ")
         texts = tf.strings.regex_replace(texts, _UNCLEAN % placeholders, "")
-        if not self.lower_case:
-            return tensorflow_text.normalize_utf8(texts, "NFC")
-        # BERT lower-cases a capital sigma always alike; TensorFlow's result depends on its place
-        # in the word.
-        texts = tf.strings.regex_replace(texts, "Σ", "σ")
-        texts = tf.strings.lower(texts, encoding="utf-8")
+        if not self.strip_accents:
+            texts = tensorflow_text.normalize_utf8(texts, "NFC")
+        if self.lower_case:
+            # BERT lower-cases a capital sigma always alike; TensorFlow's result depends on its
+            # place in the word.
+            texts = tf.strings.regex_replace(texts, "Σ", "σ")
+            texts = tf.strings.lower(texts, encoding="utf-8")
+        if not self.strip_accents:
+            return texts
         # Not by lower_case_nfd_strip_accents of tensorflow-text: it also replaces ligatures.
         texts = tensorflow_text.normalize_utf8(texts, "NFD")
         return tf.strings.regex_replace(texts, r"\p{Mn}", "")
@@ -241,7 +281,7 @@ class WordPiece:
     @functools.cached_property
     def _plain(self) -> tokenizers.Tokenizer:
         """Hugging Face's tokenizer: it equals BERT's on ASCII text, but not on all of Unicode."""
-        return build_fast_tokenizer(self.vocabulary, self.lower_case)
+        return build_fast_tokenizer(self.vocabulary, self.lower_case, self.strip_accents)
 
     def _assemble(
         self, first: _Pieces, second: _Pieces | None, length: int | None
@@ -319,16 +359,28 @@ def truncated_lengths(a: np.ndarray, b: np.ndarray, budget: int) -> tuple[np.nda
 def _check_vocabulary(vocabulary: list[str]) -> None:
     if not vocabulary:
         raise InputError("the vocabulary is empty")
+    remedy = (
+        "put a name there that no text holds, such as [unused1000]: other pieces keep their ids"
+    )
     if "" in vocabulary:
-        raise InputError(f"line {vocabulary.index('') + 1} is empty: each line must hold one piece")
+        raise InputError(f"line {vocabulary.index('') + 1} is empty: {remedy}")
     repeated = [token for token, n in collections.Counter(vocabulary).items() if n > 1]
     if repeated:
+        last = len(vocabulary) - vocabulary[::-1].index(repeated[0])
         raise InputError(
-            f"the vocabulary holds {len(repeated)} pieces more than once: {repeated[:5]}"
+            f"the vocabulary holds {len(repeated)} pieces more than once: {repeated[:5]}, the "
+            f"first again in line {last}: {remedy}"
         )
     missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
     if missing:
         raise InputError(f"the vocabulary lacks the special tokens {', '.join(missing)}")
+
+
+def has_capitals(vocabulary: Sequence[str]) -> bool:
+    """Returns whether the pieces were made of text with capitals. Some uncased vocabularies have a
+    few by mistake."""
+    pieces = [piece for piece in vocabulary if not piece.startswith("[")]
+    return sum(piece != piece.lower() for piece in pieces) > 0.01 * len(pieces)
 
 
 def _reachable(vocabulary: list[str]) -> list[str]:
@@ -338,7 +390,7 @@ def _reachable(vocabulary: list[str]) -> list[str]:
     text, which BERT splits into two words first.
     """
     return [
-        piece if piece.isprintable() and " " not in piece else f"{_UNREACHABLE}{i}"
+        f"{_UNREACHABLE}{i}" if _NEVER_IN_A_WORD.search(piece) else piece
         for i, piece in enumerate(vocabulary)
     ]
 

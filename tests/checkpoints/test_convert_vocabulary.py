@@ -106,25 +106,36 @@ def test_capitals_tell_a_cased_vocabulary(tmp_path, to, pieces, lower):
     assert spoken(run(there, tmp_path / "back")) == (pieces, lower)
 
 
-@pytest.mark.parametrize(
-    "lower,key,value",
-    [
-        (True, "strip_accents", False),
-        (False, "strip_accents", True),
-        (True, "tokenize_chinese_chars", False),
-    ],
-)
-def test_tokenizer_settings_that_we_lack(tmp_path, lower, key, value):
+def test_tokenizer_settings_that_we_lack(tmp_path):
+    model = write_model(tmp_path / "model", head="encoder", pieces=PIECES)
+    there = run(model, tmp_path / "there", to="huggingface")
+    edit(there / "tokenizer_config.json", tokenize_chinese_chars=False)
+    assert "tokenize_chinese_chars" in refusal(there, tmp_path / "x")
+
+
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "tokenizer.json"])
+def test_accents_may_be_kept_or_stripped_in_any_casing(tmp_path, lower, file):
+    """As in Hugging Face's tokenizer_config.json: German, Japanese, Thai and Hindi need them."""
     model = write_model(tmp_path / "model", head="encoder", pieces=PIECES, lower=lower)
     there = run(model, tmp_path / "there", to="huggingface")
-    edit(there / "tokenizer_config.json", **{key: value})
-    assert key in refusal(there, tmp_path / "x")
+    edit(there / "tokenizer_config.json", strip_accents=not lower)
+    back = run(there, tmp_path / "back")
+    again = run(back, tmp_path / "again", to="huggingface")
+    if file == "tokenizer.json":
+        (again / "vocab.txt").unlink()
+        (again / "tokenizer_config.json").unlink()
+    tokenizer = load_tokenizer(run(again, tmp_path / "ours"))
+    assert (tokenizer.lower_case, tokenizer.strip_accents) == (lower, not lower)
+    theirs = tokenizers.Tokenizer.from_file(str(again / "tokenizer.json"))
+    for text in ("é e\u0301 É ß", "b\u0323e"):
+        ids = tokenizer.encode([text])["input_ids"][0].tolist()
+        assert theirs.encode(text).ids == ids
 
 
 @pytest.mark.parametrize(
     "key,value",
     [
-        ("strip_accents", False),
         ("handle_chinese_chars", False),
         ("clean_text", False),
     ],

@@ -414,3 +414,36 @@ def test_only_the_most_frequent_characters_are_kept():
 def test_training_refuses(texts, size, message):
     with pytest.raises(InputError, match=message):
         train_vocabulary(texts, size)
+
+
+@pytest.mark.parametrize("lower_case", [True, False])
+@pytest.mark.parametrize("strip_accents", [True, False])
+@pytest.mark.parametrize("text", ["möchte MÖCHTE", "か が", "mo\u0308chte", "ก็ ที่", "हिन्दी"])
+def test_accents_are_kept_or_stripped(text, lower_case, strip_accents):
+    normal = unicodedata.normalize("NFC", text)
+    normal = normal.lower() if lower_case else normal
+    if strip_accents:
+        decomposed = unicodedata.normalize("NFD", normal)
+        normal = "".join(c for c in decomposed if unicodedata.category(c) != "Mn")
+    tokenizer = WordPiece(SPECIAL_TOKENS, lower_case, strip_accents)
+    (found,) = tokenizer.normalized(tf.constant([text])).numpy()
+    assert found.decode() == normal
+
+
+def test_vocabularies_as_people_have_them(tmp_path):
+    """A byte order mark, blanks at the ends of lines, capitals, what is twice."""
+    path, pieces = tmp_path / "vocab.txt", [*SPECIAL_TOKENS, "haus", "##e", "é"]
+    path.write_bytes(b"\xef\xbb\xbf" + "".join(f"{piece} \t\r\n" for piece in pieces).encode())
+    assert WordPiece.from_file(path).vocabulary == pieces
+    assert WordPiece.from_file(path).lower_case
+    path.write_text("".join(f"{piece}\n" for piece in [*pieces, "Haus", "Baum"]))
+    assert not WordPiece.from_file(path).lower_case
+    path.write_text("".join(f"{piece}\n" for piece in [*pieces, "haus"]))
+    with pytest.raises(InputError, match=r"again in line 9: put a name .*\[unused"):
+        WordPiece.from_file(path)
+
+
+def test_pieces_of_new_characters_are_found():
+    """Unicode 15's, which Python 3.11 does not know as printable."""
+    tokenizer = WordPiece([*SPECIAL_TOKENS, "\U0001fae8"])
+    assert tokenizer.tokenize(["\U0001fae8"]).to_list() == [[5]]
