@@ -1,6 +1,5 @@
 """Where a quantized file loses: each operation's output beside that of its float twin."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -87,12 +86,11 @@ class _AllTensors:
 
     def __init__(self, content: bytes):
         self._model = flatbuffer.read(content)
-        with warnings.catch_warnings(action="ignore"):  # of what keeping all tensors costs
-            self._interpreter = Interpreter(
-                model_content=content,
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-                experimental_preserve_all_tensors=True,
-            )
+        self._interpreter = Interpreter(
+            model_content=content,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=True,
+        )
         self._inputs = self._interpreter.get_signature_runner(SIGNATURE).get_input_details()
         self.tensors = {each["name"]: each for each in self._interpreter.get_tensor_details()}
 

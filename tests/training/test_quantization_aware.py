@@ -31,10 +31,10 @@ CONFIGS = {
 SAMPLES = samples((7, 13, 37), 12)
 
 
-def start(variant="student", head="classifier"):
+def start(variant="student", head="classifier", seed=0):
     """Gammas of both signs, and scores not so large that softmax is a choice."""
-    built = random_model(CONFIGS[variant], head, scale=0.12)
-    random = np.random.default_rng(0)
+    built = random_model(CONFIGS[variant], head, seed=seed, scale=0.12)
+    random = np.random.default_rng(seed)
     for weight in built.weights:
         if "/norm/" in weight.path and weight.path.endswith("gamma"):
             weight.assign(weight * random.choice([1, -1], weight.shape))
@@ -270,7 +270,7 @@ def test_another_models_file_is_one_line(tmp_path, change):
     built = build_model(CONFIGS["student"].replace(**change), "classifier", LABELS)
     save_model(built, tmp_path / "model", TOKENIZER)
     other.save(tmp_path / "model")
-    with pytest.raises(InputError, match=r"quantization\.npz belongs to another model: see .+"):
+    with pytest.raises(InputError, match=r"quantization\.npz belongs to another model: .+"):
         load_model(tmp_path / "model")
 
 
