@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tokenizers
-from support.tiny_convert import (
+from support.checkpoints import (
     BERT,
     FORMATS,
     PIECES,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exported import MODES, SENTENCES
-from test_tasks import add_row, as_expected
+from verdicts import add_row, as_expected
 
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.runtime import LiteModel

@@ -1,30 +1,23 @@
-"""Questions about texts for tests: a vocabulary, and texts with answers that are hard to find."""
+"""Questions about texts, with answers that are hard to find."""
 
 from hypothesis import strategies as st
 
 from mobilebert_tf.tasks.squad import Question
-from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
-
-LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-VOCABULARY = [
-    *SPECIAL_TOKENS, *LETTERS, *(f"##{letter}" for letter in LETTERS), *".,!?()'-–",
-    "the", "cat", "sat", "john", "smith", "was", "born", "1895", "1943", "japan", "##ese", "who",
-]  # fmt: skip
-WORDPIECE = WordPiece(VOCABULARY)
+from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 
 def pieces_of(text):
-    return WORDPIECE.tokenize([text]).to_list()[0]
+    return TOKENIZER.tokenize([text]).to_list()[0]
 
 
-def asked(context, answer=None, start=None, id="q", question="who", impossible=False):
+def question_about(context, answer=None, start=None, id="q", question="who", impossible=False):
     """A question; the answer's start is its first occurrence unless given."""
-    given = () if answer is None else (answer,)
+    answers = () if answer is None else (answer,)
     starts = () if answer is None else (context.find(answer) if start is None else start,)
-    return Question(id, question, context, given, starts, impossible)
+    return Question(id, question, context, answers, starts, impossible)
 
 
-# Words that the vocabulary knows, parts of them, removed characters, accents, several blanks.
+# Words that TOKENIZER knows, parts of them, removed characters, accents, several blanks.
 WORDS = st.sampled_from(
     [
         "the",
@@ -53,5 +46,5 @@ def questions_with_answers(draw):
     end = draw(st.sampled_from([i for i in letters if start <= i < start + 20])) + 1
     query = draw(st.sampled_from(["who", "who was John Smith?", "", "\u00ad"]))
     if draw(st.integers(0, 5)) == 0:
-        return asked(context, question=query, impossible=True)
-    return asked(context, context[start:end], start, question=query)
+        return question_about(context, question=query, impossible=True)
+    return question_about(context, context[start:end], start, question=query)
