@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from mobilebert_tf.lite.arithmetic import BLOCK, Arithmetic
 from mobilebert_tf.lite.graph import INPUTS, InferenceGraph
 from mobilebert_tf.lite.quiet import quiet
 from mobilebert_tf.lite.traced import traced
@@ -40,8 +41,14 @@ def observe(
     model: MobileBert, calibration: Sequence[dict[str, np.ndarray]], head: str | None = None
 ) -> Observations:
     """Runs the float graph on samples of ids, mask and segment_ids, int32 [1,T] each."""
-    graph = _Observed(model, head)
-    found, config = traced(graph), tf.compat.v1.ConfigProto()
+    graph = InferenceGraph(model, head, arithmetic=_Observed)
+
+    def observed(**inputs):
+        graph.arithmetic.largest = {}
+        graph(**inputs)
+        return graph.arithmetic.largest
+
+    found, config = traced(observed), tf.compat.v1.ConfigProto()
     # To rewrite a graph of 24 blocks takes longer than to run it on 64 texts.
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     with quiet(), tf.compat.v1.Session(graph=found.graph, config=config) as session:
@@ -54,27 +61,24 @@ def observe(
     return Observations(_scales(graph, largest), score_span)
 
 
-class _Observed(InferenceGraph):
-    """Gives the largest absolute values that flow into its dense layers, [width], by the joined
-    layers' names; and how far the scores go under and over 0."""
+class _Observed(Arithmetic):
+    """Float32 that keeps, in `largest`, the largest absolute values that flow into the dense
+    layers, [width], by the joined layers' names; and how far the scores go under and over 0."""
 
-    def __call__(self, **inputs):
-        self._largest = {}
-        super().__call__(**inputs)
-        return dict(self._largest)
+    largest: dict
 
-    def _dense(self, x, *names):
-        self._keep(" ".join(names), tf.reduce_max(tf.abs(x), axis=0))
-        return super()._dense(x, *names)
+    def dense(self, layers, x, kernels, biases, activation=None):
+        self._keep(" ".join(layers), tf.reduce_max(tf.abs(x), axis=0))
+        return super().dense(layers, x, kernels, biases, activation)
 
-    def _scores(self, name, query, key):
-        scores = super()._scores(name, query, key)
+    def scores(self, name, query, key):
+        scores = super().scores(name, query, key)
         self._keep(_LOWEST, -tf.reduce_min(scores))
         self._keep(_HIGHEST, tf.reduce_max(scores))
         return scores
 
     def _keep(self, key, values):
-        self._largest[key] = tf.maximum(self._largest.get(key, 0.0), values)
+        self.largest[key] = tf.maximum(self.largest.get(key, 0.0), values)
 
 
 def _scales(graph: InferenceGraph, largest: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -100,7 +104,7 @@ def _wish(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _free_scale(config: ModelConfig, reader: str) -> str | None:
     """The name of the free scale, if any, of what a dense layer in a block reads."""
     block, _, layer = reader.partition("/")
-    if not block.startswith("block_"):
+    if not block.startswith(BLOCK):
         return None
     if layer == "attention/output/dense":
         return f"{block}/attention/value"

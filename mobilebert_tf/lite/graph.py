@@ -6,20 +6,29 @@ layers that read the same tensor are one product, and heads that need the first 
 a last block that computes only its row. Shape letters as in mobilebert_tf.modeling.layers.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.lite.arithmetic import (
+    BLOCK,
+    MASKED,
+    PARTS,
+    RESCALED,
+    RESIDUAL,
+    SCORES,
+    Arithmetic,
+)
 from mobilebert_tf.lite.fold import fold
 from mobilebert_tf.modeling.heads import HEADS
-from mobilebert_tf.modeling.layers import ACTIVATIONS, ATTENTION_MASK, LAYER_NORM_EPSILON
+from mobilebert_tf.modeling.layers import ACTIVATIONS, ATTENTION_MASK
 from mobilebert_tf.modeling.model import SHORTEST, MobileBert
 
 SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY  # the model's
 INPUTS = ("ids", "mask", "segment_ids")
 _ROLES = ("query", "key", "value")
-MASKED = "masked"  # in the scope of the scores with the mask
-PARTS = "parts"  # in the name of a split of joined layers' outputs
 
 
 class InferenceGraph:
@@ -28,8 +37,8 @@ class InferenceGraph:
     Args:
         model: any MobileBert.
         head: "encoder" for the bare encoder, or None for the model's own head.
-        int8_tables: embedding tables in int8 with a scale per row, for quantized files.
         scales: of free channels, as in lite.fold.fold.
+        arithmetic: made of the folded weights; computes the operations.
 
     Outputs by head: classifier probability [1,C]; token_classifier token_probability [1,T,C];
     regression and multiple_choice score [1,1]; span start_logits, end_logits [1,T]; encoder
@@ -41,8 +50,8 @@ class InferenceGraph:
         self,
         model: MobileBert,
         head: str | None = None,
-        int8_tables: bool = False,
         scales: dict[str, np.ndarray] | None = None,
+        arithmetic: Callable[[dict[str, np.ndarray]], Arithmetic] = Arithmetic,
     ):
         self.config = model.config
         self.kind = head or model.head.kind
@@ -50,11 +59,12 @@ class InferenceGraph:
             raise InputError(f"no {self.kind} head to export: the model's is {model.head.kind}")
         self.averaged = self.kind == "encoder" and model.head.pooling == "mean"
         self.normalized = self.kind == "encoder" and model.head.normalized
-        self.int8_tables = int8_tables
         weights = {v.path: v.numpy() for v in model.weights}
-        self.weights = fold(weights, self.config, self._head_layer(), scales)
+        self.weights = fold(weights, self.config, self.head_layer, scales)
+        self.arithmetic = arithmetic(self.weights)
 
-    def _head_layer(self) -> str | None:
+    @property
+    def head_layer(self) -> str | None:
         """The dense layer that reads the last block."""
         kind = HEADS[self.kind]
         if self.config.classifier_activation and not (kind.by_token or self.averaged):
@@ -69,21 +79,21 @@ class InferenceGraph:
         all_rows = HEADS[self.kind].by_token or self.averaged
         for index in range(last + 1):
             first_row = index == last and not all_rows
-            hidden = self._block(f"block_{index}", hidden, attention_bias, first_row)  # [T,H]
+            hidden = self._block(f"{BLOCK}{index}", hidden, attention_bias, first_row)  # [T,H]
         if self.averaged:
             hidden = self._average(hidden, mask)  # [1,H]
         return getattr(self, f"_{self.kind}")(hidden)
 
     def _embeddings(self, ids, mask, segment_ids):
-        x = self._rows("word_embeddings", ids * mask)  # [T,E]
+        x = self.arithmetic.rows("word_embeddings", ids * mask)  # [T,E]
         if self.config.trigram_input:
             x = self._trigrams(x)  # [T,3E]
         if "embeddings/embedding_transformation/kernel" in self.weights:
             x = self._dense(x, "embeddings/embedding_transformation")  # [T,H]
-        segments = self._rows("token_type_embeddings", segment_ids)
-        x = self._sum("embeddings/with_segments", x, segments)
-        positions = self._rows("position_embeddings", self._positions(mask))
-        x = self._sum("embeddings/with_positions", x, positions)
+        segments = self.arithmetic.rows("token_type_embeddings", segment_ids)
+        x = self.arithmetic.add("embeddings/with_segments", x, segments)
+        positions = self.arithmetic.rows("position_embeddings", self._positions(mask))
+        x = self.arithmetic.add("embeddings/with_positions", x, positions)
         return self._norm("embeddings", x)
 
     def _trigrams(self, words):
@@ -110,15 +120,6 @@ class InferenceGraph:
         real = tf.reshape(tf.cast(mask, tf.float32), [1, -1])  # [1,T]
         return tf.matmul(real / tf.reduce_sum(real), hidden)
 
-    def _rows(self, name, ids):
-        """Rows of an embedding table: ids [T] -> [T,width]."""
-        table = self.weights[f"embeddings/{name}"]
-        if not self.int8_tables:
-            with tf.name_scope(f"embeddings/{name}/"):
-                return tf.gather(table, ids)
-        rows, scales = quantized_rows(table)
-        return tf.cast(tf.gather(rows, ids), tf.float32) * tf.gather(scales, ids)
-
     def _block(self, name, hidden, attention_bias, first_row):
         """hidden [T,H] -> [T,H], or with first_row the first token's row of that, [1,H]."""
         with tf.name_scope(f"{name}/"):  # the quantization recipes select by these names
@@ -129,7 +130,9 @@ class InferenceGraph:
             x = self._residual(f"{name}/attention/output", context, x)  # [T,I]
             for index in range(self.config.num_feedforward_networks):
                 feed_forward = f"{name}/feed_forward_{index}"
-                inner = self._activated(x, f"{feed_forward}/intermediate")  # [T,F]
+                inner = self._dense(
+                    x, f"{feed_forward}/intermediate", activation=self._activation
+                )  # [T,F]
                 x = self._residual(f"{feed_forward}/output", inner, x)  # [T,I]
             if self.config.use_bottleneck:
                 x = self._residual(f"{name}/output_bottleneck", x, hidden)  # [T,H]
@@ -168,47 +171,29 @@ class InferenceGraph:
 
     def _attention(self, name, query, key, value, attention_bias):
         """query [N,Q,D], key and value [N,T,D], attention_bias [1,1,T] -> context [Q,I]."""
-        scores = self._scores(f"{name}/scores", query, key)  # [N,Q,T]
-        probabilities = self._softmax(self._sum(f"{name}/{MASKED}", scores, attention_bias))
+        scores = self.arithmetic.scores(f"{name}/{SCORES}", query, key)  # [N,Q,T]
+        scores = self.arithmetic.masked(f"{name}/{MASKED}", scores, attention_bias)
+        probabilities = self.arithmetic.softmax(scores)
         with tf.name_scope(f"{name}/context/"):
             context = tf.transpose(tf.matmul(probabilities, value), [1, 0, 2])  # [Q,N,D]
             rows = query.shape[1] or -1
             return tf.reshape(context, [rows, self.config.attention_size])
-
-    def _scores(self, name, query, key):
-        """Of each query for each key: [N,Q,D], [N,T,D] -> [N,Q,T]."""
-        with tf.name_scope(f"{name}/"):
-            return tf.matmul(query, key, transpose_b=True)
-
-    def _softmax(self, scores):
-        return tf.nn.softmax(scores)
-
-    def _sum(self, name, x, y):
-        with tf.name_scope(f"{name}/"):
-            return x + y
 
     def _residual(self, name, x, residual):
         """norm(dense(x) + residual); of a folded norm at most a factor of the residual is left."""
         x = self._dense(x, f"{name}/dense")
         gamma = self.weights.get(f"{name}/norm/gamma")
         if gamma is not None and self.config.normalization_type == "no_norm":
-            residual = self._rescaled(f"{name}/rescaled", residual, gamma)
-        return self._norm(name, self._sum(f"{name}/residual", x, residual))
+            residual = self.arithmetic.rescale(f"{name}/{RESCALED}", residual, gamma)
+        return self._norm(name, self.arithmetic.add(f"{name}/{RESIDUAL}", x, residual))
 
-    def _rescaled(self, name, residual, gamma):
-        with tf.name_scope(f"{name}/"):
-            return residual * gamma
-
-    def _dense(self, x, *names):
+    def _dense(self, x, *names, activation=None):
         """The layers of these names, that all read x, as one product: their outputs joined."""
-        kernel = np.concatenate([self._kernel(name) for name in names], axis=1)
-        bias = np.concatenate([self._bias(name) for name in names])
-        with tf.name_scope(f"{names[0]}/"):
-            product = tf.matmul(x, kernel)
-            return product + bias if bias.any() else product
+        kernels = [self.arithmetic.kernel(name) for name in names]
+        return self.arithmetic.dense(names, x, kernels, list(map(self._bias, names)), activation)
 
-    def _kernel(self, name):
-        return self.weights[f"{name}/kernel"]
+    def _activation(self, x):
+        return ACTIVATIONS[self.config.hidden_act](x)
 
     def _bias(self, name):
         """Where a bottleneck feeds attention and residual, they take over its bias.
@@ -226,33 +211,23 @@ class InferenceGraph:
             return 0 * bias
         if layer in ("attention/query", "attention/key", "attention/value"):
             moved = self.weights[f"{block}/input_bottleneck/dense/bias"]
-            return bias + (moved[None] @ self._kernel(name))[0]
+            return bias + (moved[None] @ self.arithmetic.kernel(name))[0]
         if layer == "attention/output/dense":
             factor = self.weights.get(f"{block}/attention/output/norm/gamma", 1)
             return bias + factor * self.weights[f"{block}/input_bottleneck/dense/bias"]
         return bias
 
-    def _activated(self, x, name):
-        return ACTIVATIONS[self.config.hidden_act](self._dense(x, name))
-
     def _norm(self, name, x):
         """Layer normalisation; a NoNorm is folded."""
         if self.config.normalization_type == "no_norm":
             return x
-        return self._layer_norm(f"{name}/norm", x)
-
-    def _layer_norm(self, name, x):
-        with tf.name_scope(f"{name}/"):
-            centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
-            variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
-            normal = centred * tf.math.rsqrt(variance + LAYER_NORM_EPSILON)
-            return normal * self.weights[f"{name}/gamma"] + self.weights[f"{name}/beta"]
+        return self.arithmetic.layer_norm(f"{name}/norm", x)
 
     def _pooled(self, first):
         """The first token's features, [1,H]."""
         if not self.config.classifier_activation:
             return first
-        return tf.tanh(self._dense(first, "pooler/dense"))
+        return self.arithmetic.tanh(self._dense(first, "pooler/dense"))
 
     def _encoder(self, row):
         if "output_scale" in self.weights:
@@ -282,8 +257,8 @@ class InferenceGraph:
         return {"start_logits": tf.reshape(start, [1, -1]), "end_logits": tf.reshape(end, [1, -1])}
 
     def _masked_lm(self, hidden):
-        x = self._activated(hidden, "masked_lm/transform")
-        x = self._layer_norm("masked_lm/norm", x)  # [T,H]
+        x = self._dense(hidden, "masked_lm/transform", activation=self._activation)
+        x = self.arithmetic.layer_norm("masked_lm/norm", x)  # [T,H]
         table = self.weights["embeddings/word_embeddings"]
         table = self.weights.get("masked_lm/word_embeddings", table)
         if "masked_lm/extra_output_weights" in self.weights:
@@ -302,8 +277,8 @@ class IntegerGraph(InferenceGraph):
         mask: added to the score of a padded key: so low that the sum is under every real score.
     """
 
-    def __init__(self, model, head=None, scales=None, mask=ATTENTION_MASK):
-        super().__init__(model, head, scales=scales)
+    def __init__(self, model, head=None, scales=None, arithmetic=Arithmetic, mask=ATTENTION_MASK):
+        super().__init__(model, head, scales, arithmetic)
         self.mask = mask
 
     def _attention_bias(self, mask):
@@ -312,7 +287,7 @@ class IntegerGraph(InferenceGraph):
 
     def _average(self, hidden, mask):
         """The bias of all real tokens is 0, so that its softmax gives them equal shares."""
-        shares = self._softmax(self._attention_bias(mask))  # [1,1,T]
+        shares = self.arithmetic.softmax(self._attention_bias(mask))  # [1,1,T]
         return tf.matmul(shares, hidden[None])[0]
 
 
@@ -329,7 +304,7 @@ class HeadByHeadGraph(IntegerGraph):
         """By shares where a fixed length may be nearly all padding; else over all rows, padding as
         zeros: a long text's shares are less than a step of 8 bits."""
         if mask.shape[0]:
-            return tf.matmul(self._softmax(self._attention_bias(mask)), hidden)
+            return tf.matmul(self.arithmetic.softmax(self._attention_bias(mask)), hidden)
         with tf.name_scope("average/"):
             real = tf.reshape(tf.gather(np.float32([0, 1]), mask), [-1, 1])  # [T,1]
             average = tf.reduce_mean(hidden * real, axis=0, keepdims=True)  # [1,H]
@@ -353,24 +328,13 @@ class HeadByHeadGraph(IntegerGraph):
     def _attention(self, name, query, key, value, attention_bias):
         contexts = []
         for head, (q, k, v) in enumerate(zip(query, key, value, strict=True)):
-            scores = self._scores(f"{name}/scores_{head}", q, k)  # [Q,T]
-            scores = self._sum(f"{name}/{MASKED}_{head}", scores, attention_bias)
-            contexts.append(tf.matmul(self._softmax(scores), v, transpose_b=True))
-        return self._joined(f"{name}/context", contexts)  # [Q,I]
-
-    def _joined(self, name, contexts):
-        with tf.name_scope(f"{name}/"):
-            return tf.concat(contexts, axis=-1)
+            scores = self.arithmetic.scores(f"{name}/{SCORES}_{head}", q, k)  # [Q,T]
+            scores = self.arithmetic.masked(f"{name}/{MASKED}_{head}", scores, attention_bias)
+            contexts.append(tf.matmul(self.arithmetic.softmax(scores), v, transpose_b=True))
+        return self.arithmetic.joined(f"{name}/context", contexts)  # [Q,I]
 
 
 def _first(x):
     """The first row, in a shape that the converter keeps: x[:1] loses it."""
     *rest, _, width = (-1 if size is None else size for size in x.shape)
     return tf.slice(x, [0] * len(x.shape), [*rest, 1, width])
-
-
-def quantized_rows(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """table [rows,width] -> int8 [rows,width] and float32 scales [rows,1], symmetric."""
-    scales = np.abs(table).max(axis=1, keepdims=True) / 127
-    scales = np.where(scales > 0, scales, 1).astype(np.float32)
-    return np.round(table / scales).astype(np.int8), scales

@@ -29,15 +29,17 @@ from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import flatbuffer
-from mobilebert_tf.lite.equalize import observe
-from mobilebert_tf.lite.graph import (
+from mobilebert_tf.lite.arithmetic import (
+    BLOCK,
     MASKED,
     PARTS,
-    SIGNATURE,
-    HeadByHeadGraph,
-    InferenceGraph,
-    IntegerGraph,
+    RESCALED,
+    RESIDUAL,
+    Arithmetic,
+    Int8Tables,
 )
+from mobilebert_tf.lite.equalize import observe
+from mobilebert_tf.lite.graph import SIGNATURE, HeadByHeadGraph, InferenceGraph, IntegerGraph
 from mobilebert_tf.lite.quiet import quiet
 from mobilebert_tf.lite.traced import traced
 from mobilebert_tf.modeling.model import MobileBert
@@ -162,7 +164,8 @@ def _graph(model, mode, calibration, head) -> InferenceGraph:
         found = observe(model, calibration, head)
     scales = found and found.scales
     if mode not in ("int8-full", "int16x8"):
-        return InferenceGraph(model, head, mode in ("dynamic", "int8"), scales)
+        tables = Int8Tables if mode in ("dynamic", "int8") else Arithmetic
+        return InferenceGraph(model, head, scales, tables)
     # TensorFlow's own runtime has no FULLY_CONNECTED of two int16 tensors.
     graph = IntegerGraph if mode == "int16x8" else HeadByHeadGraph
     return graph(model, head, scales, mask=-(found.score_span + score_margin(mode)))
@@ -200,7 +203,7 @@ def converted(compute: Callable, sequence_length: int | None = None, halved: boo
 def _has_norms(twin: ModelT) -> bool:
     """Whether there are layer norms in the blocks; a NoNorm is folded."""
     names = [tensor.name.decode() for graph in twin.subgraphs for tensor in graph.tensors]
-    return any(re.search(r"block_\d+/[^;]*/norm/", name) for name in names)
+    return any(re.search(rf"{BLOCK}\d+/[^;]*/norm/", name) for name in names)
 
 
 def _recipe(mode: str, granularity: QuantGranularity) -> recipe_manager.RecipeManager:
@@ -219,14 +222,14 @@ def _recipe(mode: str, granularity: QuantGranularity) -> recipe_manager.RecipeMa
     if mode == "int8":
         # Static in the blocks alone: a masked LM of 4 trained blocks then chose the float model's
         # word 98.9 % of the time, with static embedding and head layers 95.7 %.
-        recipe.add_static_config("block_", dense, 8, 8, granularity)
+        recipe.add_static_config(BLOCK, dense, 8, 8, granularity)
         for operation in (TFLOperationName.ADD, TFLOperationName.MUL):
-            recipe.add_static_config("residual|rescaled", operation, 8, 8)
+            recipe.add_static_config(f"{RESIDUAL}|{RESCALED}", operation, 8, 8)
         for move in (TFLOperationName.RESHAPE, TFLOperationName.TRANSPOSE):
-            recipe.add_static_config("block_", move, 8, 8)
+            recipe.add_static_config(BLOCK, move, 8, 8)
         # Not that of query and key: after a SPLIT in int8 and a DEQUANTIZE of its parts, XNNPACK
         # (LiteRT 2.3) overwrites memory once a text is longer than those before it.
-        recipe.add_static_config(f"block_.*{PARTS}", TFLOperationName.SPLIT, 8, 8)
+        recipe.add_static_config(f"{BLOCK}.*{PARTS}", TFLOperationName.SPLIT, 8, 8)
     return recipe
 
 

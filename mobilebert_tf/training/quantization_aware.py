@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.lite.arithmetic import BLOCK, MASKED, RESIDUAL, SCORES, Arithmetic
 from mobilebert_tf.lite.equalize import observe
 from mobilebert_tf.lite.fold import fold
-from mobilebert_tf.lite.graph import INPUTS, MASKED, HeadByHeadGraph
+from mobilebert_tf.lite.graph import INPUTS, HeadByHeadGraph
 from mobilebert_tf.lite.quantize import score_margin
 from mobilebert_tf.modeling.config import ModelConfig
 from mobilebert_tf.modeling.heads import HEADS
@@ -89,10 +90,12 @@ class QuantizationAware(keras.Model):
             if isinstance(layer, NoNorm):
                 layer.trainable = False
         self.scales = observe(model, samples).scales
-        self.quantizers = {}  # by the name of the operation
-        self._graph = _SimulatedGraph(self)
+        self._graph = _TrainingGraph(model, self.scales)
         for sample in samples:
             self._graph(*(tf.constant(sample[name]) for name in INPUTS), observing=True)
+        # Attributes, so that Keras finds their variables.
+        self.quantizers = self._graph.arithmetic.quantizers
+        self.dropouts = list(self._graph.arithmetic.dropouts.values())
 
     def call(self, inputs, training=False):
         return self._graph(*(inputs[name] for name in MODEL_INPUTS), training=training)
@@ -106,7 +109,7 @@ class QuantizationAware(keras.Model):
         for weight in model.weights:
             if weight.path in rounded:
                 weight.assign(rounded[weight.path])
-        model.quantization = Quantization(self.scales, self._graph.ranges())
+        model.quantization = Quantization(self.scales, self._graph.arithmetic.ranges())
         return model
 
 
@@ -164,58 +167,123 @@ class _Folded(Mapping):
         return values
 
 
-class _SimulatedGraph(HeadByHeadGraph):
-    """The int8-full graph on batches: tensors are [B,T,width] instead of [T,width]."""
+class _SimulatedInt8(Arithmetic):
+    """Rounds what every operation of an int8-full file writes, and drops out in training.
 
-    def __init__(self, owner: QuantizationAware):
-        super().__init__(owner.model, scales=owner.scales)
-        self.weights = _Folded(owner.model, self._head_layer(), owner.scales)
-        self._quantizers = owner.quantizers
-        rates = {owner.config.hidden_dropout_prob, owner.config.attention_probs_dropout_prob}
-        owner.dropouts = [keras.layers.Dropout(rate) for rate in sorted(rates | {HEAD_DROPOUT})]
-        self._dropouts = {layer.rate: layer for layer in owner.dropouts}
+    Args:
+        weights: the folded ones.
+        model: whose sizes and dropout rates it has.
 
-    def __call__(self, ids, mask, segment_ids, training=False, observing=False):
-        self._mode = dict(training=training, observing=observing)
+    Attributes:
+        quantizers: by the name of the operation; made when the first sample is observed.
+    """
+
+    weights: _Folded
+
+    def __init__(self, weights: _Folded, model: MobileBert):
+        super().__init__(weights)
+        self.config = model.config
+        self.quantizers: dict[str, FakeQuantization] = {}
+        rates = {self.config.hidden_dropout_prob, self.config.attention_probs_dropout_prob}
+        layers = [keras.layers.Dropout(rate) for rate in sorted(rates | {HEAD_DROPOUT})]
+        self.dropouts = {layer.rate: layer for layer in layers}
+
+    def begin(self, mask, training: bool, observing: bool) -> None:
+        """Says how the operations that follow compute, and which tokens are real: mask [B,T]."""
+        self._training, self._observing = training, observing
         self._real = mask[:, :, None] > 0  # [B,T,1]
-        hidden = self._embeddings(ids, mask, segment_ids)  # [B,T,H]
-        padding = tf.cast(1 - mask, tf.float32)[:, None, :]  # [B,1,T]
-        last = self.config.num_hidden_layers - 1
-        all_rows = HEADS[self.kind].by_token
-        for index in range(last + 1):
-            first_row = index == last and not all_rows
-            hidden = self._block(f"block_{index}", hidden, padding, first_row)
-        return getattr(self, f"_{self.kind}")(hidden)
 
     def ranges(self) -> dict[str, tuple[float, float]]:
         """By the name of the operation, as in Quantization."""
-        ends = {name: quantizer.ends() for name, quantizer in self._quantizers.items()}
+        ends = {name: quantizer.ends() for name, quantizer in self.quantizers.items()}
         ends |= {f"embeddings/{name}": _ends(self.weights.table(name)) for name in _TABLES}
+        # Zeros are a level of the word embeddings: a trigram needs no rounding of its own.
         ends["embeddings/trigrams"] = ends["embeddings/word_embeddings"]
         return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
+    def dropped(self, x, rate: float):
+        return self.dropouts[rate](x, training=self._training)
+
+    def kernel(self, layer):
+        return self.weights.kernel(layer)
+
+    def rows(self, table, ids):
+        return tf.gather(self.weights.table(table), ids)
+
+    def dense(self, layers, x, kernels, biases, activation=None):
+        x = x @ tf.concat(kernels, axis=1) + tf.concat(biases, axis=0)
+        return self._quantized(layers[0], x if activation is None else activation(x))
+
+    def add(self, name, x, y):
+        if name.endswith(RESIDUAL) and self._drops_before(name):
+            x = self.dropped(x, self.config.hidden_dropout_prob)
+        return self._quantized(name, x + y)
+
+    def _drops_before(self, name):
+        """Where layers.py has a dropout before a residual."""
+        return "output_bottleneck" in name or not self.config.use_bottleneck
+
+    def rescale(self, name, x, factor):
+        return self._quantized(name, x * _rounded(factor, *_ends(factor)))
+
+    def scores(self, name, query, key):
+        return self._quantized(name, super().scores(name, query, key))
+
+    def masked(self, name, scores, attention_bias):
+        """lite/quantize.py gives the padding its place under the scores' range."""
+        low, high = self.quantizers[name.replace(MASKED, SCORES)].ends()
+        low -= score_margin("int8-full")
+        return self._fixed(tf.where(attention_bias < 0, low, scores), (low, high))
+
+    def softmax(self, scores):
+        probabilities = self._fixed(super().softmax(scores), _PROBABILITIES)
+        return self.dropped(probabilities, self.config.attention_probs_dropout_prob)
+
+    def joined(self, name, contexts):
+        return self._quantized(name, super().joined(name, contexts))
+
+    def tanh(self, x):
+        return self._fixed(super().tanh(x), _TANH)
+
     def _quantized(self, name, x):
-        if name not in self._quantizers:  # the first sample
-            self._quantizers[name] = FakeQuantization(name=name.replace("/", "_"))
-        return self._quantizers[name](x, self._counted(name, x), **self._mode)
+        if name not in self.quantizers:  # the first sample
+            self.quantizers[name] = FakeQuantization(name=name.replace("/", "_"))
+        counted = self._counted(name, x)
+        return self.quantizers[name](x, counted, training=self._training, observing=self._observing)
 
     def _counted(self, name, x):
         """What of x belongs to real tokens; a file of any length sees no others."""
         if x.shape.rank < 3:
             return None
-        return self._real & tf.transpose(self._real, [0, 2, 1]) if "/scores" in name else self._real
+        scores = f"/{SCORES}" in name
+        return self._real & tf.transpose(self._real, [0, 2, 1]) if scores else self._real
 
     def _fixed(self, x, ends):
-        return x if self._mode["observing"] else _rounded(x, *ends)
+        return x if self._observing else _rounded(x, *ends)
 
-    def _dropped(self, x, rate):
-        return self._dropouts[rate](x, training=self._mode["training"])
 
-    def _rows(self, name, ids):
-        return tf.gather(self.weights.table(name), ids)
+class _TrainingGraph(HeadByHeadGraph):
+    """The int8-full graph on batches, [B,T,width] instead of [T,width], with the outputs that heads
+    are trained by."""
+
+    arithmetic: _SimulatedInt8
+
+    def __init__(self, model: MobileBert, scales: dict[str, np.ndarray]):
+        super().__init__(model, scales=scales)
+        weights = _Folded(model, self.head_layer, scales)
+        self.weights, self.arithmetic = weights, _SimulatedInt8(weights, model)
+
+    def __call__(self, ids, mask, segment_ids, training=False, observing=False):
+        self.arithmetic.begin(mask, training, observing)
+        hidden = self._embeddings(ids, mask, segment_ids)  # [B,T,H]
+        attention_bias = tf.cast(mask - 1, tf.float32)[:, None, :]  # [B,1,T]
+        last = self.config.num_hidden_layers - 1
+        for index in range(last + 1):
+            first_row = index == last and not HEADS[self.kind].by_token
+            hidden = self._block(f"{BLOCK}{index}", hidden, attention_bias, first_row)
+        return getattr(self, f"_{self.kind}")(hidden)
 
     def _trigrams(self, words):
-        """Zeros are a level, and the range is the table's: there is nothing to round."""
         after = tf.pad(words[:, 1:], ((0, 0), (0, 1), (0, 0)))
         before = tf.pad(words[:, :-1], ((0, 0), (1, 0), (0, 0)))
         return tf.concat([after, words, before], axis=-1)
@@ -224,65 +292,22 @@ class _SimulatedGraph(HeadByHeadGraph):
         return tf.range(tf.shape(mask)[1])
 
     def _norm(self, name, x):
-        return self._dropped(x, self.config.hidden_dropout_prob) if name == "embeddings" else x
-
-    def _dense(self, x, *names):
-        return self._quantized(names[0], self._product(x, *names))
-
-    def _activated(self, x, name):
-        activation = tf.nn.relu if self.config.hidden_act == "relu" else tf.nn.relu6
-        return self._quantized(name, activation(self._product(x, name)))
-
-    def _product(self, x, *names):
-        kernel = tf.concat([self._kernel(name) for name in names], axis=1)
-        return x @ kernel + tf.concat([self._bias(name) for name in names], axis=0)
-
-    def _kernel(self, name):
-        return self.weights.kernel(name)
-
-    def _scores(self, name, query, key):
-        return self._quantized(name, super()._scores(name, query, key))
-
-    def _sum(self, name, x, y):
-        if MASKED in name:
-            return self._masked(name.replace(MASKED, "scores"), x, y)
-        if name.endswith("residual") and self._is_dropped(name):
-            x = self._dropped(x, self.config.hidden_dropout_prob)
-        return self._quantized(name, super()._sum(name, x, y))
-
-    def _is_dropped(self, name):
-        """Where layers.py has a dropout before a residual."""
-        return "output_bottleneck" in name or not self.config.use_bottleneck
-
-    def _masked(self, name, scores, padding):
-        """lite/quantize.py gives the padding its place under the scores' range."""
-        low, high = self._quantizers[name].ends()
-        low -= score_margin("int8-full")
-        return self._fixed(tf.where(padding > 0, low, scores), (low, high))
-
-    def _softmax(self, scores):
-        probabilities = self._fixed(super()._softmax(scores), _PROBABILITIES)
-        return self._dropped(probabilities, self.config.attention_probs_dropout_prob)
-
-    def _joined(self, name, contexts):
-        return self._quantized(name, super()._joined(name, contexts))
-
-    def _rescaled(self, name, residual, gamma):
-        return self._quantized(name, residual * _rounded(gamma, *_ends(gamma)))
+        rate = self.config.hidden_dropout_prob
+        return self.arithmetic.dropped(x, rate) if name == "embeddings" else x
 
     def _pooled(self, first):
-        first = super()._pooled(first)[:, 0]  # [B,H]
-        return self._fixed(first, _TANH) if self.config.classifier_activation else first
+        return super()._pooled(first)[:, 0]  # [B,H]
 
     def _classifier(self, first):
-        features = self._dropped(self._pooled(first), HEAD_DROPOUT)
+        features = self.arithmetic.dropped(self._pooled(first), HEAD_DROPOUT)
         return {"logits": self._dense(features, "classifier")}
 
     def _regression(self, first):
         return {"score": self._classifier(first)["logits"][:, 0]}
 
     def _token_classifier(self, hidden):
-        return {"logits": self._dense(self._dropped(hidden, HEAD_DROPOUT), "classifier")}
+        features = self.arithmetic.dropped(hidden, HEAD_DROPOUT)
+        return {"logits": self._dense(features, "classifier")}
 
     def _span(self, hidden):
         start, end = tf.unstack(self._dense(hidden, "span"), axis=-1)

@@ -22,8 +22,9 @@ from support.tiny_lite import (
 from mobilebert_tf import InputError, build_model
 from mobilebert_tf.lite import export as export_module
 from mobilebert_tf.lite import flatbuffer, metadata, quantize, verify
+from mobilebert_tf.lite.arithmetic import quantized_rows
 from mobilebert_tf.lite.calibration_data import padded
-from mobilebert_tf.lite.graph import INPUTS, quantized_rows
+from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.modeling.heads import Head
 from mobilebert_tf.modeling.model import MobileBert, copy_weights

@@ -86,7 +86,7 @@ def test_padding_does_not_move_the_ranges():
     short, long = inputs(13, seed=3, padding=1), inputs(37, seed=3, padding=25)
     for name in short:
         long[name][:, :12] = short[name][:, :12]
-    simulated._graph._dropped = lambda x, rate: x
+    simulated._graph.arithmetic.dropped = lambda x, rate: x
     ranges = []
     for sample in (short, long):
         kept = [quantizer.range.numpy() for quantizer in simulated.quantizers.values()]
@@ -220,16 +220,16 @@ def test_the_file_computes_what_was_simulated(variant, head):
 
 def _outputs(simulated, sample):
     """By operation, what it writes."""
-    seen, graph = {}, simulated._graph
-    quantized = type(graph)._quantized
+    seen, arithmetic = {}, simulated._graph.arithmetic
+    quantized = type(arithmetic)._quantized
 
     def spy(name, x):
-        seen[name] = quantized(graph, name, x).numpy()
+        seen[name] = quantized(arithmetic, name, x).numpy()
         return tf.constant(seen[name])
 
-    graph._quantized = spy
+    arithmetic._quantized = spy
     simulated(sample)
-    del graph._quantized
+    del arithmetic._quantized
     return seen
 
 
