@@ -18,7 +18,7 @@ from mobilebert_tf.files import whole_directory
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 from mobilebert_tf.modeling.heads import Head
 from mobilebert_tf.modeling.model import MobileBert, checksum, copy_weights
-from mobilebert_tf.modeling.vocabulary_change import replace_vocabulary
+from mobilebert_tf.modeling.replace_vocabulary import replace_vocabulary
 from mobilebert_tf.text.tokenizer import WordPiece
 
 # Of the largest value: a mistaken weight gives about 1. Rounding gives 1e-6 for most models, but a

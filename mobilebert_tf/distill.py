@@ -21,7 +21,7 @@ import keras
 from tabulate import tabulate
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.data.run_text import RunText, prepare_text
+from mobilebert_tf.data.prepared_text import PreparedText, prepare_text
 from mobilebert_tf.files import write_whole
 from mobilebert_tf.modeling.config import load_model_config
 from mobilebert_tf.modeling.model import MobileBert, build_model, checksum
@@ -61,7 +61,7 @@ def distill(config: DistillConfig) -> None:
     print(f"\nreport: {folder / 'report.html'}\nstudent: {folder / 'student'}")
 
 
-def _teacher_directory(config: DistillConfig, text: RunText, folder: RunFolder) -> Path:
+def _teacher_directory(config: DistillConfig, text: PreparedText, folder: RunFolder) -> Path:
     """The given teacher, or one made here, once what is asked of the two is known to fit."""
     if config.teacher is not None:
         return Path(config.teacher)
@@ -83,7 +83,7 @@ def _teacher_directory(config: DistillConfig, text: RunText, folder: RunFolder) 
 def _train_student(
     config: DistillConfig,
     stages: list[Stage],
-    text: RunText,
+    text: PreparedText,
     teacher: MobileBert,
     folder: RunFolder,
 ) -> None:
@@ -115,7 +115,9 @@ def _train_student(
     save_model(student, folder / "student", text.tokenizer)
 
 
-def _evaluate(config: DistillConfig, text: RunText, teacher: MobileBert, folder: RunFolder) -> None:
+def _evaluate(
+    config: DistillConfig, text: PreparedText, teacher: MobileBert, folder: RunFolder
+) -> None:
     """Writes evaluation.json and maps.npz, and prints the table."""
     student = load_model(folder / "student")
     examples = text.held_out_examples()

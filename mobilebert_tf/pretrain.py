@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.data.run_text import prepare_text
+from mobilebert_tf.data.prepared_text import prepare_text
 from mobilebert_tf.modeling.model_directory import load_model
 from mobilebert_tf.training.held_out import masked_lm_accuracy
 from mobilebert_tf.training.loop import prepare_process

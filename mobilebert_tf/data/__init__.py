@@ -1,1 +1,1 @@
-"""Text in, training examples out."""
+"""Reads text and tables, and makes pre-training examples of text."""

@@ -1,7 +1,7 @@
-"""Where training text comes from: files, folders, or the embedded default corpus "docs".
+"""Reads training text from files and folders, or from the default corpus "docs".
 
-A document is a list of paragraphs. In files a paragraph is one line and a blank line ends the
-document, the format of Google's create_pretraining_data.py (sentences a line work as well).
+A document is a list of paragraphs. In a file each line is a paragraph and a blank line ends the
+document: the format of Google's create_pretraining_data.py, where each line is a sentence.
 """
 
 import glob
@@ -18,27 +18,28 @@ DEFAULT_CORPUS = "docs"
 
 
 def load_documents(corpus: str | Sequence[str] = DEFAULT_CORPUS, every: int = 1) -> list[list[str]]:
-    """The documents of a corpus, each a list of paragraphs, in a fixed order.
+    """Returns the documents of a corpus, each a list of paragraphs, in a fixed order.
 
     Args:
         corpus: one item or several: "docs" (English prose from the documentation inside the
             installed packages), a text file, a .gz of one, a folder (all .txt and .txt.gz below
             it), or a glob pattern.
-        every: 8 reads each eighth module of "docs" alone, in an eighth of the time.
+        every: 8 reads only every eighth module of "docs", in an eighth of the time.
 
-    Raises InputError, naming the path, for what is missing, empty or no UTF-8 text.
+    Raises InputError, naming the path, if a file is missing, empty or not UTF-8 text.
     """
     items = [corpus] if isinstance(corpus, str | Path) else list(corpus)
     if not items:
         raise InputError('no corpus is named: give files, folders, or "docs"')
     documents = []
     for item in map(str, items):
-        docs = item == DEFAULT_CORPUS
-        found = docs_documents(every) if docs else _documents_of_files(_files(item))
-        before = len(documents)
-        documents.extend(found)
-        if len(documents) == before:
+        if item == DEFAULT_CORPUS:
+            item_documents = list(docs_documents(every))
+        else:
+            item_documents = list(_documents_of_files(_files(item)))
+        if not item_documents:
             raise InputError(f"{item} holds no text")
+        documents += item_documents
     return documents
 
 
@@ -47,10 +48,10 @@ def _files(item: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.name.endswith((".txt", ".txt.gz")))
-        if not found:
+        files = sorted(p for p in path.rglob("*") if p.name.endswith((".txt", ".txt.gz")))
+        if not files:
             raise InputError(f"the folder {item} holds no .txt or .txt.gz file")
-        return [p for p in found if p.is_file()]
+        return [file for file in files if file.is_file()]
     matches = sorted(glob.glob(item, recursive=True))
     if not matches:
         raise InputError(f"no file, folder or match of a pattern: {item}")
@@ -71,7 +72,7 @@ def _documents_of_files(files: list[Path]) -> Iterator[list[str]]:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """The lines of a text file without surrounding blanks, read as they are asked for."""
+    """Yields the lines of a text file without surrounding blanks."""
     offset = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -94,31 +95,34 @@ def _lines(path: Path) -> Iterator[str]:
 def split_held_out(
     documents: Sequence[list[str]], fraction: float
 ) -> tuple[list[list[str]], list[list[str]]]:
-    """Splits into (train, held_out), about `fraction` of the documents held out.
+    """Returns (training documents, held-out documents), about `fraction` of them held out.
 
-    Each document's own text decides its side, so neither order nor other documents matter. A
-    paragraph that both sides hold stays in train only. Raises InputError if a side stays empty.
+    A hash of its text decides to which side a document goes, so order and other documents do not
+    matter. A paragraph that occurs on both sides is removed from the held-out side.
+
+    Raises InputError for a fraction outside (0, 1), or if a side would be empty.
     """
     if not 0 < fraction < 1:
         raise InputError(f"the held-out fraction must lie between 0 and 1, not {fraction}")
-    places = [_place(document) for document in documents]  # uniform in [0, 1)
-    if len(set(places)) < 2:
+    hashes = [_hash(document) for document in documents]
+    if len(set(hashes)) < 2:
         raise InputError(
             "text can be held out only from two or more different documents; a blank line in a "
             "text file ends a document"
         )
-    # In a small corpus chance may leave a side empty: the nearest document then changes sides.
-    border = min(max(fraction, min(places)), sorted(set(places))[-2])
-    sides = list(zip(places, documents, strict=True))
-    train = [document for place, document in sides if place > border]
-    known = {paragraph for document in train for paragraph in document}
-    rest = ([p for p in d if p not in known] for place, d in sides if place <= border)
+    # In a small corpus all documents may fall on one side: the nearest one then changes sides.
+    border = min(max(fraction, min(hashes)), sorted(set(hashes))[-2])
+    hashed = list(zip(hashes, documents, strict=True))
+    train = [document for value, document in hashed if value > border]
+    trained = {paragraph for document in train for paragraph in document}
+    rest = ([p for p in d if p not in trained] for value, d in hashed if value <= border)
     held_out = [document for document in rest if document]
     if not held_out:
         raise InputError("nothing can be held out: every paragraph also occurs in the other text")
     return train, held_out
 
 
-def _place(document: list[str]) -> float:
+def _hash(document: list[str]) -> float:
+    """Returns a hash of the text, uniform in [0, 1)."""
     digest = hashlib.blake2b("\n".join(document).encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48

@@ -1,4 +1,4 @@
-"""The embedded corpus "docs": English prose from the docstrings of installed packages."""
+"""The default corpus "docs": English prose from the docstrings of installed packages."""
 
 import ast
 import gc
@@ -14,7 +14,7 @@ from pathlib import Path
 from mobilebert_tf.errors import InputError
 
 _PACKAGES = ("keras", "matplotlib", "numpy", "scipy", "tensorflow", "tensorflow_text")
-# Tests, generated code, copies of other modules, and what some systems leave out of Python.
+# Tests, generated code, copies of other modules, and modules that some systems' Python lacks.
 _SKIPPED = re.compile(
     r"(^|/)(tests?|testing|_api|site-packages|dist-packages|lib2to3|idlelib|distutils|ensurepip"
     r"|encodings|turtledemo|config-[^/]*|_sysconfigdata[^/]*|protobuf|legacy|tensorflow/python/keras)/"
@@ -42,7 +42,7 @@ def docs_documents(every: int = 1) -> Iterator[list[str]]:
     The source text is parsed; nothing is imported.
 
     Args:
-        every: 8 reads each eighth module alone, in an eighth of the time.
+        every: 8 reads only every eighth module, in an eighth of the time.
 
     Raises InputError if one of the packages is not installed.
     """
@@ -61,10 +61,10 @@ def docs_documents(every: int = 1) -> Iterator[list[str]]:
 def _sources() -> Iterator[str]:
     roots = [Path(sysconfig.get_path("stdlib"))]
     for name in _PACKAGES:
-        found = importlib.util.find_spec(name)
-        if found is None:
+        spec = importlib.util.find_spec(name)
+        if spec is None:
             raise InputError(f'the corpus "docs" needs the package {name}: install it')
-        roots.append(Path(found.origin).parent)
+        roots.append(Path(spec.origin).parent)
     for root in roots:
         prefix = len(root.parent.as_posix())
         for path in sorted(root.rglob("*.py")):
@@ -79,7 +79,7 @@ def _sources() -> Iterator[str]:
 
 def _paragraphs_of_module(source: str) -> Iterator[str]:
     collecting = gc.isenabled()
-    gc.disable()  # nothing to collect in a growing syntax tree: 3 times faster without the search
+    gc.disable()  # parsing makes no garbage, and is 3 times faster without the search for it
     try:
         with warnings.catch_warnings(action="ignore"):
             tree = ast.parse(source)
@@ -93,7 +93,7 @@ def _paragraphs_of_module(source: str) -> Iterator[str]:
 
 
 def _strings(tree: ast.Module) -> Iterator[str]:
-    """Documentation strings, and other long strings at the top of a module (topics, add_newdoc)."""
+    """Yields docstrings, and other strings at the top of a module (pydoc's topics, add_newdoc)."""
     todo: list[ast.AST] = [tree]
     while todo:
         node = todo.pop()
@@ -107,17 +107,21 @@ def _strings(tree: ast.Module) -> Iterator[str]:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Joins lines of one indentation; list items and arguments keep their indented lines."""
+    """Yields the paragraphs of a text: lines of equal indentation, joined.
+
+    The indented lines below a list item or an argument belong to it.
+    """
     block: list[str] = []
     first = last = 0
     for line in [*text.split("\n"), ""]:
         stripped = line.strip()
-        if block and _UNDERLINE.match(stripped):  # what it underlines is a heading
+        if block and _UNDERLINE.match(stripped):  # the line above it is a heading
             block.pop()
             continue
         indent = len(line) - len(stripped)
-        hangs = len(block) == 1 and indent > first and _ITEM.match(block[0])
-        if block and (not stripped or (indent != last and not hangs) or _ITEM.match(stripped)):
+        continues_item = len(block) == 1 and indent > first and _ITEM.match(block[0])
+        new_indent = indent != last and not continues_item
+        if block and (not stripped or new_indent or _ITEM.match(stripped)):
             yield _ITEM.sub("", " ".join(block), count=1)
             block = []
         if stripped:
@@ -133,7 +137,7 @@ def _without_markup(paragraph: str) -> str:
 
 
 def _is_prose(paragraph: str) -> bool:
-    """Whole English sentences: no code, table, signature or reference."""
+    """Returns whether a paragraph is English sentences, not code, a table or a signature."""
     words = paragraph.split(" ")
     if len(words) < 8 or not re.match(r'["(]?[A-Z]', paragraph):
         return False

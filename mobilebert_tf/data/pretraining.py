@@ -1,7 +1,8 @@
 """Masked language model and next sentence examples from raw text.
 
 BERT's recipe (Devlin et al. 2019, section 3.1; google-research/bert, create_pretraining_data.py),
-made while training: every epoch pairs and masks anew, and any step's batch can be had directly.
+but the examples are made during training: every epoch draws new pairs and masks, and the batch of
+any step can be computed directly.
 """
 
 import os
@@ -17,21 +18,21 @@ from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import whole_file
 from mobilebert_tf.text.tokenizer import WordPiece, truncated_lengths
 
-# A sentence ends at . ! or ? before a capital, unless after a single letter (initials). In the same
-# time tensorflow-text's StateBasedSentenceBreaker does a 25th, and it also breaks inside "3.50".
+# A sentence ends at . ! or ? before a capital, except after a single letter (an initial). This is
+# 25 times as fast as tensorflow-text's StateBasedSentenceBreaker, which also breaks inside "3.50".
 _SENTENCE_END = r"([\p{L}\p{N})\]%'\"’”]{2}[.!?]+[\"'’”)\]]*)\s+([\"'‘“(\[]*\p{Lu})"
-# Streams of random numbers drawn from one seed: [seed, which, epoch or step].
+# Independent streams of random numbers from one seed: [seed, stream, epoch or step].
 _PLAN, _MASKS = 0, 1
 
 
 @dataclass(frozen=True)
 class TokenizedCorpus:
-    """All documents' token ids in one row.
+    """The token ids of D documents with S sentences, one after the other.
 
     Args:
         tokens: ids, int32 [N].
-        sentence_offsets: where in tokens each sentence starts, and N; int64 [S + 1].
-        document_offsets: the sentence with which each document starts, and S; int64 [D + 1].
+        sentence_offsets: index in tokens where each sentence starts, and N; int64 [S + 1].
+        document_offsets: index of each document's first sentence, and S; int64 [D + 1].
     """
 
     tokens: np.ndarray
@@ -45,20 +46,20 @@ class TokenizedCorpus:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "TokenizedCorpus":
-        """Reads what `save` wrote. Raises InputError if it is missing or damaged."""
+        """Reads a file that `save` wrote. Raises InputError if it is missing or damaged."""
         try:
             with np.load(Path(path)) as arrays:
                 return cls(**arrays)
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-        except Exception as error:  # NumPy's own: a damaged file can raise anything
+        except Exception as error:  # NumPy raises errors of many kinds for a damaged file
             raise InputError(f"{path} is no tokenized corpus, or damaged: {error}") from None
 
 
 def tokenize_documents(documents: Sequence[Sequence[str]], tokenizer: WordPiece) -> TokenizedCorpus:
-    """Breaks paragraphs into sentences and those into tokens, on all cores.
+    """Splits documents of paragraphs into sentences, and those into tokens, on all cores.
 
-    Raises InputError if no token is left.
+    Raises InputError for documents without any token.
     """
     paragraphs = [paragraph for document in documents for paragraph in document]
     if not paragraphs:
@@ -75,7 +76,7 @@ def tokenize_documents(documents: Sequence[Sequence[str]], tokenizer: WordPiece)
     parts = batches.map(tokenized, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator()
     tokens, lengths, sentences = (np.concatenate(part) for part in zip(*parts, strict=True))
     document = np.repeat(np.arange(len(documents)), [len(d) for d in documents])  # [paragraphs]
-    document = np.repeat(document, sentences)[lengths > 0]  # [S]
+    document = np.repeat(document, sentences)[lengths > 0]  # [S]: the document of each sentence
     if not len(tokens):
         raise InputError("the corpus holds no text that gives tokens")
     return TokenizedCorpus(
@@ -90,16 +91,16 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
 
 
 class PretrainingExamples:
-    """Batches of pre-training examples, each a pure function of these arguments and its step.
+    """Batches of pre-training examples; each depends on these arguments and its step alone.
 
     Args:
         corpus: the tokenized text.
-        tokenizer: with the vocabulary that the text was tokenized with.
+        tokenizer: the one that tokenized it.
         batch_size: B, examples per batch.
         sequence_length: T, tokens per example with [CLS] and two [SEP].
-        max_predictions_per_sequence: P, masked tokens at most.
+        max_predictions_per_sequence: P, largest number of masked tokens.
         masking_probability: share of the tokens that are masked (at least one).
-        short_sequence_probability: share of examples made for a random shorter length.
+        short_sequence_probability: share of examples with a random shorter length.
         whole_word_masking: mask all pieces of a word or none.
         seed: of pairs, order and masks.
 
@@ -158,27 +159,28 @@ class PretrainingExamples:
             raise InputError("the text was tokenized with another, larger vocabulary")
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
-        """The examples of one step.
+        """Returns the examples of one step.
 
-        Returns int32 [B, T]: input_ids, input_mask (1 = token), segment_ids (1 = second segment);
-        [B, P]: masked_lm_positions, masked_lm_ids (the original tokens), masked_lm_weights
-        (float32, 1 = used), all 0 where unused; int32 [B]: next_sentence_labels (1 = random).
+        int32 [B, T]: input_ids, input_mask (1 = token), segment_ids (1 = second segment);
+        [B, P], 0 where unused: masked_lm_positions, masked_lm_ids (the original tokens),
+        masked_lm_weights (float32, 1 = used);
+        int32 [B]: next_sentence_labels (1 = random).
         """
-        epoch, place = divmod(step, self.batches_per_epoch)
-        cached = self._cached_plan  # one look at it: two threads may be in different epochs
+        epoch, index = divmod(step, self.batches_per_epoch)
+        cached = self._cached_plan  # read once: another thread may replace it
         if cached[0] != epoch:
             cached = self._cached_plan = (epoch, self._plan(epoch))
         plan = cached[1]  # [E, 5]
-        # A later epoch may pair into fewer examples than the first: it starts over.
-        chosen = np.arange(place * self.batch_size, (place + 1) * self.batch_size) % len(plan)
-        first, first_length, second, second_length, random_next = plan[chosen].T  # [B] each
+        # Another epoch may have fewer examples than the first: its last batch starts over.
+        rows = np.arange(index * self.batch_size, (index + 1) * self.batch_size) % len(plan)
+        first, first_length, second, second_length, random_next = plan[rows].T  # [B] each
         inputs, maskable = self._assemble(first, first_length, second, second_length)
         rng = np.random.default_rng([self.seed, _MASKS, step])
         masked = self._mask(inputs["input_ids"], maskable, rng)
         return {**inputs, **masked, "next_sentence_labels": random_next.astype(np.int32)}
 
     def dataset(self, start_step: int, num_steps: int) -> tf.data.Dataset:
-        """The batches of `num_steps` steps from `start_step` on, in order, made ahead of use."""
+        """Returns the batches of `num_steps` steps, beginning with `start_step`, prefetched."""
         signature = {
             name: tf.TensorSpec(array.shape, array.dtype)
             for name, array in self.batch(start_step).items()
@@ -189,15 +191,14 @@ class PretrainingExamples:
         ).prefetch(tf.data.AUTOTUNE)
 
     # -----------------------------------------------------------------------------------------
-    # Pairs: which text an epoch's examples are made of
+    # Pairs: which segments of the text make an epoch's examples
     # -----------------------------------------------------------------------------------------
 
     def _plan(self, epoch: int) -> np.ndarray:
-        """An epoch's examples in their order: int64 [E, 5].
+        """Returns the examples of an epoch in their order: int64 [E, 5].
 
-        Columns: start in the tokens and length of the first segment, the same of the second, and
-        whether the second is random. Sentences follow each other in the tokens, so each segment is
-        one range of them.
+        Columns: start (in the tokens) and length of the first segment, start and length of the
+        second, and whether the second is random.
         """
         rng = np.random.default_rng([self.seed, _PLAN, epoch])
         pairs = np.array(list(self._pairs(rng)), np.int64)
@@ -205,18 +206,16 @@ class PretrainingExamples:
         (first, first_end, second, second_end), random_next = offsets[pairs[:, :4].T], pairs[:, 4]
         lengths = first_end - first, second_end - second  # [E] each
         kept = truncated_lengths(*lengths, self.sequence_length - 3)
-        # BERT drops each token too many from a random end of the segment.
+        # BERT removes each surplus token from a random end of the segment.
         first += rng.binomial(lengths[0] - kept[0], 0.5)
         second += rng.binomial(lengths[1] - kept[1], 0.5)
         plan = np.stack([first, kept[0], second, kept[1], random_next], axis=1)
         return rng.permutation(plan)
 
     def _pairs(self, rng: np.random.Generator) -> Iterator[tuple[int, int, int, int, bool]]:
-        """Two ranges of sentences and whether the second is random, through all documents."""
+        """Yields (start, end) of two ranges of sentences and whether the second is random."""
         draw = _uniforms(rng).__next__
-        tokens = memoryview(
-            self.corpus.sentence_offsets
-        )  # Python's ints: bisect is fastest on them
+        tokens = memoryview(self.corpus.sentence_offsets)  # bisect is fastest on Python's ints
         documents = self.corpus.document_offsets.tolist()
         longest = self.sequence_length - 3
         for document, (start, end) in enumerate(zip(documents, documents[1:], strict=False)):
@@ -234,16 +233,12 @@ class PretrainingExamples:
                 other = self._other_document(document, draw())
                 begin, limit = documents[other], documents[other + 1]
                 begin += int(draw() * (limit - begin))
-                yield (
-                    start,
-                    middle,
-                    begin,
-                    bisect_left(tokens, tokens[begin] + rest, begin + 1, limit),
-                    True,
-                )
-                start = middle  # the sentences that the random ones replaced come next
+                finish = bisect_left(tokens, tokens[begin] + rest, begin + 1, limit)
+                yield start, middle, begin, finish, True
+                start = middle  # the sentences that the random ones replaced are used next
 
     def _other_document(self, document: int, uniform: float) -> int:
+        """Returns another document, chosen by a number in [0, 1); `document` if it is the only."""
         others = len(self.corpus.document_offsets) - 2
         if not others:
             return document
@@ -257,16 +252,20 @@ class PretrainingExamples:
     def _assemble(
         self, first: np.ndarray, a: np.ndarray, second: np.ndarray, b: np.ndarray
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """[CLS] first [SEP] second [SEP] from starts and lengths, [B] each.
+        """Returns [CLS] first [SEP] second [SEP] as the model's inputs, and which tokens are text.
 
-        Returns the model's inputs and where the text's own tokens are, [B, T] each.
+        Args:
+            first, second: where the segments start in the tokens, [B] each.
+            a, b: their lengths, [B] each.
+
+        Returns the inputs by name and a mask without special tokens, [B, T] each.
         """
-        place = np.arange(self.sequence_length)[None, :]  # [1, T]
+        position = np.arange(self.sequence_length)[None, :]  # [1, T]
         first, a, second, b = (x[:, None] for x in (first, a, second, b))  # [B, 1] each
-        used = place < a + b + 3
-        segments = used & (place > a + 1)
-        separators = (place == a + 1) | (place == a + b + 2)
-        source = np.where(segments, second + place - a - 2, first + place - 1)  # [B, T]
+        used = position < a + b + 3
+        segments = used & (position > a + 1)
+        separators = (position == a + 1) | (position == a + b + 2)
+        source = np.where(segments, second + position - a - 2, first + position - 1)  # [B, T]
         ids = self.corpus.tokens.take(source, mode="clip")
         ids[separators] = self.tokenizer.sep_id
         ids[~used] = self.tokenizer.pad_id
@@ -276,13 +275,14 @@ class PretrainingExamples:
             "input_mask": used.astype(np.int32),
             "segment_ids": segments.astype(np.int32),
         }
-        return inputs, used & ~separators & (place > 0)
+        return inputs, used & ~separators & (position > 0)
 
     def _mask(
         self, ids: np.ndarray, maskable: np.ndarray, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         """Masks ids [B, T] in place; returns positions, original ids and weights, [B, P] each."""
-        rows, columns = np.nonzero(self._chosen(ids, maskable, rng))  # [M] each, row by row
+        predicted = self._choose_predicted(ids, maskable, rng)
+        rows, columns = np.nonzero(predicted)  # [M] each, row by row
         slots = np.arange(len(rows)) - np.searchsorted(rows, rows)
         shape = (self.batch_size, self.max_predictions_per_sequence)
         positions, originals = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
@@ -290,49 +290,50 @@ class PretrainingExamples:
         positions[rows, slots] = columns
         originals[rows, slots] = ids[rows, columns]
         weights[rows, slots] = 1
-        # 80 % become [MASK], 10 % any token, 10 % stay as they are.
-        fate = rng.random(len(rows))
-        anything = self._ordinary_ids[rng.integers(len(self._ordinary_ids), size=len(rows))]
-        changed = np.where(fate < 0.8, self.tokenizer.mask_id, anything)
-        ids[rows, columns] = np.where(fate < 0.9, changed, ids[rows, columns])
+        # 80 % become [MASK], 10 % a random token, 10 % stay as they are.
+        uniform = rng.random(len(rows))
+        random_ids = self._ordinary_ids[rng.integers(len(self._ordinary_ids), size=len(rows))]
+        replacements = np.where(uniform < 0.8, self.tokenizer.mask_id, random_ids)
+        ids[rows, columns] = np.where(uniform < 0.9, replacements, ids[rows, columns])
         return {
             "masked_lm_positions": positions,
             "masked_lm_ids": originals,
             "masked_lm_weights": weights,
         }
 
-    def _chosen(
+    def _choose_predicted(
         self, ids: np.ndarray, maskable: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """Which tokens are predicted, bool [B, T]: words at random while they fit the budget.
+        """Returns which tokens are predicted, bool [B, T]: random words that fit the budget.
 
-        Without whole_word_masking each token counts as a word.
+        Without whole_word_masking each token is a word of its own.
         """
         starts = maskable.copy()
         if self.whole_word_masking:
             starts[:, 1:] &= ~(self._continues_word[ids[:, 1:]] & maskable[:, :-1])
         word = np.cumsum(starts, axis=1)  # [B, T]: 1, 2, ... in each row
         row = np.arange(len(ids))
-        most = self.max_predictions_per_sequence
+        limit = self.max_predictions_per_sequence
         cells = (row[:, None] * ids.shape[1] + word)[maskable]
         sizes = np.bincount(cells, minlength=ids.size).reshape(ids.shape)  # [B, words]
-        cost = np.minimum(sizes, most)  # of a word longer than P its first P pieces are predicted
+        cost = np.minimum(sizes, limit)  # of a word longer than P its first P pieces are predicted
         budget = np.rint((maskable.sum(axis=1) + 3) * self.masking_probability)
-        shortest = np.where(cost, cost, most).min(axis=1)
-        budget = np.clip(budget, shortest, most)  # [B]
+        shortest = np.where(cost, cost, limit).min(axis=1)
+        budget = np.clip(budget, shortest, limit)  # [B]
         order = np.argsort(np.where(cost, rng.random(ids.shape, np.float32), 2), axis=1)
         taken, taken_words = np.zeros(len(ids), np.int64), np.zeros(ids.shape, bool)
         for candidate in order[:, : word.max()].T:  # [B]
-            price = cost[row, candidate]
-            fits = (price > 0) & (taken + price <= budget)
+            candidate_cost = cost[row, candidate]
+            fits = (candidate_cost > 0) & (taken + candidate_cost <= budget)
             taken_words[row, candidate] = fits
-            taken += price * fits
-        place = np.arange(ids.shape[1])
-        rank = place - np.maximum.accumulate(np.where(starts, place, 0), axis=1)
-        return maskable & np.take_along_axis(taken_words, word, axis=1) & (rank < most)
+            taken += candidate_cost * fits
+        position = np.arange(ids.shape[1])
+        # Index of each piece within its word.
+        index = position - np.maximum.accumulate(np.where(starts, position, 0), axis=1)
+        return maskable & np.take_along_axis(taken_words, word, axis=1) & (index < limit)
 
 
 def _uniforms(rng: np.random.Generator) -> Iterator[float]:
-    """Numbers from [0, 1), drawn in blocks: one by one takes ten times as long."""
+    """Yields random numbers in [0, 1), drawn in blocks: one by one takes ten times as long."""
     while True:
         yield from rng.random(4096).tolist()

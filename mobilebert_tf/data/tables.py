@@ -1,4 +1,4 @@
-"""Rows with names: .tsv (unquoted, as GLUE's), .csv (quoted), .jsonl; and lines of text."""
+"""Reads tables with named columns (.tsv without quotes as in GLUE, .csv, .jsonl) and text lines."""
 
 import csv
 import io
@@ -11,14 +11,14 @@ import numpy as np
 
 from mobilebert_tf.errors import InputError
 
-TABLES = (".tsv", ".csv", ".jsonl")
+TABLE_SUFFIXES = (".tsv", ".csv", ".jsonl")
 csv.field_size_limit(10_000_000)  # a document can be one field
 
 
 def read_text(path: Path) -> str:
-    """All of a UTF-8 file, without its byte order mark.
+    """Returns the text of a UTF-8 file, without its byte order mark.
 
-    Raises InputError for a missing file, and for other bytes, with their place.
+    Raises InputError if the file is missing, or for bytes that are not UTF-8, with their position.
     """
     try:
         return path.read_bytes().decode("utf-8-sig")
@@ -26,25 +26,33 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path} does not exist") from None
     except UnicodeDecodeError as error:
         lines = error.object[: error.start].split(b"\n")
-        place = f"line {len(lines)}, byte {len(lines[-1]) + 1}"
-        raise InputError(f"{path}, {place}: not UTF-8 text ({error.reason})") from None
+        position = f"line {len(lines)}, byte {len(lines[-1]) + 1}"
+        raise InputError(f"{path}, {position}: not UTF-8 text ({error.reason})") from None
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file, which end with a line feed, a carriage return or both.
+    """Returns the lines of a UTF-8 file, which end with a line feed, a carriage return or both.
 
-    Not str.splitlines: JSON and plain text may have U+2028, U+0085 and others inside a line.
+    Unlike str.splitlines, it does not break lines at U+2028, U+0085 and others: they may stand
+    inside a line of JSON or text. Raises InputError as `read_text` does.
     """
     return [line.removesuffix("\n") for line in io.StringIO(read_text(path), newline=None)]
 
 
 def read_texts(path: Path, text: str, pair: str | None = None) -> list[tuple[str, str | None]]:
-    """(text, pair) of each row of a table with these columns, or (line, None) of each line of
-    another file."""
+    """Returns (text, pair) of each row of a table, or (line, None) of each line of a text file.
+
+    Args:
+        path: a .tsv, .csv or .jsonl; a .txt, or a file without a suffix as /dev/stdin.
+        text: name of a table's column.
+        pair: name of the column of second texts, if there is one.
+
+    Raises InputError for another kind of file, and as `read_table` does.
+    """
     suffix = path.suffix.lower()
-    if suffix not in (*TABLES, ".txt", ""):  # none: /dev/stdin and the like
+    if suffix not in (*TABLE_SUFFIXES, ".txt", ""):
         raise InputError(f"{path} is neither a .txt file nor a .tsv, .csv or .jsonl")
-    if suffix not in TABLES:
+    if suffix not in TABLE_SUFFIXES:
         if pair:
             raise InputError(
                 f"{path} has no column {pair!r}: pairs come from a .tsv, .csv or .jsonl"
@@ -57,37 +65,38 @@ def read_texts(path: Path, text: str, pair: str | None = None) -> list[tuple[str
 def read_table(
     path: Path, columns: Sequence[str], header: Sequence[str] | None = None
 ) -> list[tuple[int, list[str]]]:
-    """(line number, the values of `columns`) of each row.
+    """Returns (line number, values of `columns`) for each row.
 
-    Rows with too few or too many fields, and rows with an empty value, are skipped; how many, and
-    the first one's line, is said on stderr.
+    Skips rows with an empty value or another number of fields than the header. A warning on
+    stderr says how many, and the line of the first.
 
     Args:
-        columns: names of the wanted columns.
+        path: a .tsv, .csv or .jsonl.
+        columns: names of the columns to read.
         header: names of all columns of a file without a header line.
 
     Raises InputError for a missing file or column, text that is not UTF-8, or no rows.
     """
-    found, skipped = [], []
+    complete, skipped = [], []
     for number, row in _rows(path, columns, header):
         values = [row.get(column) for column in columns]
         if None in row or any(value is None or not str(value).strip() for value in values):
             skipped.append(number)
         else:
-            found.append((number, [str(value).strip() for value in values]))
+            complete.append((number, [str(value).strip() for value in values]))
     if skipped:
         print(
-            f"warning: {path}: skipped {len(skipped)} of {len(skipped) + len(found)} rows with an "
-            f"empty value or another number of fields, the first in line {skipped[0]}",
+            f"warning: {path}: skipped {len(skipped)} of {len(skipped) + len(complete)} rows with "
+            f"an empty value or another number of fields, the first in line {skipped[0]}",
             file=sys.stderr,
         )
-    if not found:
+    if not complete:
         raise InputError(f"{path} has no rows")
-    return found
+    return complete
 
 
 def read_score(path: Path, line: int, text: str) -> float:
-    """The score in a line of a file; InputError if it is none that float32 holds."""
+    """Returns a score. Raises InputError, naming its line, unless it is a finite float32 number."""
     try:
         score = float(text)
     except ValueError:
@@ -98,7 +107,7 @@ def read_score(path: Path, line: int, text: str) -> float:
 
 
 def _rows(path: Path, columns: Sequence[str], header) -> Iterator[tuple[int, dict]]:
-    """(line number, {column: value}); None is the key of fields beyond the header."""
+    """Yields (line number, {column: value}); fields beyond the header have the key None."""
     read = _json_lines if path.suffix.lower() == ".jsonl" else _delimited
     return read(path, columns, header)
 
@@ -107,7 +116,8 @@ def _delimited(path: Path, columns: Sequence[str], header) -> Iterator[tuple[int
     tabs = path.suffix.lower() == ".tsv"
     style = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"strict": True}
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), fieldnames=header, **style)
-    begin = 1  # of the row that is read: an open quote is noticed at the end of the file only
+    # The line where a row begins: a quote that is never closed is noticed at the end of the file.
+    begin = 1
     try:
         _check_columns(path, columns, reader.fieldnames or [])
         begin = reader.line_num + 1
@@ -136,10 +146,10 @@ def _json_lines(path: Path, columns: Sequence[str], header) -> Iterator[tuple[in
         yield number, {name: row[name] for name in columns}
 
 
-def _check_columns(where: Path | str, columns: Sequence[str], there: Sequence[str]) -> None:
-    missing = [column for column in columns if column not in there]
+def _check_columns(source: Path | str, columns: Sequence[str], header: Sequence[str]) -> None:
+    missing = [column for column in columns if column not in header]
     if missing:
         raise InputError(
-            f"{where} has no column {', '.join(map(repr, missing))}; it has "
-            f"{', '.join(map(repr, there[:20])) or 'none'}"
+            f"{source} has no column {', '.join(map(repr, missing))}; it has "
+            f"{', '.join(map(repr, header[:20])) or 'none'}"
         )

@@ -23,14 +23,15 @@ def samples(
     masked: bool,
     most: int = 0,
 ) -> list[dict[str, np.ndarray]]:
-    """Paragraphs, evenly spread over the corpus, as input_ids, input_mask, segment_ids.
+    """Returns paragraphs, evenly spread over the corpus, as input_ids, input_mask, segment_ids.
 
-    Each int32 [1,T] without padding, T at most max_tokens; every second one is a pair of its
-    halves, so that both segments occur.
+    Each is int32 [1,T] without padding. Every second paragraph is cut into a pair of its halves,
+    so that both segments occur.
 
     Args:
         corpus: as in data.corpus.load_documents.
-        count, most: how many; if there are more than `count`, up to `most`.
+        max_tokens: longest T.
+        count, most: the number of paragraphs: at least `count`, up to `most` if there are so many.
         masked: replace some tokens by [MASK], for a masked language model.
 
     Raises InputError if the corpus has fewer than `count` paragraphs.
@@ -48,16 +49,16 @@ def samples(
 
 
 def paragraphs(corpus: str | Sequence[str], count: int, most: int = 0) -> list[str]:
-    """Paragraphs, evenly spread over the corpus. Arguments and errors as in `samples`."""
+    """Returns paragraphs, evenly spread over the corpus. Arguments and errors as in `samples`."""
     documents = load_documents(corpus, every=8)
-    found = [text for document in documents for text in document if text.strip()]
-    if len(found) < count:
+    texts = [text for document in documents for text in document if text.strip()]
+    if len(texts) < count:
         raise InputError(
-            f"the calibration data {corpus} has {len(found)} paragraphs: at least {count} "
+            f"the calibration data {corpus} has {len(texts)} paragraphs: at least {count} "
             "are needed"
         )
-    places = np.linspace(0, len(found) - 1, max(count, min(most, len(found)))).astype(int)
-    return [found[place] for place in places]
+    places = np.linspace(0, len(texts) - 1, max(count, min(most, len(texts)))).astype(int)
+    return [texts[place] for place in places]
 
 
 def _encoded(tokenizer: WordPiece, texts: list[str], length: int, pair: bool) -> list[dict]:
@@ -89,12 +90,12 @@ def _with_masks(tokenizer: WordPiece, encoded: list[dict]) -> list[dict]:
 
 
 def for_graph(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A sample under the names of the graph's inputs."""
+    """Returns a sample under the names of the graph's inputs."""
     return dict(zip(INPUTS, inputs.values(), strict=True))
 
 
 def padded(inputs: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
-    """The same sample with zeros up to `length` tokens."""
+    """Returns a sample padded with zeros to `length` tokens."""
     return {
         name: np.pad(array, ((0, 0), (0, length - array.shape[1])))
         for name, array in inputs.items()
@@ -102,7 +103,7 @@ def padded(inputs: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
 
 
 def joined(inputs: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Samples as one batch [B,longest T]."""
+    """Returns samples as one padded batch, [B,T] with the longest T."""
     longest = max(sample["input_ids"].shape[1] for sample in inputs)
     rows = [padded(sample, longest) for sample in inputs]
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from mobilebert_tf.lite.arithmetic import BLOCK, Arithmetic
 from mobilebert_tf.lite.graph import INPUTS, InferenceGraph
-from mobilebert_tf.lite.quiet import quiet
-from mobilebert_tf.lite.traced import traced
+from mobilebert_tf.lite.stderr import without_stderr
+from mobilebert_tf.lite.tensorflow_graph import trace
 from mobilebert_tf.modeling.config import ModelConfig
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.modeling.quantization import HIDDEN
@@ -26,7 +26,7 @@ _LARGEST = 16.0  # what a channel is scaled by at most, and its inverse at least
 
 @dataclass(frozen=True)
 class Observations:
-    """What was seen on calibration texts.
+    """What calibration texts show.
 
     Args:
         scales: of free channels, for `fold`.
@@ -40,7 +40,7 @@ class Observations:
 def observe(
     model: MobileBert, calibration: Sequence[dict[str, np.ndarray]], head: str | None = None
 ) -> Observations:
-    """Runs the float graph on samples of ids, mask and segment_ids, int32 [1,T] each."""
+    """Runs the float graph on samples: ids, mask and segment_ids, int32 [1,T] each."""
     graph = InferenceGraph(model, head, arithmetic=_Observed)
 
     def observed(**inputs):
@@ -48,12 +48,18 @@ def observe(
         graph(**inputs)
         return graph.arithmetic.largest
 
-    found, config = traced(observed), tf.compat.v1.ConfigProto()
+    traced, config = trace(observed), tf.compat.v1.ConfigProto()
     # To rewrite a graph of 24 blocks takes longer than to run it on 64 texts.
     config.graph_options.rewrite_options.disable_meta_optimizer = True
-    with quiet(), tf.compat.v1.Session(graph=found.graph, config=config) as session:
+    with (
+        without_stderr(),
+        tf.compat.v1.Session(graph=traced.graph, config=config) as session,
+    ):
         seen = [
-            session.run(found.outputs, {found.inputs[name]: sample[name] for name in INPUTS})
+            session.run(
+                traced.outputs,
+                {traced.inputs[name]: sample[name] for name in INPUTS},
+            )
             for sample in calibration
         ]
     largest = {key: np.max([values[key] for values in seen], axis=0) for key in seen[0]}
@@ -82,18 +88,20 @@ class _Observed(Arithmetic):
 
 
 def _scales(graph: InferenceGraph, largest: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """By free channels: the geometric mean of what each tensor that they scale would like."""
-    wishes = defaultdict(list)
+    """Returns a scale for each group of free channels: the geometric mean of the balanced scales of
+    the tensors that it scales."""
+    candidates = defaultdict(list)
     for key, activations in largest.items():
         names = key.split(" ")
         if free := _free_scale(graph.config, names[0]):
             weights = [np.abs(graph.weights[f"{name}/kernel"]).max(axis=1) for name in names]
-            wishes[free].append(_wish(activations, np.max(weights, axis=0)))
-    return {free: np.exp(np.mean(np.log(wished), axis=0)) for free, wished in wishes.items()}
+            candidates[free].append(_balanced_scale(activations, np.max(weights, axis=0)))
+    return {free: np.exp(np.mean(np.log(scales), axis=0)) for free, scales in candidates.items()}
 
 
-def _wish(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """[width] each: activations * wish and weights / wish are even alike, in the middle 1."""
+def _balanced_scale(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Returns the scale of each channel, [width], that balances activations * scale against
+    weights / scale, with the geometric mean 1."""
     known = (activations > 0) & (weights > 0)
     logs = np.zeros(len(activations))
     logs[known] = np.log(weights[known] / activations[known]) / 2
@@ -102,7 +110,8 @@ def _wish(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _free_scale(config: ModelConfig, reader: str) -> str | None:
-    """The name of the free scale, if any, of what a dense layer in a block reads."""
+    """Returns the name of the free channels that a dense layer in a block reads; None if there
+    are none."""
     block, _, layer = reader.partition("/")
     if not block.startswith(BLOCK):
         return None

@@ -72,7 +72,9 @@ class InferenceGraph:
         return kind.layer
 
     def __call__(self, ids, mask, segment_ids):
-        ids, mask, segment_ids = (tf.reshape(x, [-1]) for x in (ids, mask, segment_ids))  # [T]
+        # UNPACK of one text: a runtime that was given several refuses to prepare it. A reshape to
+        # [T] would read them as one long text.
+        ids, mask, segment_ids = (tf.unstack(x, num=1)[0] for x in (ids, mask, segment_ids))  # [T]
         hidden = self._embeddings(ids, mask, segment_ids)  # [T,H]
         attention_bias = self._attention_bias(mask)
         last = self.config.num_hidden_layers - 1

@@ -14,17 +14,18 @@ import tensorflow as tf
 
 from mobilebert_tf.text.tokenizer import WordPiece
 
-# A character's value: it changes, where its replacement begins in the pool, and how long that is.
+# The value of a character: a flag that it changes, where its replacement starts in the pool, and
+# the length of the replacement in the lowest bits.
 _CHANGES, _LENGTH_BITS = 1 << 30, 6
-# A unit: the byte that leads to it, whether it has a value, and how far off what follows it is;
-# or a value.
+# A unit of the double array is either a value, or a node: the byte that leads to it, a flag that
+# it has a value, and the distance to its children.
 _HAS_VALUE, _DISTANCE_BITS, _VALUE = 1 << 8, 10, 1 << 31
 _CONTINUATION = 0x80  # of UTF-8's bytes but the first all are 0x80 to 0xBF
 
 
 @functools.lru_cache(maxsize=2)
 def normalizer_table(tokenizer: WordPiece) -> bytes:
-    """FastBertNormalizer's model_buffer, which does to each character what the tokenizer does."""
+    """Returns FastBertNormalizer's model_buffer, which changes characters as the tokenizer does."""
     characters = [chr(i).encode() for i in range(0x110000) if not 0xD800 <= i < 0xE000]
     normal = tokenizer.normalized(tf.constant(characters)).numpy()
     pool, starts, values = bytearray(), {}, {}
@@ -49,10 +50,10 @@ def normalizer_table(tokenizer: WordPiece) -> bytes:
 
 
 def _double_array(values: dict[bytes, int]) -> np.ndarray:
-    """The units, uint32, of a trie that has the characters' values.
+    """Returns a trie of the characters' UTF-8 bytes as uint32 units.
 
-    Equal values, and characters that end alike, stand there once: almost a million of unassigned
-    characters, which BERT drops, take a few hundred units.
+    Equal values and equal subtrees are stored once: the nearly one million unassigned characters,
+    which BERT drops, take a few hundred units.
     """
     places = {value: 1 + i for i, value in enumerate(sorted(set(values.values())))}
     units = [0, *(_VALUE | value for value in places)]  # the first is the root
@@ -65,7 +66,8 @@ def _double_array(values: dict[bytes, int]) -> np.ndarray:
     bases = {}
 
     def base(node: dict, first: int, width: int) -> int:
-        """What the place of each child is the exclusive or of with its byte."""
+        """Places a node's children and returns the node's base: the child that byte b leads to
+        stands at base XOR b."""
         children = tuple(
             (byte, places[child], _HAS_VALUE)
             if isinstance(child, int)

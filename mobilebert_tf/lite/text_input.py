@@ -19,7 +19,7 @@ from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import flatbuffer
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.normalizer import normalizer_table
-from mobilebert_tf.lite.quiet import quiet
+from mobilebert_tf.lite.stderr import without_stderr
 from mobilebert_tf.modeling.heads import marks_places
 from mobilebert_tf.text.tokenizer import WordPiece, piece_settings
 
@@ -106,7 +106,7 @@ def add_tokenizer(
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function], graph)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         converter.allow_custom_ops = True
-        with quiet():
+        with without_stderr():
             added = converter.convert()
         _append(model, flatbuffer.read(added), name)
     return flatbuffer.write(model)

@@ -41,8 +41,10 @@ LIMITS = {
 def agreement(
     lite: Runnable, reference: Runnable, samples: Sequence[dict[str, np.ndarray]]
 ) -> dict[str, dict[str, float]]:
-    """By output name: `error`, `cosine` and, but for embeddings, `choice`, as in Limit; and
-    `worst`, the number of the sample with the largest error.
+    """Compares two models on samples.
+
+    Returns for each output name `error`, `cosine` and, except for embeddings, `choice`, as in
+    Limit; and `worst`, the number of the sample with the largest error.
 
     Args:
         lite, reference: called with each sample.
@@ -80,12 +82,12 @@ def _compared(name: str, values: np.ndarray, expected: np.ndarray, mask: np.ndar
 
 
 def lost(measured: dict[str, dict[str, float]]) -> float:
-    """The share of choices that differ in the worst output (of an embedding: its cosine from 1)."""
+    """Returns the share of choices that differ in the worst output; for an embedding 1 - cosine."""
     return 1 - min(values.get("choice", values["cosine"]) for values in measured.values())
 
 
 def complaints(measured: dict[str, dict[str, float]], mode: str) -> list[str]:
-    """What is worse than the mode's limit, in words; empty if the file is good."""
+    """Returns what is worse than the mode's limit, in words; nothing if the file is good."""
     found = []
     for name, values in measured.items():
         for key in (field.name for field in dataclasses.fields(Limit) if field.name in values):
@@ -99,12 +101,13 @@ def complaints(measured: dict[str, dict[str, float]], mode: str) -> list[str]:
 def wrong_after_shorter(
     open_file: Callable[[], Runnable], samples: Sequence[dict[str, np.ndarray]]
 ) -> int | None:
-    """The tokens of the first sample whose outputs are others after shorter samples than after
-    longer ones.
+    """Returns the length of the first sample whose outputs depend on the samples before it; None
+    if there is none.
 
-    A runtime that resizes a file may keep memory too small for a tensor (XNNPACK of LiteRT 2.3,
-    which lite/quantize.py avoids), so that an answer depends on the texts before it. Which files
-    are hit hangs on how their memory is laid out, and is to be tried.
+    A runtime that resizes a file may keep too little memory for a tensor (XNNPACK of LiteRT 2.3
+    does where lite/quantize.py does not avoid it): a text then gets other outputs after shorter
+    texts than after longer ones. Whether a file is hit depends on its memory layout, so each file
+    is tried.
 
     Args:
         open_file: gives a new interpreter of a file of any length.

@@ -1,4 +1,4 @@
-"""The architecture of a model: the keys of Google's bert_config.json, and the sizes with a name."""
+"""The architecture of a model, in the keys of Google's bert_config.json, and the named sizes."""
 
 import dataclasses
 import json
@@ -87,7 +87,7 @@ class ModelConfig:
 
     @property
     def attention_size(self) -> int:
-        """Width inside a block, which the heads divide."""
+        """Width inside a block, which the attention heads split."""
         return self.intra_bottleneck_size if self.use_bottleneck else self.hidden_size
 
     @property
@@ -96,9 +96,9 @@ class ModelConfig:
 
     @property
     def encoder_parameters(self) -> int:
-        """Numbers in embeddings and blocks, without the pooler: what a file must hold at least.
+        """Number of parameters in embeddings and blocks, without the pooler.
 
-        Known before a model is built, so that a config cannot make us allocate what is not there.
+        Computed without building a model: a damaged config must not make us allocate its size.
         """
         hidden, inner, wide = self.hidden_size, self.attention_size, self.intermediate_size
         embedding = self.embedding_size * (3 if self.trigram_input else 1)
@@ -153,12 +153,13 @@ _TEACHER = _STUDENT.replace(
 _WITHOUT_OPT = {"hidden_act": "gelu", "normalization_type": "layer_norm"}
 _DEMO = {"vocab_size": 6000, "num_hidden_layers": 3, "hidden_size": 128, "embedding_size": 64}
 _DEMO |= {"max_position_embeddings": 128, "initializer_range": 0.05}
-# A minute or two on a few megabytes of text is too short a training to need dropout.
+# The demo trains for a minute or two on a few megabytes of text: too short to need dropout.
 _DEMO |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 _TEST = {"vocab_size": 300, "num_hidden_layers": 2, "hidden_size": 24, "embedding_size": 12}
 _TEST |= {"max_position_embeddings": 37, "num_attention_heads": 2, "initializer_range": 0.1}
 
-# The paper's Table 1 (Google's config files), and small ones of the same shape for demo and tests.
+# The paper's Table 1 (Google's config files), and small models of the same shape for the demo and
+# the tests.
 SIZES: dict[str, ModelConfig] = {
     "ib-bert-large": _TEACHER,
     "mobilebert": _STUDENT,
@@ -179,7 +180,10 @@ SIZES: dict[str, ModelConfig] = {
 
 
 def parse_strictly(cls: type, values: dict[str, Any], source: str) -> Any:
-    """A dataclass from a mapping; an unknown key or wrong type is an InputError naming `source`."""
+    """Returns a dataclass `cls` with the given values.
+
+    Raises InputError, naming `source`, for an unknown key or a value of the wrong type.
+    """
     for field in dataclasses.fields(cls):  # jsonargparse would read the text "24" as 24
         if isinstance(values.get(field.name), str) and not _takes_text(field.type):
             raise InputError(f"{source}: {field.name} is the text {values[field.name]!r}")
@@ -198,7 +202,7 @@ def _takes_text(annotation: Any) -> bool:
 
 
 def load_model_config(source: str | Path) -> ModelConfig:
-    """A named size, or a JSON file with Google's bert_config.json keys.
+    """Returns a named size, or a config file in the format of Google's bert_config.json.
 
     Raises InputError for an unknown name, unreadable file, unknown key, wrong type or bad size.
     """

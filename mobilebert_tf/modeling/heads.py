@@ -1,4 +1,4 @@
-"""The heads that a model may end in, and everything that differs from head to head."""
+"""The heads that a model can have, and everything that differs from head to head."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,18 +11,19 @@ NEXT_SENTENCE_LABELS = ("next", "random")  # in the order of BERT's next sentenc
 
 @dataclass(frozen=True)
 class HeadKind:
-    """What is particular to a kind of head.
+    """Properties of one kind of head.
 
     Args:
-        outputs: names of the outputs in inference: of an exported file and of a KerasModel.
-        layer: the dense layer that reads the last block, through the pooler unless `by_token`;
-            None if the head has no layer of its own.
+        outputs: names of the outputs of an exported file and of a KerasModel.
+        layer: the head's first dense layer, by its path in the Keras model. It reads the last
+            block's output, through the pooler unless `by_token`. None if the head has no layer.
         by_token: whether the outputs have an entry for each token, in their second dimension.
-        has_labels: whether the head's classes have names.
-        huggingface: how the name of Hugging Face's class for it ends.
-        huggingface_layer: the head's layer in Hugging Face's files, beside the masked LM's.
-        google_scope: of the head's layer in Google's checkpoints; None if Google's code has no
-            such head.
+        has_labels: whether the head's classes are named by the user.
+        huggingface: suffix of Hugging Face's class for this head.
+        huggingface_layer: name of the head's output layer in Hugging Face's files; the masked LM
+            has a table of its own.
+        google_scope: variable scope of the head's output layer in Google's checkpoints; None if
+            Google's code has no such head.
     """
 
     outputs: tuple[str, ...]
@@ -92,27 +93,28 @@ HEADS = {
         google_scope="cls/squad/",
     ),
 }
-# Names of outputs with an entry for each token.
+# Names of the outputs with an entry for each token.
 TOKEN_OUTPUTS = frozenset(name for kind in HEADS.values() if kind.by_token for name in kind.outputs)
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a model ends in: a model directory's task.json.
+    """The output layers of a model: the task.json of a model directory.
 
     Args:
-        kind: a key of HEADS. pretraining is masked LM and next sentence; regression and
-            multiple_choice give one score for each text (the choice with the highest score is the
-            likeliest).
+        kind: a key of HEADS. pretraining is masked LM and next sentence prediction; regression
+            and multiple_choice give one score for each text (the choice with the highest score is
+            the likeliest).
         labels: names of the classes of a classifier or token_classifier, in the order of its
             logits.
-        sequence_length: number of tokens that the head was trained on; null if any.
+        sequence_length: number of tokens that the head was trained on; null if unknown.
         metric: name of the metric that the head is judged by.
-        pooling: how an encoder's embedding of a text is made: the pooled output, of the first
-            token, or the mean of the sequence output over real tokens.
+        pooling: how an encoder makes the embedding of a text: "first" is the pooled output of the
+            first token, "mean" the mean of the sequence output over real tokens.
         normalized: whether that embedding has length 1.
 
-    Raises InputError for a pooling of another head than an encoder, and for fewer than two labels.
+    Raises InputError if pooling or normalized is set for another head than an encoder, and for a
+    classifier with fewer than two labels.
     """
 
     kind: Literal[
@@ -134,7 +136,9 @@ class Head:
 
     def __post_init__(self):
         if self.kind != "encoder" and (self.pooling != "first" or self.normalized):
-            raise InputError(f"pooling and normalized are an encoder's, this is a {self.kind}")
+            raise InputError(
+                f"pooling and normalized are settings of an encoder, this is a {self.kind}"
+            )
         if self.has_labels and len(self.labels) < 2:
             raise InputError(f"a {self.kind} needs at least two labels, not {len(self.labels)}")
 
@@ -157,7 +161,7 @@ class Head:
 
     @property
     def output_layer(self) -> str | None:
-        """The head's own dense layer beside a masked LM, by its name in the Keras model."""
+        """The head's output layer in the Keras model; None for an encoder or a masked LM alone."""
         if self.predicts_next_sentence:
             return "next_sentence"
         return None if self.predicts_masks else HEADS[self.kind].layer
@@ -175,5 +179,5 @@ def predicts_masks(kind: str) -> bool:
 
 
 def marks_places(kind: str) -> bool:
-    """Returns whether a kind of head points at places in a text: an answer, or labelled words."""
+    """Returns whether a kind of head marks words of the text: an answer, or labelled words."""
     return HEADS[kind].by_token and not predicts_masks(kind)

@@ -15,14 +15,15 @@ from keras import ops
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig
 
-# Added to the score of a padded key. Finite, so that a row of padding alone stays a number, and
-# the value of all float references (Google's 2020 code, Hugging Face's TensorFlow code); e^-10000
-# is 0 in float32, so padding gets exactly no weight.
+# Added to the score of a padded key. It is finite, so that a row of padding alone gives no NaN,
+# and it is the value of all float references (Google's 2020 code, Hugging Face's TensorFlow code).
+# e^-10000 is 0 in float32, so padding gets exactly no weight.
 ATTENTION_MASK = -10000.0
 LAYER_NORM_EPSILON = 1e-12
 
-# By hidden_act. Google's "gelu" is the tanh approximation; Hugging Face's "gelu", and so what its
-# BERTs were trained with, is the exact one (on the reference values: 1e-6 against 1e-3 apart).
+# By hidden_act. Google's "gelu" is the tanh approximation; Hugging Face's "gelu", with which its
+# BERTs were trained, is the exact function. With the right one the outputs of a released model
+# differ by 1e-6 from the reference, with the other by 1e-3.
 ACTIVATIONS = {
     "gelu": lambda x: ops.gelu(x, approximate=True),
     "gelu_erf": lambda x: ops.gelu(x, approximate=False),
@@ -34,32 +35,33 @@ ACTIVATIONS = {
 def dense(
     config: ModelConfig, units: int, name: str, activation=None, dtype=None
 ) -> keras.layers.Dense:
+    """Returns a dense layer with the config's initializer."""
     initializer = _initializer(config)
     return keras.layers.Dense(
         units, activation, kernel_initializer=initializer, name=name, dtype=dtype
     )
 
 
-_zeros = contextvars.ContextVar("zeros", default=False)
+_zero_initialized = contextvars.ContextVar("zero_initialized", default=False)
 
 
 @contextlib.contextmanager
-def zeros() -> Iterator[None]:
-    """Layers that are made inside start with zeros: for weights that are loaded next.
+def zero_initialized() -> Iterator[None]:
+    """Makes layers that are built inside the block start with zeros: their weights are loaded next.
 
-    Random ones take as long as all else that a model of 25 million parameters is built with.
+    Drawing random weights takes half of the time to build a model of 25 million parameters.
     """
-    token = _zeros.set(True)
+    token = _zero_initialized.set(True)
     try:
         yield
     finally:
-        _zeros.reset(token)
+        _zero_initialized.reset(token)
 
 
 def _initializer(config: ModelConfig) -> keras.initializers.Initializer:
-    if _zeros.get():
+    if _zero_initialized.get():
         return keras.initializers.Zeros()
-    # A new one each time: one initializer object gives equal values to equal shapes.
+    # A new object each time: one initializer gives equal values to equal shapes.
     return keras.initializers.TruncatedNormal(stddev=config.initializer_range)
 
 
@@ -83,9 +85,9 @@ def _norm(config: ModelConfig, name: str = "norm") -> keras.layers.Layer:
 class Embeddings(keras.layers.Layer):
     """Word (trigram), position and segment embeddings (paper, section 3.1, "embedding").
 
-    Called with input_ids, input_mask and segment_ids, each int32 [B,T]; gives [B,T,H]. Padding is
-    embedded as id 0 ([PAD]) whatever ids stand there, so that its content never reaches the last
-    real token, whose trigram includes it.
+    Called with input_ids, input_mask and segment_ids, each int32 [B,T]; returns [B,T,H]. Padding
+    is embedded as id 0 ([PAD]) whatever its ids are: the trigram of the last real token reads the
+    position behind it, and must not depend on what stands there.
     """
 
     def __init__(self, config: ModelConfig, **kwargs):
@@ -116,9 +118,9 @@ class Embeddings(keras.layers.Layer):
         self.norm.build((None, None, config.hidden_size))
 
     def call(self, input_ids, input_mask, segment_ids, training=None):
-        length, longest = input_ids.shape[1], self.config.max_position_embeddings
-        if length is not None and length > longest:
-            raise InputError(f"{length} tokens: max_position_embeddings is {longest}")
+        length, limit = input_ids.shape[1], self.config.max_position_embeddings
+        if length is not None and length > limit:
+            raise InputError(f"{length} tokens: max_position_embeddings is {limit}")
         words = ops.take(self.word_embeddings, input_ids * input_mask, axis=0)  # [B,T,E]
         if self.config.trigram_input:
             after = ops.pad(words[:, 1:], ((0, 0), (0, 1), (0, 0)))
@@ -132,7 +134,8 @@ class Embeddings(keras.layers.Layer):
 
 
 class Bottleneck(keras.layers.Layer):
-    """norm(dense(x)): [B,T,H] -> [B,T,I] (paper, figure 1c; the shared one for query and key)."""
+    """norm(dense(x)): [B,T,H] -> [B,T,I]: the input of a block, or of its query and key alone
+    (paper, figure 1c)."""
 
     def __init__(self, config: ModelConfig, **kwargs):
         super().__init__(**kwargs)
@@ -165,7 +168,7 @@ class ResidualOutput(keras.layers.Layer):
 
 
 class AttentionBias(keras.layers.Layer):
-    """input_mask int32 [B,T] -> float32 [B,1,1,T]: 0 at real keys, ATTENTION_MASK at padding."""
+    """input_mask, int32 [B,T] -> float32 [B,1,1,T]: 0 at real keys, ATTENTION_MASK at padding."""
 
     def call(self, input_mask):
         return ops.cast(1 - input_mask[:, None, None, :], "float32") * ATTENTION_MASK
@@ -175,8 +178,8 @@ class Attention(keras.layers.Layer):
     """Multi-head self-attention with its output layer (paper, section 3.1).
 
     Called with query_key [B,T,H or I], value [B,T,H or I], residual [B,T,I] and attention_bias
-    [B,1,1,T]; gives the output [B,T,I] and the masked scores before softmax [B,N,T,T] in float32.
-    The first three, and so the output, may be rows instead: [B*T,...].
+    [B,1,1,T]; returns the output [B,T,I] and the masked scores before softmax [B,N,T,T] in float32.
+    The first three may be flattened to [B*T,...]; the output then is flat too.
     """
 
     def __init__(self, config: ModelConfig, **kwargs):
@@ -238,8 +241,8 @@ class FeedForward(keras.layers.Layer):
 class Block(keras.layers.Layer):
     """One MobileBERT, IB-BERT or BERT block (paper, figure 1 and section 3.2).
 
-    Called with hidden [B,T,H] and attention_bias [B,1,1,T]; gives the next hidden [B,T,H] and the
-    masked attention scores [B,N,T,T]. Its layers work on rows, [B*T,...].
+    Called with hidden [B,T,H] and attention_bias [B,1,1,T]; returns the next hidden [B,T,H] and
+    the masked attention scores [B,N,T,T]. Inside, tensors are flattened to [B*T,...].
     """
 
     def __init__(self, config: ModelConfig, **kwargs):
@@ -274,8 +277,11 @@ class Block(keras.layers.Layer):
             self.output_bottleneck.build(inner, outer)
 
     def compute_output_spec(self, hidden, attention_bias, training=None):
-        """Says what `call` gives, which Keras would else trace for every block: half of the time
-        that a model of 24 blocks takes to build."""
+        """Returns the shapes and types that `call` returns.
+
+        Keras would trace `call` to find them, which is half of the time in which a model of 24
+        blocks is built.
+        """
         batch, tokens, _ = hidden.shape
         scores = (batch, self.config.num_attention_heads, tokens, tokens)
         return (
@@ -288,8 +294,8 @@ class Block(keras.layers.Layer):
 
     def call(self, hidden, attention_bias, training=None):
         shape = (-1, ops.shape(attention_bias)[-1], self.config.hidden_size)
-        # Rows: a dense layer on a tensor of unknown length is 25 TensorFlow operations on shapes,
-        # which were two thirds of the graph and of the seconds that it takes to trace it.
+        # Flattened, because a dense layer on three dimensions of unknown length adds 25 TensorFlow
+        # operations on shapes: two thirds of the graph, and of the time to trace it.
         hidden = ops.reshape(hidden, (-1, self.config.hidden_size))  # [B*T,H]
         x = hidden if self.input_bottleneck is None else self.input_bottleneck(hidden)  # [B*T,I]
         query_key = value = hidden
@@ -306,7 +312,7 @@ class Block(keras.layers.Layer):
 
 
 class Pooler(keras.layers.Layer):
-    """The first token's features, [B,T,H] -> [B,H]; with classifier_activation tanh(dense(.))."""
+    """The first token's features, [B,T,H] -> [B,H]; with classifier_activation, tanh(dense(x))."""
 
     def __init__(self, config: ModelConfig, **kwargs):
         super().__init__(**kwargs)
@@ -333,7 +339,8 @@ class MaskedLanguageModel(keras.layers.Layer):
     def __init__(self, config: ModelConfig, embeddings: Embeddings, **kwargs):
         super().__init__(**kwargs)
         self.config = config
-        # Tied, not owned: behind a function Keras does not track (and save) the weight twice.
+        # The weight belongs to the embeddings: behind a function Keras does not track and save it
+        # a second time.
         self.word_embeddings = lambda: embeddings.word_embeddings
         self.transform = dense(
             config, config.hidden_size, "transform", ACTIVATIONS[config.hidden_act]

@@ -1,4 +1,4 @@
-"""The encoder with its head, as one functional Keras model."""
+"""The encoder and its head as one functional Keras model."""
 
 import dataclasses
 import hashlib
@@ -23,26 +23,33 @@ from mobilebert_tf.modeling.layers import (
 from mobilebert_tf.modeling.quantization import Quantization
 
 MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
-SHORTEST = 1e-12  # length that an embedding is divided by at least; PyTorch's in F.normalize
+SHORTEST = 1e-12  # an embedding is divided by at least this length, as in PyTorch's F.normalize
 HEAD_DROPOUT = 0.1  # before the classifier, in Google's run_classifier.py as in BERT's
 
 
 @keras.saving.register_keras_serializable(package="mobilebert_tf")
 class MobileBert(keras.Model):
-    """MobileBERT, IB-BERT or BERT with a head (paper, section 3), all tensors by name.
+    """MobileBERT, IB-BERT or BERT with a head (paper, section 3).
 
-    Inputs: input_ids, input_mask, segment_ids, int32 [B,T]; to predict masks also
-    masked_lm_positions, int32 [B,P]. Outputs:
+    Inputs, by name: input_ids, input_mask, segment_ids, int32 [B,T]; with a masked LM also
+    masked_lm_positions, int32 [B,P]. Outputs, by name:
 
-        sequence_output [B,T,H], pooled_output [B,H]; encoder: embedding [B,H],
-        hidden_states: the embedding output, then one per block, each [B,T,H],
-        attention_scores: one per block, [B,N,T,T], masked, before softmax,
+        every head: sequence_output [B,T,H], pooled_output [B,H],
+            hidden_states: the embedding output, then one per block, each [B,T,H],
+            attention_scores: one per block, each [B,N,T,T], masked, before softmax,
+        encoder: embedding [B,H],
         pretraining, masked_lm: mlm_logits [B,P,V],
         pretraining, next_sentence: nsp_logits [B,2] (0: is the next sentence),
-        classifier: logits [B,C];   token_classifier: logits [B,T,C],
-        regression, multiple_choice: score [B];   span: start_logits, end_logits [B,T].
+        classifier: logits [B,C],
+        token_classifier: logits [B,T,C],
+        regression, multiple_choice: score [B],
+        span: start_logits [B,T], end_logits [B,T].
 
     Layers are named embeddings, block_0 ..., pooler, masked_lm, next_sentence, classifier, span.
+
+    Args:
+        config: every size of the model.
+        head: the head; None for the bare encoder.
     """
 
     def __init__(self, config: ModelConfig, head: Head | None = None, **kwargs):
@@ -64,7 +71,7 @@ class MobileBert(keras.Model):
         outputs |= _token_head(config, head, outputs["sequence_output"])
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self.config, self.head = config, head
-        self.quantization: Quantization | None = None  # by quantization-aware training
+        self.quantization: Quantization | None = None  # set by quantization-aware training
 
     def get_config(self):
         return {"config": dataclasses.asdict(self.config), "head": dataclasses.asdict(self.head)}
@@ -91,7 +98,7 @@ def _encode(config: ModelConfig, embeddings: Embeddings, inputs: dict) -> dict:
 
 
 def _embedding(head: Head, outputs: dict, input_mask):
-    """A text's embedding [B,H], as sentence-transformers makes it."""
+    """Returns the texts' embeddings [B,H], pooled as sentence-transformers does."""
     embedding = outputs["pooled_output"]
     if head.pooling == "mean":
         real = ops.cast(input_mask, embedding.dtype)[..., None]  # [B,T,1]
@@ -104,7 +111,7 @@ def _embedding(head: Head, outputs: dict, input_mask):
 
 
 def _text_head(config: ModelConfig, head: Head, pooled) -> dict:
-    """What the head says of a whole text, from pooled [B,H]."""
+    """Returns the head's outputs for a whole text, from pooled [B,H]."""
     if head.kind in ("pretraining", "next_sentence"):
         return {"nsp_logits": _head(config, 2, "next_sentence", pooled)}
     if head.kind == "classifier":
@@ -115,7 +122,7 @@ def _text_head(config: ModelConfig, head: Head, pooled) -> dict:
 
 
 def _token_head(config: ModelConfig, head: Head, hidden) -> dict:
-    """What the head says of each token, from hidden [B,T,H]."""
+    """Returns the head's outputs for each token, from hidden [B,T,H]."""
     if head.kind == "token_classifier":
         return {"logits": _classifier(config, len(head.labels), hidden)}
     if head.kind == "span":
@@ -129,19 +136,22 @@ def _classifier(config: ModelConfig, units: int, x):
 
 
 def _head(config: ModelConfig, units: int, name: str, x):
-    """Logits and scores are float32 under mixed precision too."""
+    """Returns logits or scores [...,units], in float32 under mixed precision too."""
     return dense(config, units, name, dtype="float32")(x)
 
 
 def build_model(
     config: ModelConfig | str | Path, head: str | None = None, labels: Sequence[str] = ()
 ) -> MobileBert:
-    """A model with fresh weights.
+    """Returns a model with random weights.
 
     Args:
         config: a ModelConfig, a named size (modeling.config.SIZES), or a bert_config.json.
         head: a key of HEADS, or None for the bare encoder.
         labels: class names of a classifier or token_classifier.
+
+    Raises InputError for an unknown size or head, a bad config file, and for a classifier with
+    fewer than two labels.
     """
     if not isinstance(config, ModelConfig):
         config = load_model_config(config)
@@ -151,25 +161,29 @@ def build_model(
 
 
 def copy_weights(
-    source: MobileBert, target: MobileBert, chosen: Callable[[str], bool] = lambda path: True
+    source: MobileBert, target: MobileBert, select: Callable[[str], bool] | None = None
 ) -> set[str]:
-    """Sets the weights of `target` that `source` has too, by path and shape; gives their paths.
+    """Copies the weights that both models have, with equal path and shape, and returns their paths.
 
     Args:
-        chosen: whether a path is to be copied.
+        source: the model to read.
+        target: the model whose weights are set.
+        select: whether the weight of a path is copied; None copies all.
     """
-    theirs = {weight.path: weight for weight in source.weights}
+    source_weights = {weight.path: weight for weight in source.weights}
     copied = set()
     for weight in target.weights:
-        other = theirs.get(weight.path)
-        if other is not None and other.shape == weight.shape and chosen(weight.path):
-            weight.assign(other)
+        original = source_weights.get(weight.path)
+        if original is None or original.shape != weight.shape:
+            continue
+        if select is None or select(weight.path):
+            weight.assign(original)
             copied.add(weight.path)
     return copied
 
 
 def checksum(model: MobileBert) -> str:
-    """sha256 of the weights with their names and shapes."""
+    """Returns the SHA-256 of the weights with their names and shapes."""
     digest = hashlib.sha256()
     for weight in sorted(model.weights, key=lambda weight: weight.path):
         digest.update(f"{weight.path} {tuple(weight.shape)}\n".encode())

@@ -1,7 +1,7 @@
-"""Model directories: what every door reads and writes, whole or not at all.
+"""Model directories: the form in which every command reads and writes models.
 
-config.json (ModelConfig), model.weights.h5, task.json (Head), vocab.txt and tokenizer_config.json;
-after quantization-aware training also quantization.npz.
+A model directory holds config.json (ModelConfig), model.weights.h5, task.json (Head), vocab.txt
+and tokenizer_config.json; after quantization-aware training also quantization.npz.
 """
 
 import dataclasses
@@ -19,28 +19,35 @@ from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import read_json, whole_directory
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config, parse_strictly
 from mobilebert_tf.modeling.heads import Head
-from mobilebert_tf.modeling.layers import zeros
+from mobilebert_tf.modeling.layers import zero_initialized
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.modeling.quantization import HIDDEN, QUANTIZATION_FILE, Quantization
 from mobilebert_tf.text.tokenizer import WordPiece
 
 WEIGHTS_FILE, HEAD_FILE = "model.weights.h5", "task.json"
-MODEL_FILES = {"config.json", HEAD_FILE, WEIGHTS_FILE, QUANTIZATION_FILE} | {
+MODEL_FILES = {
+    "config.json",
+    HEAD_FILE,
+    WEIGHTS_FILE,
+    QUANTIZATION_FILE,
     "vocab.txt",
     "tokenizer_config.json",
 }
-SMALL_ENOUGH = 10**8  # parameters that any machine has the memory for
+ALWAYS_ALLOWED_PARAMETERS = 10**8  # any machine has the memory for so many
 
 
 def save_model(
     model: MobileBert, directory: str | Path, tokenizer: WordPiece | None = None
 ) -> None:
-    """Writes a model directory: config.json, task.json, model.weights.h5 and vocab.txt; after
-    quantization-aware training quantization.npz too.
+    """Writes a model directory, whole or not at all; an existing model directory is replaced.
 
-    The directory appears whole or not at all; a model directory that exists is replaced. Without a
-    tokenizer there is no vocab.txt: enough for numbers, not for text. Raises InputError for a
-    directory that holds something else.
+    Args:
+        model: its config, head, weights and quantization (if it has any) are written.
+        directory: where to; other files must not be in it.
+        tokenizer: written as vocab.txt and tokenizer_config.json. Without one the directory loads
+            as a model, but cannot read text.
+
+    Raises InputError for a directory that holds anything but a model.
     """
     directory = Path(directory).resolve()
     if directory.exists() and not set(os.listdir(directory)) <= MODEL_FILES:
@@ -62,16 +69,17 @@ def _write_files(model: MobileBert, directory: Path, tokenizer: WordPiece | None
 
 
 def _check_room(model: MobileBert, directory: Path) -> None:
-    """OSError if the disk has no room for the weights, on which HDF5 would kill the interpreter."""
+    """Raises OSError if the weights do not fit on the disk: HDF5 would kill the interpreter."""
     needed = sum(math.prod(w.shape) * np.dtype(w.dtype).itemsize + 4096 for w in model.weights)
     if shutil.disk_usage(directory).free < needed + 2**16:
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} for a model", str(directory))
 
 
 def load_model(directory: str | Path) -> MobileBert:
-    """The model of a model directory. Nothing in the directory is executed.
+    """Returns the model of a model directory. Nothing in the directory is executed.
 
-    Raises InputError if the directory, or a file in it, is missing, damaged or does not fit.
+    Raises InputError if the directory or one of its files is missing or damaged, or if the files
+    do not belong together.
     """
     directory = Path(directory)
     if not (directory / "config.json").is_file():
@@ -83,39 +91,44 @@ def load_model(directory: str | Path) -> MobileBert:
     weights = directory / WEIGHTS_FILE
     if not weights.is_file():
         raise InputError(f"{directory} is not a whole model directory: it has no {WEIGHTS_FILE}")
-    check_size(config, _numbers_in(weights), weights.stat().st_size, weights)
-    with zeros():
+    check_size(config, _count_numbers(weights), weights.stat().st_size, weights)
+    with zero_initialized():
         model = MobileBert(config, head)
     load_weights(model, directory)
     if (directory / QUANTIZATION_FILE).is_file():
-        model.quantization = _quantization(model, directory)
+        model.quantization = _load_quantization(model, directory)
     return model
 
 
-def _quantization(model: MobileBert, directory: Path) -> Quantization:
+def _load_quantization(model: MobileBert, directory: Path) -> Quantization:
     kernels = {w.path: w.shape[-1] for w in model.weights if w.path.endswith("/kernel")}
     widths = {
         path.removesuffix("/kernel").removesuffix("/dense"): width
         for path, width in kernels.items()
     }
     quantization = Quantization.load(directory)
-    if name := quantization.misfit(widths | {HIDDEN: model.config.hidden_size}):
-        raise InputError(f"{directory / QUANTIZATION_FILE} belongs to another model: see {name}")
+    mismatch = quantization.first_mismatch(widths | {HIDDEN: model.config.hidden_size})
+    if mismatch is not None:
+        raise InputError(
+            f"{directory / QUANTIZATION_FILE} belongs to another model: {mismatch} has another "
+            "width, or is none of this model's layers"
+        )
     return quantization
 
 
 def check_size(config: ModelConfig, numbers: int, size: int, source: str | Path) -> None:
-    """InputError if a config is out of all proportion to its file, before any memory is taken.
+    """Raises InputError if a config asks for far more weights than its file holds.
 
-    What is nearer is built, and compared weight by weight.
+    Called before any memory is allocated. A smaller difference is found once the model is built
+    and its weights are compared one by one.
 
     Args:
-        numbers: how many the file says it holds.
-        size: its bytes, two or more for each number.
-        source: its name, for the message.
+        numbers: how many numbers the file claims to hold.
+        size: bytes of the file, at least two for each number.
+        source: name of the file for the message.
     """
     numbers = min(numbers, size // 2)
-    if config.encoder_parameters > max(4 * numbers, SMALL_ENOUGH):
+    if config.encoder_parameters > max(4 * numbers, ALWAYS_ALLOWED_PARAMETERS):
         raise InputError(
             f"{source} is damaged or belongs to another config: it holds {numbers:,} numbers, the "
             f"config says {config.encoder_parameters:,} or more"
@@ -123,7 +136,10 @@ def check_size(config: ModelConfig, numbers: int, size: int, source: str | Path)
 
 
 def load_weights(model: MobileBert, directory: Path) -> None:
-    """Sets the weights of `model` to those of a model directory; InputError if they do not fit."""
+    """Loads the weights of a model directory into `model`.
+
+    Raises InputError if they are damaged, not finite, or belong to another config.
+    """
     path = directory / WEIGHTS_FILE
     try:
         model.load_weights(path)
@@ -137,14 +153,15 @@ def load_weights(model: MobileBert, directory: Path) -> None:
 
 
 def _check_all_used(path: Path, model: MobileBert) -> None:
-    """ValueError if the file has numbers that the model has no place for; Keras ignores them."""
-    held, expected = _numbers_in(path), sum(math.prod(weight.shape) for weight in model.weights)
-    if held != expected:
-        raise ValueError(f"it holds {held:,} numbers, the config says {expected:,}")
+    """Raises ValueError if the file has more numbers than the model: Keras ignores the rest."""
+    stored = _count_numbers(path)
+    expected = sum(math.prod(weight.shape) for weight in model.weights)
+    if stored != expected:
+        raise ValueError(f"it holds {stored:,} numbers, the config says {expected:,}")
 
 
-def _numbers_in(path: Path) -> int:
-    """How many numbers an HDF5 file holds; InputError if it is none."""
+def _count_numbers(path: Path) -> int:
+    """Returns how many numbers an HDF5 file holds. Raises InputError if it is no HDF5 file."""
     sizes = []
     try:
         with h5py.File(path) as file:
@@ -156,7 +173,10 @@ def _numbers_in(path: Path) -> int:
 
 
 def load_tokenizer(directory: str | Path) -> WordPiece:
-    """The tokenizer of a model directory; InputError if it has none."""
+    """Returns the tokenizer of a model directory.
+
+    Raises InputError if the directory has no vocabulary, or its files are damaged.
+    """
     directory = Path(directory)
     if not (directory / "vocab.txt").is_file():
         raise InputError(f"{directory} has no vocab.txt: it cannot read text")

@@ -1,6 +1,6 @@
-"""What quantization-aware training leaves beside the weights: a model directory's quantization.npz.
+"""quantization.npz of a model directory: what quantization-aware training stores beside weights.
 
-With it export/to_tflite.py writes int8 files with the numbers that were trained.
+The export reads it and writes an int8 file with exactly the quantization that was trained.
 """
 
 import os
@@ -13,7 +13,7 @@ import numpy as np
 from mobilebert_tf.errors import InputError
 
 QUANTIZATION_FILE = "quantization.npz"
-# The stream of feature maps between blocks; other streams are named after their layers.
+# Name of the residual stream between blocks; other streams are named after their layers.
 HIDDEN = "hidden"
 
 
@@ -22,9 +22,9 @@ class Quantization:
     """How a model's weights and activations become int8.
 
     Args:
-        scales: of free channels, as in lite.fold.fold, each [width].
-        ranges: lowest and highest value of a tensor, 0 between them, by the name of the operation
-            of the inference graph that writes it.
+        scales: per-channel scales of the streams that lite.fold.fold may rescale, each [width].
+        ranges: (lowest, highest) value of each tensor, with lowest <= 0 <= highest, by the name
+            of the inference graph's operation that writes it.
     """
 
     scales: dict[str, np.ndarray]
@@ -32,7 +32,7 @@ class Quantization:
 
     @property
     def score_span(self) -> float:
-        """The widest range of the attention scores."""
+        """Width of the widest range of attention scores."""
         scores = [ends for name, ends in self.ranges.items() if "/scores" in name]
         return max((high - low for low, high in scores), default=0.0)
 
@@ -43,7 +43,7 @@ class Quantization:
 
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "Quantization":
-        """InputError if the file is damaged."""
+        """Reads quantization.npz of a model directory. Raises InputError if it is damaged."""
         path = Path(directory) / QUANTIZATION_FILE
         try:
             with np.load(path, allow_pickle=False) as arrays:
@@ -55,7 +55,13 @@ class Quantization:
             raise InputError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
         return cls(scales, ranges)
 
-    def misfit(self, widths: dict[str, int]) -> str | None:
-        """A scale for a stream or layer that is not among these, or has another width there."""
-        fits = {name: scale.shape == (widths.get(name),) for name, scale in self.scales.items()}
-        return next((name for name, fit in fits.items() if not fit), None)
+    def first_mismatch(self, widths: dict[str, int]) -> str | None:
+        """Returns the first stream whose scales do not have its width; None if all do.
+
+        Args:
+            widths: numbers of channels by the names of streams and layers.
+        """
+        for name, scale in self.scales.items():
+            if scale.shape != (widths.get(name),):
+                return name
+        return None

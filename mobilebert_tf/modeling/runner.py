@@ -1,6 +1,6 @@
-"""Running a model in inference: what a Keras model and an exported file have in common.
+"""Inference with a Keras model or an exported file, behind one interface.
 
-Letters: N texts, B texts in a batch, T tokens.
+Shape letters: N texts, B texts in a batch, T tokens.
 """
 
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ class Runnable(Protocol):
     """A model with its tokenizer: a KerasModel, or a lite.runtime.LiteModel.
 
     Attributes:
-        kind: of its head, a key of HEADS.
+        kind: the kind of its head, a key of HEADS.
         labels: names of the head's classes.
-        max_tokens: longest text that it takes.
-        sequence_length: number of tokens that the head was trained on; None if it does not say.
-        max_batch: number of texts that one call takes at most.
+        max_tokens: longest input, in tokens.
+        sequence_length: number of tokens that the head was trained on; None if unknown.
+        max_batch: largest number of texts in one call.
     """
 
     kind: str
@@ -34,15 +34,16 @@ class Runnable(Protocol):
     max_batch: int
 
     def __call__(self, input_ids, input_mask, segment_ids) -> dict[str, np.ndarray]:
-        """int32 [B,T] each -> the outputs of the head by name, float32 [B,...]."""
+        """Returns the head's outputs by name, float32 [B,...], for inputs of int32 [B,T] each."""
 
 
 class KerasModel:
-    """A Keras model with the outputs of an exported file.
+    """A Keras model that has the inputs and outputs of an exported file.
 
     Args:
-        model, tokenizer: what a model directory holds.
-        head: "encoder" for the bare encoder's output whatever the model's head is.
+        model: its head decides which outputs there are.
+        tokenizer: of the model's vocabulary.
+        head: "encoder" to return the encoder's embedding whatever the model's head is.
     """
 
     max_batch = 32
@@ -53,7 +54,7 @@ class KerasModel:
         self.tokenizer, self.max_tokens = tokenizer, model.config.max_position_embeddings
         self.sequence_length = model.head.sequence_length
         self._model = model
-        # One graph for all lengths: called layer by layer, a text takes 20 times as long.
+        # One graph for all lengths: eagerly, layer by layer, a text takes 20 times as long.
         self._run = tf.function(
             self._outputs,
             input_signature=[tf.TensorSpec([None, None], tf.int32)] * 3,
@@ -61,9 +62,9 @@ class KerasModel:
         )
 
     def __call__(self, input_ids, input_mask, segment_ids) -> dict[str, np.ndarray]:
-        """Runs B texts: int32 [B,T] each -> the outputs by name, float32 [B,...].
+        """Returns the head's outputs by name, float32 [B,...], for inputs of int32 [B,T] each.
 
-        Raises InputError for more tokens than the model takes.
+        Raises InputError for no tokens, or more than the model takes.
         """
         tokens = input_ids.shape[1]
         if not 0 < tokens <= self.max_tokens:
@@ -74,8 +75,8 @@ class KerasModel:
     def _outputs(self, input_ids, input_mask, segment_ids):
         inputs = dict(input_ids=input_ids, input_mask=input_mask, segment_ids=segment_ids)
         if self._model.head.predicts_masks:
-            everywhere = tf.ones_like(input_ids)
-            inputs["masked_lm_positions"] = tf.cumsum(everywhere, axis=1, exclusive=True)  # [B,T]
+            ones = tf.ones_like(input_ids)  # predict at every position
+            inputs["masked_lm_positions"] = tf.cumsum(ones, axis=1, exclusive=True)  # [B,T]
         outputs = self._model(inputs, training=False)
         outputs["embedding"] = outputs.get("embedding", outputs["pooled_output"])
         logits = outputs.get("nsp_logits" if self.kind == "next_sentence" else "logits")
@@ -91,12 +92,12 @@ def run_all(
 ) -> dict[str, np.ndarray]:
     """Returns the model's outputs for many texts by name, float32 [N,...].
 
-    An output by token has zeros at padding.
+    Outputs with an entry for each token hold zeros at padding.
 
     Args:
         model: a KerasModel runs texts of one length together, a file runs one text at a time.
         arrays: MODEL_INPUTS by name, int32 [N,T].
-        batch_size: number of texts in a batch, at most what the model takes; None: that.
+        batch_size: number of texts in a batch, at most the model's max_batch, which None means.
     """
     collected = {}
     count, width = arrays["input_ids"].shape
@@ -114,16 +115,16 @@ def run_all(
 def by_length(
     arrays: dict[str, np.ndarray], batch_size: int
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Yields (rows [B], batch) of all texts, each once, short ones first, without any padding.
+    """Yields the texts in batches of one length, short ones first: (rows [B], arrays [B,length]).
 
-    A batch has texts of one length only. The trigram of a text's last token reads [PAD] where
-    padding follows and zeros at the end of a row: in a mixed batch a text's outputs would depend
-    on the other texts.
+    No batch has padding. The trigram of a text's last token reads [PAD] where padding follows and
+    zeros at the end of a row: in a batch of mixed lengths a text's outputs would depend on the
+    other texts.
     """
     lengths = arrays["input_mask"].sum(axis=1)
     order = np.argsort(lengths, kind="stable")
     changes = np.flatnonzero(np.diff(lengths[order])) + 1
-    for alike in np.split(order, changes):
-        for start in range(0, len(alike), batch_size):
-            rows = alike[start : start + batch_size]
+    for same_length in np.split(order, changes):
+        for start in range(0, len(same_length), batch_size):
+            rows = same_length[start : start + batch_size]
             yield rows, {name: array[rows][:, : lengths[rows[0]]] for name, array in arrays.items()}

@@ -1,1 +1,1 @@
-"""From text to token ids and back to places in the text."""
+"""From text to token ids, and from tokens back to positions in the text."""

@@ -1,4 +1,4 @@
-"""A WordPiece vocabulary in the tokenizers library."""
+"""BERT's tokenizer from Hugging Face's tokenizers library, for a given vocabulary."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ LONGEST_WORD = 100  # characters; BERT takes a longer word for one [UNK]
 
 
 def build_fast_tokenizer(vocabulary: Sequence[str], lower_case: bool) -> tokenizers.Tokenizer:
-    """Returns the library's BERT tokenizer, without special tokens around a text.
+    """Returns the library's BERT tokenizer. It adds no special tokens around a text.
 
-    It splits ASCII text as BERT does, but not all of Unicode (text/tokenizer.py does).
+    It splits ASCII text as BERT does, but not all Unicode text; text/tokenizer.py does.
 
     Args:
         vocabulary: the pieces in id order.
-        lower_case: as in WordPiece.
+        lower_case: lower-case the text and strip its accents.
     """
     ids = {piece: i for i, piece in enumerate(vocabulary)}
     model = models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=LONGEST_WORD)

@@ -1,9 +1,9 @@
-"""Where in the text each piece comes from: WordPiece's ids with character offsets.
+"""WordPiece ids with character offsets: where in the original text each piece stands.
 
-WordPiece tokenizes bytes that it has already normalised, so it cannot tell. Here the text is cut
-into clusters, a character with the marks that belong to it, that are normalised each on its own
-by WordPiece's own rules; the tokenizers library then only looks for the longest pieces, and its
-offsets lead back to the clusters.
+WordPiece normalises the text before it splits it, so the positions of its pieces are lost. Here
+the text is cut into clusters (a character with its combining marks), and each cluster is
+normalised on its own by WordPiece's rules. The tokenizers library splits the joined result into
+pieces, and the offsets of these pieces lead back to the clusters.
 """
 
 import functools
@@ -21,13 +21,13 @@ from mobilebert_tf.text.tokenizer import WordPiece
 
 
 class Encoded(NamedTuple):
-    """A text's pieces.
+    """The pieces of a text.
 
     Args:
-        ids: the ids that WordPiece.tokenize gives.
-        spans: for each of them the (start, end) of its characters in the text as it was given.
-            Accents, and removed characters inside a piece, belong to it. Pieces of one character,
-            or of marks that normalisation reordered, share a span.
+        ids: the ids that WordPiece.tokenize returns.
+        spans: for each id the (start, end) of its characters in the original text. A span
+            includes stripped accents, and removed characters inside the piece. Pieces that come
+            from one character, or from marks that normalisation reordered, share a span.
     """
 
     ids: list[int]
@@ -35,7 +35,7 @@ class Encoded(NamedTuple):
 
 
 def tokenize_with_offsets(tokenizer: WordPiece, texts: Sequence[str]) -> list[Encoded]:
-    """The texts' pieces and where they come from; special tokens in them are plain text."""
+    """Returns the pieces of each text with their offsets; "[MASK]" and the like are plain text."""
     return _aligner(tokenizer).encode(texts)
 
 
@@ -45,87 +45,92 @@ def _aligner(tokenizer: WordPiece) -> "_Aligner":
 
 
 class _Aligner:
-    """A tokenizer's pieces in the tokenizers library, and the normal forms met so far."""
+    """Returns the pieces of each text with offsets; special tokens in a text are plain text."""
 
     def __init__(self, tokenizer: WordPiece):
         self._tokenizer = tokenizer
-        # Its normalisation, punctuation and special tokens stay out: they differ from BERT's.
+        # The model alone: the library's normalisation and punctuation rules differ from BERT's.
         self._pieces = tokenizers.Tokenizer(
             build_fast_tokenizer(tokenizer.vocabulary, tokenizer.lower_case).model
         )
         self._pieces.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
-        self._forms = {}
+        self._normalized = {}  # by character or cluster
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        self._learn(set().union(*texts))
-        cleaned = [self._cleaned(text) for text in texts]
-        self._learn(set().union(*(_cluster_pattern().findall(clean) for clean, _ in cleaned)))
-        return [self._encode(clean, places) for clean, places in cleaned]
+        self._normalize(set().union(*texts))
+        cleaned = [self._clean(text) for text in texts]
+        self._normalize(set().union(*(_cluster_pattern().findall(clean) for clean, _ in cleaned)))
+        return [self._encode(clean, positions) for clean, positions in cleaned]
 
-    def _encode(self, clean: str, places: Sequence[int]) -> Encoded:
+    def _encode(self, clean: str, positions: Sequence[int]) -> Encoded:
         parts = [
             part
             for match in _cluster_pattern().finditer(clean)
-            for part in self._parts(match.group(), places[match.start() : match.end()])
+            for part in self._parts(match.group(), positions[match.start() : match.end()])
         ]
-        normal = "".join(form for form, _, _ in parts)
-        origins = [(start, end) for form, start, end in parts for _ in form]
-        found = self._pieces.encode(normal, add_special_tokens=False)
-        spans = [(origins[first][0], origins[last - 1][1]) for first, last in found.offsets]
-        return Encoded(found.ids, spans)
+        normalized = "".join(text for text, _, _ in parts)
+        origins = [(start, end) for text, start, end in parts for _ in text]
+        encoding = self._pieces.encode(normalized, add_special_tokens=False)
+        spans = [(origins[first][0], origins[last - 1][1]) for first, last in encoding.offsets]
+        return Encoded(encoding.ids, spans)
 
-    def _learn(self, clusters: set[str]) -> None:
-        """Normalises those that are new."""
-        new = sorted(clusters - self._forms.keys())
+    def _normalize(self, clusters: set[str]) -> None:
+        """Adds the clusters that the cache does not have yet."""
+        new = sorted(clusters - self._normalized.keys())
         if not new:
             return
         encoded = [cluster.encode("utf-8", "ignore") for cluster in new]
-        forms = self._tokenizer.words(tf.constant(encoded, tf.string)).numpy()
-        self._forms.update(zip(new, (form.decode("utf-8") for form in forms), strict=True))
+        words = self._tokenizer.words(tf.constant(encoded, tf.string)).numpy()
+        self._normalized.update(zip(new, (word.decode("utf-8") for word in words), strict=True))
 
-    def _cleaned(self, text: str) -> tuple[str, Sequence[int]]:
-        """The text without what cleaning removes, and where its characters were.
+    def _clean(self, text: str) -> tuple[str, Sequence[int]]:
+        """Returns the text without the characters that BERT removes, and the positions of the rest.
 
-        That separates nothing: "e", a soft hyphen and an accent make an "é".
+        Removed characters separate nothing: "e", a soft hyphen and an accent make an "é".
         """
         kept = [i for i, character in enumerate(text) if not self._is_removed(character)]
         if len(kept) == len(text):
             return text, range(len(text))
         return "".join(text[i] for i in kept), kept
 
-    def _parts(self, cluster: str, places: Sequence[int]) -> list[tuple[str, int, int]]:
-        """The cluster's normal form in parts, each with the start and end of its characters.
+    def _parts(self, cluster: str, positions: Sequence[int]) -> list[tuple[str, int, int]]:
+        """Splits a normalised cluster into (text, start, end), as finely as positions are known.
 
-        One for each character, whose stripped accents count to it; or the first character and
-        its reordered marks; or one for all, if they were composed.
+        Usually a part is a character with the accents that were stripped from it. Where
+        normalisation reordered the marks, they are one part behind their character; where it
+        composed characters, the whole cluster is one part.
         """
-        whole = self._forms[cluster]
+        whole = self._normalized[cluster]
         if len(cluster) == 1:
-            return [(whole, places[0], places[0] + 1)]
-        forms = [self._forms[character] for character in cluster]
-        if "".join(forms) != whole:
-            if not whole.startswith(forms[0]):
-                return [(whole, places[0], places[-1] + 1)]
-            marks = whole.removeprefix(forms[0])
-            return [(forms[0], places[0], places[0] + 1), (marks, places[1], places[-1] + 1)]
+            return [(whole, positions[0], positions[0] + 1)]
+        characters = [self._normalized[character] for character in cluster]
+        if "".join(characters) != whole:
+            first = characters[0]
+            if not whole.startswith(first):
+                return [(whole, positions[0], positions[-1] + 1)]
+            marks = whole.removeprefix(first)
+            return [
+                (first, positions[0], positions[0] + 1),
+                (marks, positions[1], positions[-1] + 1),
+            ]
         parts = []
-        for form, place in zip(forms, places, strict=True):
-            if form:
-                parts.append((form, place, place + 1))
+        for text, position in zip(characters, positions, strict=True):
+            if text:
+                parts.append((text, position, position + 1))
             elif parts:
-                parts[-1] = (*parts[-1][:2], place + 1)
+                parts[-1] = (*parts[-1][:2], position + 1)
         return parts
 
     def _is_removed(self, character: str) -> bool:
-        # A stripped accent also leaves nothing, but it belongs to its letter.
-        return not self._forms[character] and unicodedata.category(character) != "Mn"
+        # Nothing remains of a stripped accent either, but its span belongs to its letter.
+        return not self._normalized[character] and unicodedata.category(character) != "Mn"
 
 
 @functools.cache
 def _cluster_pattern() -> re.Pattern:
-    """A blank, or a character and what normalisation may join to it or reorder behind it.
+    """Returns a pattern for a blank, or for a character with all that normalisation may join to it.
 
-    That are marks, and the vowels and final consonants of which Hangul syllables are composed.
+    These are combining marks, and the vowels and final consonants of Hangul syllables.
     """
     marks = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c)[0] == "M"]
     joined = f"{_ranges(marks)}\u1160-\u11ff"
@@ -133,7 +138,7 @@ def _cluster_pattern() -> re.Pattern:
 
 
 def _ranges(characters: Iterable[str]) -> str:
-    """Sorted characters as the inside of a regular expression's brackets."""
+    """Returns sorted characters as ranges for the brackets of a regular expression."""
     runs = []
     for character in characters:
         if runs and ord(character) == ord(runs[-1][1]) + 1:

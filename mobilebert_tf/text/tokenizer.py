@@ -1,7 +1,8 @@
 """BERT's WordPiece tokenizer as TensorFlow operations.
 
-The same ids as Google's BasicTokenizer + WordpieceTokenizer (google-research/bert, tokenization.py)
-and Hugging Face's BertTokenizer, but in the graph: text goes in, int32 ids come out, on all cores.
+It returns the ids of Google's BasicTokenizer and WordpieceTokenizer (google-research/bert,
+tokenization.py) and of Hugging Face's BertTokenizer, but runs inside a TensorFlow graph, on all
+cores.
 """
 
 import collections
@@ -25,33 +26,34 @@ from mobilebert_tf.text.fast_tokenizer import LONGEST_WORD, build_fast_tokenizer
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
-# Private-use characters stand for the special tokens inside the graph. Cleaning removes all others
-# of their kind from the text, so nothing that a user writes can be taken for one.
+# Inside the graph private-use characters stand for the special tokens. Cleaning first removes all
+# private-use characters from the text, so a user cannot write a special token by accident.
 _PLACEHOLDERS = tuple(chr(0xE000 + i) for i in range(len(SPECIAL_TOKENS)))
 _UNREACHABLE = chr(0xE000 + len(SPECIAL_TOKENS))
-# Everything without a place in Unicode's letters, marks, numbers, punctuation, symbols and blanks
-# (control, format, private and unassigned characters), and the replacement character.
+# All characters but Unicode's letters, marks, numbers, punctuation, symbols and blanks: control,
+# format, private-use and unassigned characters; also the replacement character.
 _UNCLEAN = r"[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Z}\t\n\r%s]|\x{FFFD}"
-# What BERT makes a word of its own: punctuation, all ASCII symbols, Chinese characters; and blanks.
+# Characters that BERT makes words of their own (punctuation, all ASCII symbols, Chinese
+# characters), and blanks.
 _SEPARATORS = (
     r"([\p{Z}\t\n\r\p{P}!-/:-@\[-`{-~\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}"
     r"\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}"
     r"\x{2F800}-\x{2FA1F}])"
 )
-_FEW = 8  # texts
+_FEW_TEXTS = 8
 _LONGEST_WORD_BYTES = 4 * LONGEST_WORD
 
 
 @dataclass(frozen=True)
 class _Pieces:
-    """Ids of the texts' pieces, one after the other [pieces], and how many each text has [N]."""
+    """The ids of all texts in one row [pieces], and the number of pieces of each text [N]."""
 
     values: np.ndarray
     lengths: np.ndarray
 
 
 class WordPiece:
-    """A vocabulary and the two steps, normalisation and longest-match pieces, that use it.
+    """Turns text into ids: normalises it and splits it into the longest pieces of a vocabulary.
 
     Args:
         vocabulary: the pieces in id order; pieces inside a word start with "##". It must hold the
@@ -75,10 +77,13 @@ class WordPiece:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike, lower_case: bool | None = True) -> "WordPiece":
-        """Reads a vocab.txt, one piece a line. Raises InputError if it is none.
+        """Reads a vocab.txt with one piece a line.
 
         Args:
-            lower_case: as in the class; None to tell by the pieces, which have capitals or not.
+            path: the file.
+            lower_case: as in the class; None for true if no piece has a capital.
+
+        Raises InputError if the file cannot be read or is no vocabulary.
         """
         try:
             with open(path, encoding="utf-8", newline="\n") as file:
@@ -100,7 +105,7 @@ class WordPiece:
             raise InputError(f"{path}: {error}") from None
 
     def save_files(self, directory: Path) -> None:
-        """Writes vocab.txt and tokenizer_config.json, from which load_tokenizer reads it again."""
+        """Writes vocab.txt and tokenizer_config.json, which load_tokenizer reads."""
         self.save(directory / "vocab.txt")
         settings = {"do_lower_case": self.lower_case}
         text = json.dumps(settings) + "\n"
@@ -116,47 +121,50 @@ class WordPiece:
     def tokenize(
         self, texts: Sequence[str] | tf.Tensor, special_tokens: bool = False
     ) -> tf.RaggedTensor:
-        """Ids of the texts' pieces, int32 [N, (tokens)]; also inside tf.data and tf.function.
+        """Returns the ids of the texts' pieces, int32 [N, (tokens)].
+
+        Also works inside tf.data and tf.function.
 
         Args:
             texts: N strings, or a string tensor [N] of UTF-8.
             special_tokens: recognise "[MASK]" and the like in the text; else they are plain text.
         """
         if not tf.is_tensor(texts):
-            # Half a surrogate pair is no character: dropped, as BERT drops what it cannot place.
+            # Half a surrogate pair is no character, and BERT removes what is no character.
             texts = tf.constant([text.encode("utf-8", "ignore") for text in texts], tf.string)
         pieces = self._pieces.tokenize(_cut_long_words(self._normalize(texts, special_tokens)))
         return tf.gather(self._id_of_piece, pieces) if special_tokens else pieces
 
     def words(self, texts: tf.Tensor) -> tf.Tensor:
-        """The texts as BERT's BasicTokenizer leaves them, with blanks between words: string [N].
+        """Returns the words of BERT's BasicTokenizer with blanks between them: string [N] -> [N].
 
         Special tokens are plain text.
         """
-        return _set_apart(self.normalized(texts))
+        return _separate_words(self.normalized(texts))
 
     def normalized(self, texts: tf.Tensor) -> tf.Tensor:
-        """The texts clean and, for an uncased vocabulary, lower-cased: string [N].
+        """Returns the cleaned and, for an uncased vocabulary, lower-cased texts: string [N] -> [N].
 
         Special tokens are plain text.
         """
         return self._normalize(texts, special_tokens=False)
 
     def _normalize(self, texts: tf.Tensor, special_tokens: bool) -> tf.Tensor:
-        """BasicTokenizer's cleaning, lower-casing and accent stripping: string [N] -> [N]."""
-        kept = ""
+        """Cleans, lower-cases and strips accents as BasicTokenizer does: string [N] -> [N]."""
+        placeholders = ""
         if special_tokens:
-            kept = "".join(_PLACEHOLDERS)
-            texts = tf.strings.regex_replace(texts, f"[{kept}]", "")
+            placeholders = "".join(_PLACEHOLDERS)
+            texts = tf.strings.regex_replace(texts, f"[{placeholders}]", "")
             for token, placeholder in zip(SPECIAL_TOKENS, _PLACEHOLDERS, strict=True):
                 texts = tf.strings.regex_replace(texts, re.escape(token), f" {placeholder} ")
-        texts = tf.strings.regex_replace(texts, _UNCLEAN % kept, "")
+        texts = tf.strings.regex_replace(texts, _UNCLEAN % placeholders, "")
         if not self.lower_case:
             return tensorflow_text.normalize_utf8(texts, "NFC")
-        # BERT lower-cases letter by letter, Unicode a capital sigma by its place in the word.
+        # BERT lower-cases a capital sigma always alike; TensorFlow's result depends on its place
+        # in the word.
         texts = tf.strings.regex_replace(texts, "Σ", "σ")
         texts = tf.strings.lower(texts, encoding="utf-8")
-        # tensorflow-text's own lower_case_nfd_strip_accents also folds ligatures and the like.
+        # Not by lower_case_nfd_strip_accents of tensorflow-text: it also replaces ligatures.
         texts = tensorflow_text.normalize_utf8(texts, "NFD")
         return tf.strings.regex_replace(texts, r"\p{Mn}", "")
 
@@ -167,15 +175,17 @@ class WordPiece:
         sequence_length: int | None = None,
         special_tokens: bool = False,
     ) -> dict[str, np.ndarray]:
-        """The model's inputs for [CLS] text [SEP], or [CLS] text [SEP] pair [SEP].
+        """Returns the model's inputs for [CLS] text [SEP], or [CLS] text [SEP] pair [SEP].
 
         Args:
-            texts, pairs: N strings each.
-            sequence_length: T; longer ones lose tokens from the end of the longer segment. None:
-                as long as the longest.
+            texts: N strings.
+            pairs: N strings, the second segments.
+            sequence_length: T. Longer inputs lose tokens at the end of their longer segment. None
+                for the length of the longest input.
             special_tokens: as in `tokenize`.
 
         Returns int32 [N, T] each: input_ids, input_mask (1 = token), segment_ids (1 = pair).
+        Raises InputError for another number of pairs, or a sequence_length without any room.
         """
         if pairs is not None and len(pairs) != len(texts):
             raise InputError(f"{len(texts)} texts but {len(pairs)} pairs: give one pair per text")
@@ -185,8 +195,8 @@ class WordPiece:
                 f"sequence_length {sequence_length} has no room for the special tokens: "
                 f"at least {specials}"
             )
-        given = itertools.chain(texts, () if pairs is None else pairs)
-        if 0 < len(texts) <= _FEW and not special_tokens and all(map(_is_plain, given)):
+        inputs = itertools.chain(texts, () if pairs is None else pairs)
+        if 0 < len(texts) <= _FEW_TEXTS and not special_tokens and all(map(_is_plain, inputs)):
             return self._encode_few(texts, pairs, sequence_length)
         first = self._pieces_of(texts, special_tokens)
         second = self._pieces_of(pairs, special_tokens) if pairs is not None else None
@@ -195,8 +205,11 @@ class WordPiece:
     def _encode_few(
         self, texts: Sequence[str], pairs: Sequence[str] | None, length: int | None
     ) -> dict[str, np.ndarray]:
-        """As `encode`, of plain texts. In lists: for one sentence TensorFlow takes over 10 times
-        as long, and arrays twice."""
+        """Returns the same as `encode` for a few plain texts.
+
+        Python lists are fastest here: for one sentence TensorFlow takes over 10 times as long,
+        NumPy twice as long.
+        """
         rows, segments = [], []
         for text, pair in zip(texts, [None] * len(texts) if pairs is None else pairs, strict=True):
             a, b = self._plain_ids(text), [] if pair is None else self._plain_ids(pair)
@@ -218,23 +231,26 @@ class WordPiece:
         }
 
     def _plain_ids(self, text: str) -> list[int]:
-        (found,) = self._plain.encode_batch_fast([text])
-        return found.ids
+        (encoding,) = self._plain.encode_batch_fast([text])
+        return encoding.ids
 
     def _pieces_of(self, texts: Sequence[str], special_tokens: bool) -> _Pieces:
-        found = self.tokenize(texts, special_tokens)
-        return _Pieces(found.values.numpy(), found.row_lengths().numpy())
+        ids = self.tokenize(texts, special_tokens)
+        return _Pieces(ids.values.numpy(), ids.row_lengths().numpy())
 
     @functools.cached_property
     def _plain(self) -> tokenizers.Tokenizer:
-        """Hugging Face's tokenizer: equal to BERT's on ASCII, but not on all of Unicode."""
+        """Hugging Face's tokenizer: it equals BERT's on ASCII text, but not on all of Unicode."""
         return build_fast_tokenizer(self.vocabulary, self.lower_case)
 
     def _assemble(
         self, first: _Pieces, second: _Pieces | None, length: int | None
     ) -> dict[str, np.ndarray]:
-        """[CLS] first [SEP] second [SEP]. In numpy: 15 times as fast as ragged tensors, for which
-        one sentence took longer than the model that reads it."""
+        """Returns the model's inputs for [CLS] first [SEP] second [SEP].
+
+        NumPy is 15 times as fast here as ragged tensors, with which encoding one sentence took
+        longer than running the model on it.
+        """
         a, b = first.lengths, np.zeros_like(first.lengths)  # [N]
         if second is not None:
             b = second.lengths
@@ -250,28 +266,28 @@ class WordPiece:
         if second is not None:
             _put(ids, second, b, a + 2)
             ids[rows, used - 1] = self.sep_id
-        place = np.arange(width)[None]  # [1,T]
-        mask = place < used[:, None]
+        position = np.arange(width)[None]  # [1,T]
+        mask = position < used[:, None]
         return {
             "input_ids": ids,
             "input_mask": mask.astype(np.int32),
-            "segment_ids": (mask & (place >= a[:, None] + 2)).astype(np.int32),
+            "segment_ids": (mask & (position >= a[:, None] + 2)).astype(np.int32),
         }
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
-        """The pieces of the ids."""
+        """Returns the pieces of the ids."""
         return [self.vocabulary[i] for i in ids]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Readable text: pieces joined to words, without padding, [CLS] and [SEP]."""
-        hidden = {self.pad_id, self.cls_id, self.sep_id}
-        text = " ".join(self.tokens(i for i in ids if i not in hidden)).replace(" ##", "")
+        """Returns readable text: pieces joined to words, without [PAD], [CLS] and [SEP]."""
+        skipped = {self.pad_id, self.cls_id, self.sep_id}
+        text = " ".join(self.tokens(i for i in ids if i not in skipped)).replace(" ##", "")
         text = re.sub(r" ([.,;:!?%)\]}’])|([(\[{]) ", r"\1\2", text)
         return re.sub(r"(\w) (['’-]) (?=\w)", r"\1\2", text)
 
 
 def piece_settings(vocabulary: Sequence[str]) -> dict:
-    """The arguments of tensorflow-text's fast tokenizers, with which they split clean texts."""
+    """Returns the arguments with which tensorflow-text's FastBertTokenizer splits cleaned texts."""
     return {
         "vocab": [*_reachable(vocabulary), *_PLACEHOLDERS],
         "max_bytes_per_word": _LONGEST_WORD_BYTES,
@@ -284,15 +300,18 @@ def _is_plain(text: str) -> bool:
 
 
 def _put(ids: np.ndarray, pieces: _Pieces, kept: np.ndarray, start: np.ndarray) -> None:
-    """Writes the first `kept` [N] pieces of each row into ids [N,T], from `start` [N] on."""
+    """Writes the first `kept` [N] pieces of each row into ids [N,T], beginning at `start` [N]."""
     begin = np.cumsum(pieces.lengths) - pieces.lengths  # [N]
-    column = np.arange(ids.shape[1])[None] - start[:, None]  # [N,T]: which piece stands there
+    column = np.arange(ids.shape[1])[None] - start[:, None]  # [N,T]: index of the piece to write
     inside = (column >= 0) & (column < kept[:, None])
     ids[inside] = pieces.values[(begin[:, None] + column)[inside]]
 
 
 def truncated_lengths(a: np.ndarray, b: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lengths [N] left of pairs cut to `budget` tokens: always from the longer, b where equal."""
+    """Returns the lengths [N] of pairs after truncation to `budget` tokens together.
+
+    Tokens are taken from the longer segment, from b where both are equally long.
+    """
     kept_a = np.minimum(a, np.maximum(budget - b, (budget + 1) // 2))
     return kept_a, np.minimum(b, budget - kept_a)
 
@@ -313,30 +332,33 @@ def _check_vocabulary(vocabulary: list[str]) -> None:
 
 
 def _reachable(vocabulary: list[str]) -> list[str]:
-    """Pieces with a blank or a control character match no cleaned text, but FastBertTokenizer would
-    take "a b" for a word, so something that no text holds stands in for them."""
+    """Returns the vocabulary with placeholders for pieces that no cleaned text can contain.
+
+    These are pieces with a blank or a control character. FastBertTokenizer would match "a b" in a
+    text, which BERT splits into two words first.
+    """
     return [
         piece if piece.isprintable() and " " not in piece else f"{_UNREACHABLE}{i}"
         for i, piece in enumerate(vocabulary)
     ]
 
 
-def _set_apart(texts: tf.Tensor) -> tf.Tensor:
-    """Blanks around every character that is a word of its own: string [N] -> [N]."""
+def _separate_words(texts: tf.Tensor) -> tf.Tensor:
+    """Puts blanks around every character that is a word of its own: string [N] -> [N]."""
     return tf.strings.regex_replace(texts, _SEPARATORS, r" \1 ")
 
 
 def _cut_long_words(texts: tf.Tensor) -> tf.Tensor:
-    """Turns each word of more than 100 characters into one that FastBertTokenizer calls [UNK].
+    """Makes FastBertTokenizer return [UNK] for each word of more than 100 characters, as BERT does.
 
-    FastBertTokenizer counts bytes, BERT characters; so its limit is set to the longest 100
-    characters there can be, and words between the two limits are lengthened past it. [N] -> [N]
+    FastBertTokenizer's limit is in bytes. It is set to 400, the most that 100 characters can take,
+    and longer words are replaced by one that exceeds it. string [N] -> [N]
     """
-    run = rf"[^ ]{{{LONGEST_WORD + 1}}}"
+    long_word = rf"[^ ]{{{LONGEST_WORD + 1}}}"
 
-    def lengthened():
-        long = "x" * (_LONGEST_WORD_BYTES + 1)
-        return tf.strings.regex_replace(_set_apart(texts), f"{run}[^ ]*", long)
+    def replaced():
+        too_long = "x" * (_LONGEST_WORD_BYTES + 1)
+        return tf.strings.regex_replace(_separate_words(texts), f"{long_word}[^ ]*", too_long)
 
-    rare = tf.reduce_any(tf.strings.regex_full_match(texts, f"(?s).*{run}.*"))
-    return tf.cond(rare, lengthened, lambda: texts)
+    any_long = tf.reduce_any(tf.strings.regex_full_match(texts, f"(?s).*{long_word}.*"))
+    return tf.cond(any_long, replaced, lambda: texts)

@@ -1,4 +1,4 @@
-"""Learning a WordPiece vocabulary from text."""
+"""Learns a WordPiece vocabulary from text."""
 
 import collections
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ from tokenizers import models, normalizers, pre_tokenizers, trainers
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS
 
-_ALPHABET_SIZE = 1000  # characters, the most frequent ones; the rest become [UNK]
+_ALPHABET_SIZE = 1000  # the most frequent characters; words with others become [UNK]
 
 
 def train_vocabulary(texts: Iterable[str], size: int, lower_case: bool = True) -> list[str]:
-    """Learns a WordPiece vocabulary of at most `size` pieces, the same one every time.
+    """Returns a WordPiece vocabulary of at most `size` pieces; equal texts give equal vocabularies.
 
     Raises InputError for empty text, or a size too small for the text's characters.
     """
@@ -22,9 +22,9 @@ def train_vocabulary(texts: Iterable[str], size: int, lower_case: bool = True) -
     learner.normalizer = normalizers.BertNormalizer(lowercase=lower_case)
     learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     initial, inner = _alphabet(texts, learner)
-    # The learner numbers the "##" characters in the order of a hash map that differs from run to
-    # run, and with them the whole vocabulary. Given as special tokens they keep our order; giving
-    # the alphabet whole leaves it no choice among equally frequent characters either.
+    # The library orders the "##" characters by a hash map, differently in each run, and all later
+    # pieces depend on that order. As special tokens they keep ours. The alphabet is given for the
+    # same reason: the library would choose among equally frequent characters by chance.
     fixed = [*SPECIAL_TOKENS, *(f"##{character}" for character in inner)]
     if size < len(fixed) + len(initial):
         raise InputError(
@@ -44,7 +44,7 @@ def train_vocabulary(texts: Iterable[str], size: int, lower_case: bool = True) -
 
 
 def _alphabet(texts: list[str], learner: tokenizers.Tokenizer) -> tuple[list[str], list[str]]:
-    """The most frequent characters, and those of them that continue a word; sorted."""
+    """Returns the most frequent characters, and those of them that continue a word, both sorted."""
     words = collections.Counter()
     for text in texts:
         normal = learner.normalizer.normalize_str(text)
@@ -57,5 +57,5 @@ def _alphabet(texts: list[str], learner: tokenizers.Tokenizer) -> tuple[list[str
             counts[character] += count
     by_frequency = sorted(counts, key=lambda character: (-counts[character], character))
     initial = set(by_frequency[:_ALPHABET_SIZE])
-    inner = initial.intersection(*[set().union(*(word[1:] for word in words))])
+    inner = initial & set().union(*(word[1:] for word in words))
     return sorted(initial), sorted(inner)

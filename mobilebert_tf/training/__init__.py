@@ -1,1 +1,1 @@
-"""Pre-training, knowledge transfer, fine-tuning: losses, optimizers, the loop, run folders."""
+"""Pre-training, knowledge transfer and fine-tuning: losses, optimizers, loop and run folders."""

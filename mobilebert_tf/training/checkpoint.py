@@ -1,4 +1,4 @@
-"""Training state on disk: one file, whole or not at all, checked when read, the last two kept."""
+"""Checkpoints of training state: single files with a checksum, of which the last two are kept."""
 
 import hashlib
 import json
@@ -14,16 +14,19 @@ from safetensors.numpy import save_file
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import whole_file
 
-KEPT = 2  # the newest, and the one before in case the newest is damaged
+KEPT = 2  # the newest, and the one before it in case the newest is damaged
 
 
 def save_state(directory: Path, number: int, position: Mapping[str, int], tensors: dict) -> None:
-    """Writes `state-<number>.safetensors` and drops all but the last KEPT states.
+    """Writes `state-<number>.safetensors`, and deletes all but the last KEPT states.
 
     Args:
-        number: grows from save to save.
-        position: where training stands; comes back from load_state.
+        directory: of the states.
+        number: larger than that of every earlier state.
+        position: how far training has come; load_state returns it.
         tensors: arrays by name.
+
+    Raises OSError if the file cannot be written.
     """
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     path = directory / f"state-{number:09d}.safetensors"
@@ -40,9 +43,9 @@ def save_state(directory: Path, number: int, position: Mapping[str, int], tensor
 
 
 def load_state(directory: Path) -> tuple[dict[str, int], dict[str, np.ndarray]] | None:
-    """(position, tensors) of the newest state that is whole; None if there is no state.
+    """Returns (position, tensors) of the newest undamaged state; None if there is no state.
 
-    A damaged state is named on stderr and deleted. Raises InputError if all are damaged.
+    Damaged states are deleted with a warning on stderr. Raises InputError if all are damaged.
     """
     states = _states(directory)
     for path in reversed(states):
@@ -70,7 +73,7 @@ def _states(directory: Path) -> list[Path]:
 
 
 def digest_of(tensors: Mapping[str, np.ndarray]) -> str:
-    """sha256 of names and numbers."""
+    """Returns the SHA-256 of the arrays' names and values."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())

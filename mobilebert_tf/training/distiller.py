@@ -1,4 +1,4 @@
-"""Distiller: the custom train_step that carries the paper's objectives (section 3.4). No I/O."""
+"""Distiller: a Keras model whose train_step computes the paper's objectives (section 3.4)."""
 
 import keras
 import tensorflow as tf
@@ -13,21 +13,24 @@ from mobilebert_tf.training.strategies import CLASSIFIER, EMBEDDINGS, Stage
 
 
 class Distiller(keras.Model):
-    """Trains `student` for one stage of a strategy, guided by a teacher or alone.
+    """Trains `student` for one stage of a strategy, with a teacher or alone.
 
-    A stage that only transfers layers runs both models no deeper than it has to, and
-    differentiates only the layers that it trains. The teacher runs without dropout and without
-    gradients. So does, dropout apart, the student beside a teacher (as in Google's code: the maps
-    to match have no noise); a model that trains alone has its dropout.
+    A stage that only transfers layers runs both models up to its highest layer, and computes
+    gradients only for the layers that it trains. The teacher runs without dropout and gradients.
+    Beside a teacher the student runs without dropout too, as in Google's code: the maps to match
+    have no noise. A model that trains alone has its dropout.
 
     Args:
         student: a pre-training model; its layers' `trainable` is set to what the stage trains.
         stage: from strategies.plan or strategies.bare.
-        transfer: weights of the transfer losses and the share of the hard labels.
-        teacher: a pre-training model that fits the student; None: pre-training alone.
+        transfer: weights of the transfer losses, and the share of the hard labels.
+        teacher: a pre-training model that fits the student; None for pre-training alone.
 
-    A batch is a dict as data/pretraining.py makes it; `compile()` without arguments gives the
-    stage's own optimizer. Works with `fit`, and with a loop that calls `train_step`.
+    Batches are the dicts of data/pretraining.py. `compile()` without arguments makes the stage's
+    own optimizer. Works with `fit`, and with a loop that calls `train_step`.
+
+    Raises InputError if teacher and student do not fit, or a stage that transfers layers has no
+    teacher.
     """
 
     def __init__(
@@ -44,13 +47,15 @@ class Distiller(keras.Model):
         elif stage.layers:
             raise InputError(f"stage '{stage.name}' transfers layers: it needs a teacher")
         self.student, self.stage = student, stage
-        self.teacher_layers = teacher and layer_map(student.config, self.transfer)
         for layer in student.layers:
             layer.trainable = layer.name in stage.rates
-        self.run_student = _forward(student, stage.depth)
-        teacher_depth = stage.depth and self.teacher_layers[stage.depth - 1] + 1
-        # Behind a function: as an attribute, the teacher would be in every checkpoint.
-        self.run_teacher = teacher and _function(_forward(teacher, teacher_depth))
+        self.run_student = _first_blocks(student, stage.depth)
+        self.teacher_layers = self.run_teacher = None
+        if teacher is not None:
+            self.teacher_layers = layer_map(student.config, self.transfer)
+            depth = None if stage.depth is None else self.teacher_layers[stage.depth - 1] + 1
+            # Behind a function: as an attribute, the teacher would be in every checkpoint.
+            self.run_teacher = _inference_function(_first_blocks(teacher, depth))
         self.trackers = {name: keras.metrics.Mean(name) for name in self._value_names()}
 
     def compile(self, optimizer=None, **kwargs):
@@ -73,7 +78,7 @@ class Distiller(keras.Model):
         return self.student(inputs, training=training)
 
     def train_step(self, batch):
-        # Only what the stage trains is watched: nothing is recorded below it.
+        # Watching only what the stage trains: nothing below it is recorded.
         sources = [variable.value for variable in self.trainable_variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
@@ -96,7 +101,8 @@ class Distiller(keras.Model):
             names += list(loss_kinds(self.transfer))
         if self.stage.pretraining:
             names += ["masked_lm", "next_sentence", "mlm_accuracy"]
-            names += ["distillation"] if self.run_teacher else []
+            if self.run_teacher is not None:
+                names.append("distillation")
         return names
 
     def _track(self, loss, terms: dict, measures: dict) -> dict:
@@ -110,18 +116,19 @@ class Distiller(keras.Model):
         return list(self.trackers.values())
 
     def objectives(self, batch: dict, training: bool) -> tuple[dict, dict]:
-        """({term: (weight, value)}, {measure: value}): the loss is the weighted sum of terms."""
-        student = self.run_student(_inputs(self.run_student, batch), training=training)
-        teacher = self.run_teacher and self.run_teacher(batch)
+        """Returns ({term: (weight, value)}, {measure: value}); the loss is the weighted sum of the
+        terms, the measures are only logged."""
+        student = self.run_student(_select_inputs(self.run_student, batch), training=training)
+        teacher = self.run_teacher(batch) if self.run_teacher is not None else None
         terms, measures = {}, {}
         if self.stage.layers:
             terms |= transfer_terms(
                 teacher,
                 student,
                 batch["input_mask"],
-                self.transfer,
-                {layer: self.teacher_layers[layer] for layer in self.stage.layers},
-                self.student.config.num_hidden_layers,
+                transfer=self.transfer,
+                layers={layer: self.teacher_layers[layer] for layer in self.stage.layers},
+                num_layers=self.student.config.num_hidden_layers,
             )
         if self.stage.pretraining:
             terms |= self._pretraining_terms(teacher, student, batch)
@@ -131,30 +138,32 @@ class Distiller(keras.Model):
         return terms, measures
 
     def _pretraining_terms(self, teacher: dict | None, student: dict, batch: dict) -> dict:
-        """alpha * MLM + (1 - alpha) * KD + NSP (paper, equation 6); alone MLM + NSP."""
-        alpha = self.transfer.alpha if teacher else 1.0
+        """Returns alpha * MLM + (1 - alpha) * KD + NSP (paper, equation 6) as terms; without a
+        teacher MLM + NSP."""
+        alpha = 1.0 if teacher is None else self.transfer.alpha
         logits, weights = student["mlm_logits"], batch["masked_lm_weights"]
         mlm = losses.masked_lm_loss(logits, batch["masked_lm_ids"], weights)
         nsp = losses.next_sentence_loss(student["nsp_logits"], batch["next_sentence_labels"])
         terms = {"masked_lm": (alpha, mlm), "next_sentence": (1.0, nsp)}
-        if teacher:
+        if teacher is not None:
             distilled = losses.masked_lm_distillation_loss(teacher["mlm_logits"], logits, weights)
             terms["distillation"] = (1.0 - alpha, distilled)
         return terms
 
 
 def copy_from_teacher(teacher: MobileBert, student: MobileBert) -> set[str]:
-    """Starts the student's embeddings and classifier as copies of the teacher's, by name.
+    """Copies embeddings and pre-training heads of the teacher to the student.
 
-    Gives the paths copied: every weight outside the blocks that both models have with one shape
-    (the pooler of a teacher with classifier_activation has no counterpart).
+    Returns the paths of the copied weights: all outside the blocks that both models have with
+    equal shape (the pooler of a teacher with classifier_activation has no counterpart).
     """
     outside = (EMBEDDINGS, *CLASSIFIER)
     return copy_weights(teacher, student, lambda path: path.startswith(outside))
 
 
-def _forward(model: MobileBert, depth: int | None) -> keras.Model:
-    """The model cut after `depth` blocks, or whole; shares its layers."""
+def _first_blocks(model: MobileBert, depth: int | None) -> keras.Model:
+    """Returns the embeddings and the first `depth` blocks of a model, sharing its layers; None for
+    the whole model."""
     if depth is None:
         return keras.Model(model.input, model.output)
     outputs = {
@@ -165,9 +174,9 @@ def _forward(model: MobileBert, depth: int | None) -> keras.Model:
     return keras.Model(inputs, outputs)
 
 
-def _inputs(model: keras.Model, batch: dict) -> dict:
+def _select_inputs(model: keras.Model, batch: dict) -> dict:
     return {name: batch[name] for name in model.input}
 
 
-def _function(model: keras.Model):
-    return lambda batch: model(_inputs(model, batch), training=False)
+def _inference_function(model: keras.Model):
+    return lambda batch: model(_select_inputs(model, batch), training=False)

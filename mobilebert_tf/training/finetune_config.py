@@ -1,4 +1,4 @@
-"""The settings of fine-tuning, and the trials that they ask for."""
+"""The settings of fine-tuning, and the trials that follow from them."""
 
 import itertools
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ GRID = {
 
 @dataclass(frozen=True)
 class Trial:
-    """One training: settings and seed."""
+    """One training of a fine-tuning run: settings and seed."""
 
     batch_size: int
     learning_rate: float
@@ -41,37 +41,40 @@ class FinetuneConfig:
         task: cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli (GLUE), squad, squad-v2; or for
             files of your own classification, regression, tokens.
         model: what to start from: a model directory, a Hugging Face folder or a checkpoint.
-        data_dir: GLUE's folder of the task, SQuAD's, or "tfds" (both from TensorFlow Datasets); or
+        data_dir: the task's folder of GLUE or SQuAD, or "tfds" (both from TensorFlow Datasets); or
             a folder with train and dev as .tsv, .csv, .jsonl or .conll.
-        output_dir: where everything goes; the same command goes on where a killed one stopped.
+        output_dir: folder of the run; the same command continues a run that was killed.
         columns: names of the columns of your own files.
-        sequence_length: most tokens, longer texts are cut (SQuAD's into windows); null: 128, for
-            SQuAD 384, or what the model takes.
+        sequence_length: largest number of tokens; longer texts are cut (SQuAD's into windows).
+            null for 128, for SQuAD 384, or the model's limit if that is lower.
         batch_size: examples in a step.
         learning_rate: peak.
         epochs: passes over the training split.
         warmup: share of the steps in which the rate rises from 0 to the peak.
         weight_decay: of everything but biases and norms.
-        patience: stop after so many epochs without a better dev score; null: never.
-        class_weights: weight classes against their frequency in the training split.
-        seeds: a trial for each: of the head's weights, data order and dropout.
-        search: try the paper's grid of batch sizes, learning rates and epochs, all 270 of it or
-            the part that `grid` names.
+        patience: stop after so many epochs without a better dev score; null for never.
+        class_weights: weight each class by the inverse of its frequency in the training split.
+        seeds: seeds of the head's weights, data order and dropout; one trial for each.
+        search: try the paper's grid of batch sizes, learning rates and epochs: all 270
+            combinations, or those that `grid` leaves.
         grid: values in place of the paper's, by setting.
         teacher: a model fine-tuned on the same task, whose outputs are learnt too.
         teacher_weight: share of the teacher's outputs in the loss.
-        temperature: at which the teacher's and the model's distributions are compared.
-        transfer_weight: of the losses between the teacher's layers and the model's (feature and
-            attention maps) in the loss; 0 leaves them out.
+        temperature: divides the logits before the teacher's and the model's distributions are
+            compared.
+        transfer_weight: weight of the losses between the layers of teacher and model (feature and
+            attention maps); 0 leaves them out.
         transfer: the losses of the layers.
-        augment: texts without labels, which join the training split and are labelled by the
-            teacher: a .txt file with one a line, or a .tsv, .csv or .jsonl with `columns`.
-        bucketed: batches of texts of like length; false pads all to sequence_length.
+        augment: unlabelled texts, added to the training split and labelled by the teacher: a .txt
+            file with one text a line, or a .tsv, .csv or .jsonl with `columns`.
+        bucketed: make batches of texts of similar length; false pads all to sequence_length.
         quantization_aware: train with weights and activations rounded to int8, so that int8-full
             files keep the score; best begun from a model that is fine-tuned already.
-        overwrite: delete what output_dir holds first.
+        overwrite: first delete everything in output_dir.
         precision: Keras dtype policy.
         log_steps: steps between lines of the history.
+
+    Raises InputError for settings out of range, or that do not go together.
     """
 
     task: str
@@ -130,16 +133,21 @@ class FinetuneConfig:
             check_seed(trial.seed)
             require(trial.batch_size >= 1, "batch_size", trial.batch_size, "at least 1")
             require(trial.epochs >= 1, "epochs", trial.epochs, "at least 1")
-            Phase(trial.epochs, trial.learning_rate, self.warmup, 0.0, self.weight_decay)
+            Phase(  # checks these settings
+                trial.epochs,
+                learning_rate=trial.learning_rate,
+                warmup=self.warmup,
+                weight_decay=self.weight_decay,
+            )
 
     def _grid(self) -> dict[str, Sequence[float]]:
-        """The values to try of each setting in GRID."""
+        """Returns the values to try of each setting in GRID."""
         if self.search:
             return GRID | (self.grid or {})
         return {name: (getattr(self, name),) for name in GRID}
 
     def trials(self) -> list[Trial]:
-        """Every combination of settings and seeds."""
+        """Returns every combination of settings and seeds."""
         grid = self._grid()
         combinations = itertools.product(*(grid[name] for name in GRID), self.seeds)
         return [Trial(int(batch), rate, int(epochs), s) for batch, rate, epochs, s in combinations]

@@ -1,4 +1,4 @@
-"""The trials of a fine-tuning run: each is trained, and judged on the dev splits every epoch."""
+"""The trials of a fine-tuning run: each is trained, and evaluated on the dev splits every epoch."""
 
 import dataclasses
 import json
@@ -28,22 +28,22 @@ from mobilebert_tf.training.quantization_aware import QuantizationAware
 from mobilebert_tf.training.run_config import Pace, Phase
 from mobilebert_tf.training.run_folder import RunFolder
 
-_RANGE_TEXTS = 64  # texts that show quantization-aware training the ranges
+_RANGE_TEXTS = 64  # texts that quantization-aware training takes its first ranges from
 
 
 class Trials:
-    """Trains the trials of a run on the data that they share.
+    """Trains the trials of a run, which share their data.
 
     Args:
         config: of the run.
         task: with its train and dev splits.
-        head: what each trial's model ends in.
+        head: of each trial's model.
         start: the model that each trial starts from.
         teacher: a model of the same task, or None.
         augment: texts that only the teacher labels, or None.
         folder: of the run.
 
-    Raises InputError if a run that goes on was begun with other data.
+    Raises InputError if a continued run was begun with other data.
     """
 
     def __init__(
@@ -68,29 +68,31 @@ class Trials:
         folder.check_unchanged(self._digests())
 
     def _digests(self) -> dict[str, str]:
-        """Of what a run's settings only name."""
+        """Returns digests of the data and models that the run's settings name."""
         arrays = {"train": self._train_arrays} | {n: e.arrays for n, e in self._dev.items()}
         digests = {f"the {name} split": digest_of(values) for name, values in arrays.items()}
         digests["the labels"] = ", ".join(self.head.labels)
         digests["`model`"] = checksum(self.start.model)
-        return digests | ({"`teacher`": checksum(self.teacher)} if self.teacher else {})
+        if self.teacher is not None:
+            digests["`teacher`"] = checksum(self.teacher)
+        return digests
 
     def run(self, trial: Trial) -> dict:
-        """Trains and judges a trial, or goes on with it, or reads its result.
+        """Trains a trial, unless its result is there already.
 
-        Returns its settings with epoch, scores and ranking of its best epoch.
+        Returns its settings, and the number, scores and ranking of its best epoch.
         """
         directory = self.folder / "trials" / trial.name
-        done = directory / "result.json"
-        if not done.is_file():
+        result_file = directory / "result.json"
+        if not result_file.is_file():
             self._train(trial, directory)
-            result = {"trial": trial.name} | dataclasses.asdict(trial) | self._best(trial)
-            write_whole(done, json.dumps(result, indent=2) + "\n")
+            result = {"trial": trial.name} | dataclasses.asdict(trial) | self._best_epoch(trial)
+            write_whole(result_file, json.dumps(result, indent=2) + "\n")
             shutil.rmtree(self.folder / "checkpoints" / trial.name, ignore_errors=True)
-        return json.loads(done.read_text())
+        return json.loads(result_file.read_text())
 
     def publish(self, trial: str) -> None:
-        """Copies a trial's model to the run's own, whole or not at all."""
+        """Copies a trial's model to `model` of the run, whole or not at all."""
         with whole_directory(self.folder / "model") as aside:
             source = self.folder / "trials" / trial / "model"
             shutil.copytree(source, aside, dirs_exist_ok=True)
@@ -102,7 +104,7 @@ class Trials:
             model = QuantizationAware(model, _range_samples(self._train_arrays))
         batches = Batches(self._train_arrays, trial.batch_size, trial.seed, self.config.bucketed)
         steps = batches.steps_per_epoch
-        judge = _Judge(
+        evaluator = _EpochEvaluator(
             self,
             trial,
             model=model,
@@ -120,7 +122,7 @@ class Trials:
             name=trial.name,
             folder=self.folder,
             pace=Pace(self.config.log_steps, checkpoint_steps=steps),
-            after_saving=judge,
+            after_saving=evaluator,
         )
 
     def _finetuner(self, model: MobileBert, trial: Trial, steps_per_epoch: int) -> Finetuner:
@@ -144,7 +146,7 @@ class Trials:
         )
 
     def _class_weights(self) -> np.ndarray | None:
-        """Number of examples / (classes * examples of the class): [C], float32."""
+        """Returns (examples / (classes * examples of the class)) for each class: float32 [C]."""
         if not self.config.class_weights:
             return None
         if not self.task.labels:
@@ -156,31 +158,35 @@ class Trials:
         return (counts.sum() / (len(counts) * counts)).astype(np.float32)
 
     def epochs(self, trial: Trial) -> list[dict]:
-        """Returns the history's records of the judged epochs of a trial."""
+        """Returns the history's records of a trial's evaluated epochs."""
         records = self.folder.history()
         return [r for r in records if r["model"] == trial.name and "ranking" in r]
 
-    def _best(self, trial: Trial) -> dict:
-        best = max(self.epochs(trial), key=lambda e: e["ranking"])
+    def _best_epoch(self, trial: Trial) -> dict:
+        best = max(self.epochs(trial), key=lambda epoch: epoch["ranking"])
         return {key: best[key] for key in ("epoch", "scores", "ranking")}
 
     def evaluate(self, runnable: Runnable) -> tuple[dict[str, float], float]:
-        """Returns the scores of all dev splits, and what models are ranked by."""
-        found = {
+        """Returns the scores on all dev splits, and the number by which models are ranked."""
+        evaluations = {
             name: evaluate_split(runnable, self.task, encoded)
             for name, encoded in self._dev.items()
         }
-        return dev_scores(found), dev_ranking(self.task, found)
+        return dev_scores(evaluations), dev_ranking(self.task, evaluations)
 
 
 @dataclass(frozen=True)
-class _Judge:
-    """Scores each epoch of a trial, keeps the model of the best one, says when to stop.
+class _EpochEvaluator:
+    """Evaluates the model after each epoch, saves it if it is the best so far, and decides when to
+    stop.
 
     Args:
-        model: that is trained.
-        runnable: the same, in inference.
-        directory: of the trial; its best model goes there.
+        trials: of the run.
+        trial: the one that is trained.
+        model: the model that is trained.
+        runnable: the same model for inference.
+        directory: of the trial; its best model is saved there.
+        steps_per_epoch: number of steps in an epoch.
     """
 
     trials: Trials
@@ -192,41 +198,42 @@ class _Judge:
 
     def __call__(self, step: int) -> bool:
         epoch = step // self.steps_per_epoch
-        before = self.trials.epochs(self.trial)
-        if before and before[-1]["epoch"] == epoch:  # judged by the process that was killed
-            return self._stops(before)
-        scores, ranked = self.trials.evaluate(self.runnable)
-        if all(ranked > e["ranking"] for e in before):
+        earlier = self.trials.epochs(self.trial)
+        if earlier and earlier[-1]["epoch"] == epoch:  # evaluated by the process that was killed
+            return self._is_out_of_patience(earlier)
+        scores, ranking = self.trials.evaluate(self.runnable)
+        if all(ranking > record["ranking"] for record in earlier):
             self._save()
         record = {"model": self.trial.name, "total_step": step}
-        record |= {"epoch": epoch, "scores": scores, "ranking": ranked}
+        record |= {"epoch": epoch, "scores": scores, "ranking": ranking}
         self.trials.folder.append_history(record)
-        readable = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
-        print(f"{self.trial.name}, epoch {epoch}: {readable}", flush=True)
-        return self._stops([*before, record])
+        formatted = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        print(f"{self.trial.name}, epoch {epoch}: {formatted}", flush=True)
+        return self._is_out_of_patience([*earlier, record])
 
     def _save(self) -> None:
-        aware = isinstance(self.model, QuantizationAware)
-        trained = self.model.trained() if aware else self.model
-        save_model(trained, self.directory / "model", self.trials.start.tokenizer)
+        model = self.model
+        if isinstance(model, QuantizationAware):
+            model = model.trained()
+        save_model(model, self.directory / "model", self.trials.start.tokenizer)
 
-    def _stops(self, epochs: Sequence[dict]) -> bool:
+    def _is_out_of_patience(self, epochs: Sequence[dict]) -> bool:
         patience = self.trials.config.patience
         if patience is None or not epochs:
             return False
-        best = max(epochs, key=lambda e: e["ranking"])
+        best = max(epochs, key=lambda epoch: epoch["ranking"])
         return epochs[-1]["epoch"] - best["epoch"] >= patience
 
 
 def _with_head(start: MobileBert, head: Head) -> MobileBert:
-    """A copy with the task's head; the weights that the two have in common are the same."""
+    """Returns a copy with the task's head, whose weights are random unless `start` has them."""
     model = MobileBert(start.config, head)
     copy_weights(start, model)
     return model
 
 
 def _range_samples(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-    """Texts from all over the training split, as QuantizationAware wants them."""
+    """Returns texts from all over the training split, as the samples of QuantizationAware."""
     tokens = arrays["input_mask"].sum(axis=1)
     rows = np.linspace(0, len(tokens) - 1, min(_RANGE_TEXTS, len(tokens))).astype(int)
     return [

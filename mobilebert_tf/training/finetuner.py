@@ -1,4 +1,4 @@
-"""Finetuner: the train_step of a task, alone or with a teacher's outputs and layers. No I/O."""
+"""Finetuner: a Keras model whose train_step fine-tunes on a task, with or without a teacher."""
 
 import keras
 import tensorflow as tf
@@ -10,7 +10,7 @@ from mobilebert_tf.training.layer_transfer import check_fit, layer_map, transfer
 from mobilebert_tf.training.optimizer import NOT_ADAPTED, WarmupLinearDecay
 from mobilebert_tf.training.run_config import LayerTransfer, Phase
 
-EPSILON = 1e-6  # of AdamW, as in BERT's and Google's fine-tuning
+EPSILON = 1e-6  # of AdamW, as in the fine-tuning code of BERT and MobileBERT
 
 
 class Finetuner(keras.Model):
@@ -18,19 +18,20 @@ class Finetuner(keras.Model):
 
     Args:
         model: with the head of the task.
-        phase: steps and optimizer: AdamW, the optimizer of BERT's fine-tuning.
-        class_weights: of the classes in the loss, [C]; None: all alike.
-        teacher: a model with the same head, whose outputs are to be matched too; or None.
-        temperature: of the teacher's and the model's distributions.
-        teacher_weight: share of the teacher's outputs in the loss, the rest is the labels'; an
-            example without a label has the teacher's outputs alone.
-        transfer_weight: of the losses of feature and attention maps (paper, section 3.4) in the
-            loss; 0: only outputs are matched.
+        phase: steps and optimizer, which is AdamW as in BERT's fine-tuning.
+        class_weights: weight of each class in the loss, [C]; None for equal weights.
+        teacher: a model with the same head, whose outputs are learnt too; or None.
+        temperature: divides the logits before distributions of teacher and model are compared.
+        teacher_weight: share of the teacher's outputs in the loss; the rest is the labels'. For an
+            example without a label the share is 1.
+        transfer_weight: weight of the losses of feature and attention maps (paper, section 3.4);
+            0 leaves them out.
         transfer: weights of those losses, and the teacher's layer for each of the model's.
 
-    A batch is a dict as data/examples.py makes it: MODEL_INPUTS int32 [B,T] and targets.
-    `compile()` without arguments gives the phase's optimizer. Raises InputError for a teacher
-    whose layers do not fit, if they are to be transferred.
+    Batches are the dicts of tasks/examples.py: MODEL_INPUTS int32 [B,T], and targets as for
+    task_loss. `compile()` without arguments makes the phase's optimizer.
+
+    Raises InputError if layers are to be transferred and those of the teacher do not fit.
     """
 
     def __init__(
@@ -50,8 +51,13 @@ class Finetuner(keras.Model):
         self.transfer_weight, self.transfer = transfer_weight, transfer or LayerTransfer()
         if transfer_weight:
             check_fit(teacher.config, model.config, self.transfer)
-        # Behind a function: as an attribute, the teacher would be in every checkpoint.
-        self.run_teacher = teacher and (lambda inputs: teacher(inputs, training=False))
+        self.run_teacher = None
+        if teacher is not None:
+            # Behind a function: as an attribute, the teacher would be in every checkpoint.
+            def run_teacher(inputs: dict) -> dict:
+                return teacher(inputs, training=False)
+
+            self.run_teacher = run_teacher
         self.tracker = keras.metrics.Mean("loss")
 
     def compile(self, optimizer=None, **kwargs):
@@ -84,14 +90,14 @@ class Finetuner(keras.Model):
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self.trainable_variables)
         pairs = zip(gradients, self.trainable_variables, strict=True)
-        # What the head does not read, such as the pooler under a span, has no gradient.
+        # Layers that the head does not read, such as the pooler of a span, have no gradient.
         gradients = [tf.zeros(v.shape) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
         self.optimizer.apply(gradients, self.trainable_variables)
         self.tracker.update_state(loss)
         return {"loss": self.tracker.result()}
 
     def loss_of(self, batch: dict, training: bool):
-        """The loss of a batch, a scalar."""
+        """Returns the loss of a batch, a scalar."""
         inputs = {name: batch[name] for name in MODEL_INPUTS}
         outputs = self.model(inputs, training=training)
         kind = self.model.head.kind
@@ -99,10 +105,18 @@ class Finetuner(keras.Model):
         if self.run_teacher is None:
             return loss
         teacher, mask = self.run_teacher(inputs), batch["input_mask"]
-        # The mean over examples: (1 - w) * label + w * teacher, without a label the teacher alone.
-        of_label = (1 - self.teacher_weight) * labelled(kind, batch["targets"])  # [B]
-        loss = ops.mean(of_label) * loss
-        loss += distillation_loss(kind, teacher, outputs, mask, self.temperature, 1 - of_label)
+        # Each example weighs its label 1 - teacher_weight, or 0 if it has none; the rest is the
+        # teacher's.
+        label_weights = (1 - self.teacher_weight) * labelled(kind, batch["targets"])  # [B]
+        loss = ops.mean(label_weights) * loss
+        loss += distillation_loss(
+            kind,
+            teacher,
+            outputs,
+            mask,
+            temperature=self.temperature,
+            weights=1 - label_weights,
+        )
         if self.transfer_weight:
             loss += self.transfer_weight * self._transfer_loss(teacher, outputs, mask)
         return loss
@@ -117,7 +131,7 @@ class Finetuner(keras.Model):
 
 
 def labelled(kind: str, targets):
-    """1.0 for each example that has a label, else 0.0: [B]. Targets as for task_loss."""
+    """Returns 1.0 for each example that has a label, else 0.0: [B]. Targets as for task_loss."""
     if kind == "regression":
         return ops.cast(ops.logical_not(ops.isnan(targets)), "float32")
     counted = targets != NO_LABEL
@@ -125,17 +139,19 @@ def labelled(kind: str, targets):
 
 
 def task_loss(kind: str, outputs: dict, targets, class_weights=None):
-    """The mean loss of a head over examples, or over tokens, that have a label: a scalar.
+    """Returns the mean loss over examples, or tokens, that have a label: a scalar.
 
     Args:
-        kind: classifier, regression, token_classifier or span.
+        kind: of the head: classifier, regression, token_classifier or span.
         outputs: of the model.
-        targets: int32 [B], NO_LABEL where there is none; float32 [B] scores, or NaN; int32 [B,T],
-            NO_LABEL where there is none; span: int32 [B,2], positions of the first and last token.
+        targets: classifier: int32 [B], NO_LABEL where there is none; regression: float32 [B], NaN
+            where there is none; token_classifier: int32 [B,T], NO_LABEL where there is none;
+            span: int32 [B,2], positions of the first and last token.
+        class_weights: weight of each class, [C]; None for equal weights.
     """
     if kind == "regression":
         counted = labelled(kind, targets)
-        # Not NaN times 0, whose gradient is NaN.
+        # NaN is replaced, not multiplied by 0: the gradient would still be NaN.
         errors = ops.square(outputs["score"] - ops.where(ops.isnan(targets), 0.0, targets))
         return _weighted_mean(errors, counted)
     if kind == "span":
@@ -151,15 +167,19 @@ def task_loss(kind: str, outputs: dict, targets, class_weights=None):
 def distillation_loss(
     kind: str, teacher: dict, student: dict, input_mask, temperature: float, weights=None
 ):
-    """How far the student's outputs are from the teacher's (Hinton et al., 2015): a scalar.
+    """Returns the distance of the student's outputs from the teacher's (Hinton et al., 2015).
 
-    temperature^2 * KL(teacher || student) of the softened distributions, mean over texts, or over
-    real tokens; for regression the square error. 0 for equal outputs.
+    A scalar: the mean over texts, or over real tokens, of temperature^2 * KL(teacher || student)
+    of the softened distributions; for regression, of the square error. 0 for equal outputs.
 
     Args:
-        weights: each text's distance is multiplied by its weight, [B]; None: by 1.
+        kind: of the head: classifier, regression, token_classifier or span.
+        teacher, student: outputs of the two models.
+        input_mask: int32 [B,T].
+        temperature: divides the logits.
+        weights: of the texts, [B]; None for equal weights.
     """
-    distances = _distances(kind, teacher, student, input_mask, temperature)
+    distances = _distances(kind, teacher, student, input_mask, temperature=temperature)
     if kind != "token_classifier":
         return ops.mean(distances if weights is None else weights * distances)
     real = ops.cast(input_mask, "float32")  # [B,T]
@@ -167,12 +187,12 @@ def distillation_loss(
     return ops.sum(counted * distances) / ops.sum(real)
 
 
-def _distances(kind: str, teacher: dict, student: dict, input_mask, temperature: float):
-    """Of each text's outputs [B], or of each token's [B,T]."""
+def _distances(kind: str, teacher: dict, student: dict, input_mask, *, temperature: float):
+    """Returns the distance of each text's outputs [B], or of each token's [B,T]."""
     if kind == "regression":
         return ops.square(teacher["score"] - student["score"])
     if kind == "span":
-        padding = -1e4 * ops.cast(1 - input_mask, "float32")  # an answer is at a real token
+        padding = -1e4 * ops.cast(1 - input_mask, "float32")  # no answer is in the padding
         ends = [
             _divergence(teacher[name] + padding, student[name] + padding, temperature)
             for name in ("start_logits", "end_logits")

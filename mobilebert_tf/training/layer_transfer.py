@@ -1,4 +1,4 @@
-"""Layer-wise knowledge transfer (paper, section 3.4): which layers, which losses, which weights."""
+"""Layer-wise knowledge transfer (paper, section 3.4): its layers, losses and weights."""
 
 from collections.abc import Callable, Mapping
 
@@ -9,14 +9,14 @@ from mobilebert_tf.training.run_config import LayerTransfer
 
 
 def loss_kinds(transfer: LayerTransfer) -> dict[str, tuple[float, Callable, str]]:
-    """{term: (weight, loss function, the model's output that it compares)}."""
+    """Returns {term: (weight, loss function, name of the model outputs that it compares)}."""
     attention = (transfer.attention_map_weight, losses.attention_map_loss, "attention_scores")
     features = {
         "feature_map": (transfer.feature_map_weight, losses.feature_map_loss),
         "feature_mean": (transfer.feature_mean_weight, losses.feature_mean_loss),
         "feature_variance": (transfer.feature_variance_weight, losses.feature_variance_loss),
     }
-    if transfer.raw_feature_maps:  # the plain error contains that of the statistics
+    if transfer.raw_feature_maps:  # this error includes that of mean and variance
         features = {"feature_map": (transfer.feature_map_weight, losses.raw_feature_map_loss)}
     features = {name: (*kind, "hidden_states") for name, kind in features.items()}
     return features | {"attention_map": attention}
@@ -30,38 +30,43 @@ def transfer_terms(
     layers: Mapping[int, int],
     num_layers: int,
 ) -> dict[str, tuple]:
-    """{term: (weight, value)}: sums over layers, each scaled by 1 / num_layers; 0 for equal models.
+    """Returns {term: (weight, value)}; a value is the loss of all layers divided by num_layers.
+
+    All values are 0 for equal models.
 
     Args:
-        teacher, student: outputs of the models: hidden_states and attention_scores.
-        input_mask: int32 [B,T]; padding counts nothing.
-        layers: the teacher's layer for each of the student's layers to transfer, from 0.
-        num_layers: of the student.
+        teacher, student: outputs of the models with hidden_states and attention_scores.
+        input_mask: int32 [B,T]; padding is not counted.
+        transfer: the weights.
+        layers: {student layer: teacher layer} to transfer, from 0.
+        num_layers: number of layers of the student.
     """
     scale, terms = 1.0 / num_layers, {}
-    for name, (weight, function, output) in loss_kinds(transfer).items():
-        first = 1 if output == "hidden_states" else 0  # hidden_states[0]: the embeddings
+    for name, (weight, loss, output) in loss_kinds(transfer).items():
+        first = 1 if output == "hidden_states" else 0  # hidden_states[0] are the embeddings
         values = [
-            function(teacher[output][theirs + first], student[output][ours + first], input_mask)
-            for ours, theirs in layers.items()
+            loss(teacher[output][teacher_layer + first], student[output][layer + first], input_mask)
+            for layer, teacher_layer in layers.items()
         ]
         terms[name] = (weight, scale * sum(values))
     return terms
 
 
 def layer_map(student: ModelConfig, transfer: LayerTransfer) -> list[int]:
-    """The teacher layer, from 0, that each student layer learns from."""
+    """Returns the teacher layer, from 0, that each student layer learns from."""
     if transfer.layer_map is None:
         return list(range(student.num_hidden_layers))
     return transfer.layer_map
 
 
 def check_fit(teacher: ModelConfig, student: ModelConfig, transfer: LayerTransfer) -> None:
-    """InputError unless every map of the student has a teacher's map of the same shape."""
+    """Raises InputError unless each student layer has a teacher layer with maps of equal shape."""
     for key in ("vocab_size", "hidden_size", "num_attention_heads"):
-        ours, theirs = getattr(student, key), getattr(teacher, key)
-        if ours != theirs:
-            raise InputError(f"{key} of teacher ({theirs}) and student ({ours}) must be equal")
+        teacher_size, student_size = getattr(teacher, key), getattr(student, key)
+        if teacher_size != student_size:
+            raise InputError(
+                f"{key} of teacher ({teacher_size}) and student ({student_size}) must be equal"
+            )
     if transfer.layer_map is None and teacher.num_hidden_layers != student.num_hidden_layers:
         raise InputError(
             f"the teacher has {teacher.num_hidden_layers} layers, the student "

@@ -1,7 +1,7 @@
-"""The training loop that pretrain, distill and finetune share: steps, checkpoints, history.
+"""The training loop of pretrain, distill and finetune: steps, checkpoints and history.
 
-Keras's `fit` cannot do it: BackupAndRestore repeats the epoch after a crash and forgets dropout
-seeds. The step itself is the trainer's own train_step: a Distiller's or a Finetuner's.
+Keras's `fit` cannot resume a run exactly: BackupAndRestore repeats the epoch after a crash and
+does not save the states of dropout. Each step is the train_step of a Distiller or a Finetuner.
 """
 
 import math
@@ -25,10 +25,10 @@ from mobilebert_tf.training.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class LoopStage:
-    """One part of a training, with a trainer and an optimizer of its own.
+    """One part of a training, with its own trainer and optimizer.
 
     Args:
-        name: for people.
+        name: shown in logs and charts.
         steps: number of updates.
         make_trainer: returns the stage's uncompiled Distiller or Finetuner.
     """
@@ -39,13 +39,15 @@ class LoopStage:
 
 
 class StepBatches(Protocol):
-    """Examples as batches that are a function of the step."""
+    """Examples in batches that depend on the step alone."""
 
-    def dataset(self, first_step: int, steps: int) -> tf.data.Dataset: ...
+    def dataset(self, first_step: int, steps: int) -> tf.data.Dataset:
+        """Returns the batches of `steps` steps, beginning with `first_step`."""
+        ...
 
 
 def prepare_process(seed: int, precision: str) -> None:
-    """Makes this process's results a function of the settings alone."""
+    """Seeds this process and makes TensorFlow deterministic, so that runs can be repeated."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     keras.config.set_dtype_policy(precision)
@@ -59,25 +61,25 @@ def train(
     name: str,
     folder: RunFolder,
     pace: Pace,
-    after_saving: Callable[[int], bool] = lambda step: False,
+    after_saving: Callable[[int], bool] | None = None,
 ) -> None:
     """Trains `model` through all stages, from the newest state in the folder if there is one.
 
-    Killed anywhere and started again, it ends with the same bits as if it had not been: a state
-    holds the model, its dropout seeds, the optimizer and the position, and data are a function of
-    the position.
+    A run that is killed anywhere and started again ends with the same bits as an uninterrupted
+    one: a state holds the model, its dropout seeds, the optimizer and the position, and the data
+    depend on the position alone.
 
     Args:
-        model: is trained in place.
-        stages: one after the other.
-        examples: of all stages; the steps are counted through.
+        model: the model, which is trained in place.
+        stages: are trained one after the other.
+        examples: of all stages; step numbers continue from stage to stage.
         name: of the model within the run ("teacher", "student").
         folder: of the run.
         pace: when to log and save.
-        after_saving: is called with the stage's step when a state is saved, and again for the state
-            that a killed run goes on from; True ends the stage.
+        after_saving: called with the stage's step when a state was saved, and again with that of
+            the state from which a killed run continues; returns whether to end the stage.
 
-    Raises InputError if the loss stops being a number.
+    Raises InputError if the loss is no longer finite.
     """
     states = folder / "checkpoints" / name
     position, tensors = load_state(states) or ({"stage": 0, "step": 0}, None)
@@ -109,14 +111,19 @@ def train(
 
 @dataclass(frozen=True)
 class _StageLoop:
-    """One stage's steps, with what is saved and logged about them.
+    """Runs, logs and saves the steps of one stage.
 
     Args:
         name: of the model.
         index: of the stage, from 0.
-        steps_before: in the stages before it.
-        states: the folder of the model's states.
-        writer: of TensorBoard's scalars.
+        stage: the stage.
+        steps_before: number of steps in the stages before it.
+        trainer: the stage's compiled Distiller or Finetuner.
+        model: the model that it trains.
+        states: folder of the model's states.
+        folder: of the run.
+        pace: when to log and save.
+        writer: writes TensorBoard's scalars.
     """
 
     name: str
@@ -130,9 +137,11 @@ class _StageLoop:
     pace: Pace
     writer: tf.summary.SummaryWriter
 
-    def run(self, examples: StepBatches, first: int, after_saving: Callable[[int], bool]) -> None:
-        """Trains from step `first` on; see `train` for `after_saving`."""
-        if first and after_saving(first):
+    def run(
+        self, examples: StepBatches, first: int, after_saving: Callable[[int], bool] | None
+    ) -> None:
+        """Trains all steps after the first `first`; see `train` for `after_saving`."""
+        if first and after_saving is not None and after_saving(first):
             return
         steps = self.stage.steps
         batches = examples.dataset(self.steps_before + first, steps - first)
@@ -149,12 +158,16 @@ class _StageLoop:
                 progress.update()
                 saving = step % self.pace.checkpoint_steps == 0 or step == steps
                 if saving or step % self.pace.log_steps == 0:
-                    seconds = (time.perf_counter() - started) / (step - logged)  # of a step
-                    self._log(values, step, seconds, batch["input_ids"].shape, progress)
+                    seconds = (time.perf_counter() - started) / (step - logged)
+                    tokens_per_second = math.prod(batch["input_ids"].shape) / seconds
+                    logs = self._log(values, step, seconds, tokens_per_second)
+                    progress.set_postfix(
+                        loss=f"{logs['loss']:.3f}", tokens_per_s=f"{tokens_per_second:,.0f}"
+                    )
                     started, logged = time.perf_counter(), step
                 if saving:
                     self._save(step)
-                    if after_saving(step):
+                    if after_saving is not None and after_saving(step):
                         break
                     started = time.perf_counter()
 
@@ -163,14 +176,10 @@ class _StageLoop:
         tensors = _tensors(self.trainer, self.model)
         save_state(self.states, self.steps_before + step, position, tensors)
 
-    def _log(self, values, step: int, seconds: float, shape: tuple[int, int], progress) -> None:
-        """Writes a line of the history.
-
-        Args:
-            values: what train_step returned.
-            seconds: that a step took.
-            shape: [B,T] of the batch.
-        """
+    def _log(
+        self, values: dict, step: int, seconds_per_step: float, tokens_per_second: float
+    ) -> dict[str, float]:
+        """Writes the values that train_step returned to the history, and returns them as floats."""
         values = {name: float(value) for name, value in values.items()}
         self.trainer.reset_metrics()
         if not math.isfinite(values["loss"]):
@@ -178,7 +187,6 @@ class _StageLoop:
                 f"the loss of {self.name} became {values['loss']} in stage '{self.stage.name}' "
                 f"before step {step}: lower the stage's learning_rate, and `overwrite`"
             )
-        tokens_per_second = shape[0] * shape[1] / seconds
         record = {
             "model": self.name,
             "stage": self.stage.name,
@@ -187,19 +195,21 @@ class _StageLoop:
             "total_step": self.steps_before + step,
             "learning_rate": float(self.trainer.optimizer.learning_rate),
             **values,
-            "ms_per_step": 1000 * seconds,
+            "ms_per_step": 1000 * seconds_per_step,
             "tokens_per_second": tokens_per_second,
         }
         self.folder.append_history(record)
         with self.writer.as_default(step=self.steps_before + step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
-        rate = f"{tokens_per_second:,.0f}"
-        progress.set_postfix(loss=f"{values['loss']:.3f}", tokens_per_s=rate)
+        return values
 
 
 def _variables(trainer: keras.Model, model: MobileBert) -> dict:
-    """Everything that a step changes. By number: seed generators are renamed in each process."""
+    """Returns all variables that a step changes.
+
+    They are named by number: the names of seed generators differ from process to process.
+    """
     groups = {"model": model.variables, "optimizer": trainer.optimizer.variables}
     return {
         f"{group}/{number:05d}": variable

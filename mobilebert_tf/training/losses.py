@@ -1,7 +1,7 @@
-"""The objectives, as pure functions (paper, section 3.4). All are float32 scalars.
+"""The objectives as pure functions (paper, section 3.4). All return float32 scalars.
 
-Shape letters as in layers.py. Means run over real tokens only: `input_mask` is 1 there, 0 at
-padding. Teacher arguments come first and are constants to the caller.
+Shape letters as in modeling/layers.py. Means are taken over real tokens only: `input_mask` is 1
+there, 0 at padding. The teacher's tensor is the first argument.
 """
 
 from keras import ops
@@ -10,36 +10,36 @@ VARIANCE_EPSILON = 1e-12
 
 
 def feature_map_loss(teacher, student, input_mask):
-    """Mean square error of the feature maps [B,T,H] normalised over H without affine.
+    """Returns the mean square error of feature maps [B,T,H], normalised over H without affine.
 
-    The paper splits the plain error into this and the errors of the statistics (footnote 3).
+    The paper splits the plain error into this one and those of mean and variance (footnote 3).
     """
     difference = _normalize(teacher) - _normalize(student)
     return masked_mean(ops.mean(ops.square(difference), axis=-1), input_mask)
 
 
 def raw_feature_map_loss(teacher, student, input_mask):
-    """The paper's equation 4: mean square error of the feature maps [B,T,H] as they are."""
+    """Returns the mean square error of feature maps [B,T,H] (paper, equation 4)."""
     difference = _float32(teacher) - _float32(student)
     return masked_mean(ops.mean(ops.square(difference), axis=-1), input_mask)
 
 
 def feature_mean_loss(teacher, student, input_mask):
-    """Square error of the mean over H of the feature maps [B,T,H]."""
+    """Returns the square error of the mean over H of feature maps [B,T,H]."""
     difference = ops.mean(_float32(teacher), axis=-1) - ops.mean(_float32(student), axis=-1)
     return masked_mean(ops.square(difference), input_mask)
 
 
 def feature_variance_loss(teacher, student, input_mask):
-    """Absolute error of the variance over H of the feature maps [B,T,H]."""
+    """Returns the absolute error of the variance over H of feature maps [B,T,H]."""
     difference = ops.var(_float32(teacher), axis=-1) - ops.var(_float32(student), axis=-1)
     return masked_mean(ops.abs(difference), input_mask)
 
 
 def attention_map_loss(teacher, student, input_mask):
-    """KL(teacher || student) of the attention distributions (paper, equation 5).
+    """Returns KL(teacher || student) of the attention distributions (paper, equation 5).
 
-    From masked scores before softmax, [B,N,T,T]; mean over heads and real queries.
+    Both are given as masked scores before softmax, [B,N,T,T]. Mean over heads and real queries.
     """
     log_teacher = ops.log_softmax(_float32(teacher), axis=-1)
     log_student = ops.log_softmax(_float32(student), axis=-1)
@@ -48,16 +48,16 @@ def attention_map_loss(teacher, student, input_mask):
 
 
 def masked_lm_loss(logits, ids, weights):
-    """Cross-entropy of logits [B,P,V] with token ids [B,P], mean over weights [B,P]."""
+    """Returns the cross-entropy of logits [B,P,V] with ids [B,P], mean by weights [B,P]."""
     log_probabilities = ops.log_softmax(_float32(logits), axis=-1)
     at_ids = ops.take_along_axis(log_probabilities, ids[..., None], axis=-1)[..., 0]  # [B,P]
     return -masked_mean(at_ids, weights)
 
 
 def masked_lm_distillation_loss(teacher, student, weights):
-    """Cross-entropy of student logits [B,P,V] with the teacher's softmax, mean over weights.
+    """Returns the cross-entropy of the student's softmax with the teacher's, mean by weights [B,P].
 
-    At teacher == student this is the teacher's entropy.
+    Both are given as logits [B,P,V]. For equal logits this is the teacher's entropy, not 0.
     """
     probabilities = ops.softmax(_float32(teacher), axis=-1)
     log_student = ops.log_softmax(_float32(student), axis=-1)
@@ -65,19 +65,19 @@ def masked_lm_distillation_loss(teacher, student, weights):
 
 
 def next_sentence_loss(logits, labels):
-    """Cross-entropy of logits [B,2] with labels [B], 0: the segment does follow."""
+    """Returns the cross-entropy of logits [B,2] with labels [B] (0: is the next sentence)."""
     log_probabilities = ops.log_softmax(_float32(logits), axis=-1)
     return -ops.mean(ops.take_along_axis(log_probabilities, labels[:, None], axis=-1))
 
 
 def masked_lm_accuracy(logits, ids, weights):
-    """Share of predictions [B,P,V] whose best token is the true one [B,P]."""
+    """Returns the share of logits [B,P,V] whose highest is that of the true id [B,P]."""
     best = ops.cast(ops.argmax(logits, axis=-1), ids.dtype)
     return masked_mean(ops.cast(ops.equal(best, ids), "float32"), weights)
 
 
 def masked_mean(values, weights):
-    """Mean of `values` over positions with weight 1; 0 if there are none."""
+    """Returns the mean of `values` at positions of weight 1; 0 if there are none."""
     weights = _float32(weights)
     return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1.0)
 

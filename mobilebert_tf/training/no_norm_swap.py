@@ -1,9 +1,9 @@
-"""The operational optimizations (paper, section 3.3) for a model that was trained without them.
+"""Replaces layer norms by NoNorm and GELU by ReLU in a trained model.
 
-The paper trains with NoNorm and ReLU. A model with layer norms and GELU is changed afterwards: from
-the first layer to the last, NoNorms take the place of layer norms and feed-forward networks get
-ReLU, each fitted by least squares to what the original computes there, from what the changed model
-computes before it. A short distillation from the original, layer by layer, then mends the rest.
+These are the paper's operational optimizations (section 3.3), with which it trains from the start.
+Here each new layer, from the first to the last, is fitted by least squares: its inputs are those of
+the changed model, its targets the outputs of the original layer. A short distillation of all layers
+from the original then reduces the error that remains.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.modeling.layers import AttentionBias, Block, FeedForward, NoNorm
+from mobilebert_tf.modeling.layers import AttentionBias, Block, Bottleneck, FeedForward, NoNorm
 from mobilebert_tf.modeling.model import MobileBert, copy_weights
 from mobilebert_tf.tasks.examples import Batches
 from mobilebert_tf.training.finetuner import Finetuner, distillation_loss
@@ -22,21 +22,21 @@ from mobilebert_tf.training.losses import masked_lm_distillation_loss
 from mobilebert_tf.training.run_config import Phase
 
 BATCH_SIZE = 16  # of the distillation
-_FITTED = 128  # texts of the least squares; the distillation takes all
-_RIDGE = 1e-3  # of the mean square of the features: keeps fitted weights near the original's
-_PREDICTIONS = 8  # positions of each text at which a masked LM's words are distilled
+_FITTED_TEXTS = 128  # for the least squares; the distillation uses all texts
+_RIDGE = 1e-3  # relative to the mean square of the features: keeps weights near the original's
+_PREDICTIONS = 8  # positions of each text at which a masked LM's predictions are distilled
 
 
 def swap(
     model: MobileBert, arrays: dict[str, np.ndarray], phase: Phase, seed: int = 0
 ) -> MobileBert:
-    """A copy of `model` with NoNorm and ReLU that computes nearly the same.
+    """Returns a copy of `model` with NoNorm and ReLU that computes nearly the same.
 
     Args:
-        model: with layer norms, or another activation than ReLU.
-        arrays: texts to fit on: input_ids, input_mask, segment_ids, int32 [B,T].
-        phase: steps and learning rate of the distillation.
-        seed: of its order and dropout.
+        model: a model with layer norms, or another activation than ReLU.
+        arrays: texts to fit on: input_ids, input_mask, segment_ids, int32 [N,T].
+        phase: steps and optimizer of the distillation.
+        seed: of the distillation's order and dropout.
 
     Raises InputError for a model that has NoNorm and ReLU already.
     """
@@ -46,68 +46,77 @@ def swap(
     keras.utils.set_random_seed(seed)
     swapped = MobileBert(config, model.head)
     copy_weights(model, swapped)
-    fit(model, swapped, {name: array[:_FITTED] for name, array in arrays.items()})
-    _recover(model, swapped, arrays, phase, seed)
+    fit(model, swapped, {name: array[:_FITTED_TEXTS] for name, array in arrays.items()})
+    _recover(model, swapped, arrays, phase=phase, seed=seed)
     return swapped
 
 
 def fit(original: MobileBert, swapped: MobileBert, arrays: dict[str, np.ndarray]) -> None:
     """Fits the norms and feed-forward outputs of `swapped` by least squares, bottom to top."""
     fitter = _Fitter(arrays["input_mask"])
-    theirs, ours = (model.get_layer("embeddings") for model in (original, swapped))
-    old, new = fitter.norm(ours.norm, lambda: theirs(**arrays), lambda: ours(**arrays))
+    old_layer, new_layer = (model.get_layer("embeddings") for model in (original, swapped))
+    old, new = fitter.norm(new_layer.norm, lambda: old_layer(**arrays), lambda: new_layer(**arrays))
     for index in tqdm(range(original.config.num_hidden_layers), desc="fitting", unit="block"):
-        blocks = (model.get_layer(f"block_{index}") for model in (original, swapped))
-        old, new = fitter.block(*blocks, old, new)
+        old_block, new_block = (m.get_layer(f"block_{index}") for m in (original, swapped))
+        old, new = fitter.block(old_block, new_block, old, new)
 
 
 class _Fitter:
-    """Fits layers to those of the original on the real tokens of a batch.
+    """Fits layers of the changed model ("new") to those of the original ("old").
 
-    Feature maps are [B,T,H] or [B,T,I]; "old" are the original's, "new" the changed model's.
+    Feature maps are [B,T,H] or [B,T,I]; only those of real tokens count.
     """
 
     def __init__(self, input_mask: np.ndarray):
         self.real = input_mask == 1  # [B,T]
         self.bias = AttentionBias()(input_mask)  # [B,1,1,T]
 
-    def block(self, theirs: Block, ours: Block, old, new) -> tuple:
-        """Fits a block that reads `old` and `new`; gives what both blocks make of it."""
+    def block(self, old_block: Block, new_block: Block, old, new) -> tuple:
+        """Fits a block and returns the outputs of both blocks for the inputs `old` and `new`."""
         old_x, new_x, old_query, new_query, old_value, new_value = (old, new) * 3
-        if ours.input_bottleneck is not None:
-            old_x, new_x = self._bottleneck("input_bottleneck", theirs, ours, old, new)
-        if ours.config.use_bottleneck_attention:
+        if new_block.input_bottleneck is not None:
+            old_x, new_x = self._bottleneck(
+                old_block.input_bottleneck, new_block.input_bottleneck, old, new
+            )
+        if new_block.config.use_bottleneck_attention:
             old_query, new_query, old_value, new_value = (old_x, new_x) * 2
-        elif ours.shared_bottleneck is not None:
-            old_query, new_query = self._bottleneck("shared_bottleneck", theirs, ours, old, new)
+        elif new_block.shared_bottleneck is not None:
+            old_query, new_query = self._bottleneck(
+                old_block.shared_bottleneck, new_block.shared_bottleneck, old, new
+            )
         old_x, new_x = self.norm(
-            ours.attention.output_layer.norm,
-            lambda x=old_x: theirs.attention(old_query, old_value, x, self.bias)[0],
-            lambda x=new_x: ours.attention(new_query, new_value, x, self.bias)[0],
+            new_block.attention.output_layer.norm,
+            lambda x=old_x: old_block.attention(old_query, old_value, x, self.bias)[0],
+            lambda x=new_x: new_block.attention(new_query, new_value, x, self.bias)[0],
         )
-        for their_network, our_network in zip(theirs.feed_forward, ours.feed_forward, strict=True):
-            old_x, new_x = self._feed_forward(their_network, our_network, old_x, new_x)
-        if ours.output_bottleneck is None:
+        networks = zip(old_block.feed_forward, new_block.feed_forward, strict=True)
+        for old_network, new_network in networks:
+            old_x, new_x = self._feed_forward(old_network, new_network, old_x, new_x)
+        if new_block.output_bottleneck is None:
             return old_x, new_x
         return self.norm(
-            ours.output_bottleneck.norm,
-            lambda: theirs.output_bottleneck(old_x, old),
-            lambda: ours.output_bottleneck(new_x, new),
+            new_block.output_bottleneck.norm,
+            lambda: old_block.output_bottleneck(old_x, old),
+            lambda: new_block.output_bottleneck(new_x, new),
         )
 
-    def _bottleneck(self, name: str, theirs: Block, ours: Block, old, new) -> tuple:
-        theirs, ours = getattr(theirs, name), getattr(ours, name)
-        return self.norm(ours.norm, lambda: theirs(old), lambda: ours(new))
+    def _bottleneck(self, old_layer: Bottleneck, new_layer: Bottleneck, old, new) -> tuple:
+        return self.norm(new_layer.norm, lambda: old_layer(old), lambda: new_layer(new))
 
-    def _feed_forward(self, theirs: FeedForward, ours: FeedForward, old_x, new_x) -> tuple:
-        """The output layer is fitted to the original's from the new activations, then the norm."""
-        wanted = theirs.output_layer.dense(theirs.intermediate(old_x))
-        self._dense(ours.output_layer.dense, ours.intermediate(new_x), wanted)
-        return self.norm(ours.output_layer.norm, lambda: theirs(old_x), lambda: ours(new_x))
+    def _feed_forward(self, old_layer: FeedForward, new_layer: FeedForward, old_x, new_x) -> tuple:
+        """Fits the output layer, which reads new activations, and then the norm."""
+        targets = old_layer.output_layer.dense(old_layer.intermediate(old_x))
+        self._dense(new_layer.output_layer.dense, new_layer.intermediate(new_x), targets)
+        return self.norm(
+            new_layer.output_layer.norm, lambda: old_layer(old_x), lambda: new_layer(new_x)
+        )
 
     def norm(self, norm: NoNorm, old: Callable, new: Callable) -> tuple:
-        """Sets gamma and beta so that new() is nearest to old(); gives both."""
-        norm.gamma.assign(np.ones(norm.gamma.shape))  # now new() gives what the norm reads
+        """Sets gamma and beta for the least square error of new() from old().
+
+        Returns old() and the fitted new().
+        """
+        norm.gamma.assign(np.ones(norm.gamma.shape))  # new() now returns the input of the norm
         norm.beta.assign(np.zeros(norm.beta.shape))
         inputs, targets = new(), old()
         x, t = self._rows(inputs), self._rows(targets)
@@ -119,48 +128,57 @@ class _Fitter:
         return targets, norm(inputs)
 
     def _dense(self, dense: keras.layers.Dense, inputs, targets) -> None:
-        """Sets kernel and bias so that dense(inputs) is nearest to targets: ridge regression."""
+        """Sets kernel and bias for the least square error from the targets: ridge regression."""
         x, t = self._rows(inputs), self._rows(targets)
         kernel = np.asarray(dense.kernel, np.float64)
-        rest = t - x @ kernel
+        residual = t - x @ kernel
         centred = x - x.mean(axis=0)
         products = centred.T @ centred / len(x)
         products += np.eye(len(products)) * (_RIDGE * np.trace(products) / len(products) + 1e-12)
-        kernel += np.linalg.solve(products, centred.T @ (rest - rest.mean(axis=0)) / len(x))
+        kernel += np.linalg.solve(products, centred.T @ (residual - residual.mean(axis=0)) / len(x))
         dense.kernel.assign(kernel)
         dense.bias.assign((t - x @ kernel).mean(axis=0))
 
     def _rows(self, features) -> np.ndarray:
-        """Real tokens' features, [tokens,C]."""
+        """Returns the features of real tokens, float64 [tokens,C]."""
         return np.asarray(features, np.float64)[self.real]
 
 
 class Recovery(Finetuner):
-    """Distils all layers and the head's outputs of the original, without any label."""
+    """Distils all layers and the head's outputs of the original; labels are not needed."""
 
     def loss_of(self, batch: dict, training: bool):
         inputs, kind = dict(batch), self.model.head.kind
         if self.model.head.predicts_masks:
-            inputs["masked_lm_positions"] = _spread(batch["input_mask"])
+            inputs["masked_lm_positions"] = _spread_positions(batch["input_mask"])
         teacher, mask = self.run_teacher(inputs), batch["input_mask"]
         outputs = self.model(inputs, training=training)
         loss = self._transfer_loss(teacher, outputs, mask)
         if self.model.head.predicts_masks:
             weights = tf.ones_like(inputs["masked_lm_positions"])
-            names = (teacher["mlm_logits"], outputs["mlm_logits"])
-            return loss + masked_lm_distillation_loss(*names, weights)
+            return loss + masked_lm_distillation_loss(
+                teacher["mlm_logits"], outputs["mlm_logits"], weights
+            )
         if kind in ("classifier", "regression", "token_classifier", "span"):
-            loss += distillation_loss(kind, teacher, outputs, mask, self.temperature)
+            loss += distillation_loss(kind, teacher, outputs, mask, temperature=self.temperature)
         return loss
 
 
-def _spread(input_mask):
-    """Positions of real tokens from end to end of each text: [B,T] -> int32 [B,P]."""
+def _spread_positions(input_mask):
+    """Returns positions evenly spread over the real tokens of each text: [B,T] -> int32 [B,P]."""
     tokens = tf.reduce_sum(input_mask, axis=1, keepdims=True)  # [B,1]
     return tf.range(_PREDICTIONS) * (tokens - 1) // (_PREDICTIONS - 1)
 
 
-def _recover(original, swapped, arrays, phase: Phase, seed: int) -> None:
+def _recover(
+    original: MobileBert,
+    swapped: MobileBert,
+    arrays: dict[str, np.ndarray],
+    *,
+    phase: Phase,
+    seed: int,
+) -> None:
+    """Distils the original into the changed model."""
     trainer = Recovery(swapped, phase, teacher=original, transfer_weight=1.0)
     trainer.compile()
     batches = Batches(arrays, BATCH_SIZE, seed).dataset(0, phase.steps)

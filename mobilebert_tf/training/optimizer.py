@@ -1,24 +1,25 @@
-"""LAMB as the paper's code uses it (You et al., 2020), with a learning rate for each layer."""
+"""LAMB (You et al., 2020) as in the paper's code, with a relative learning rate for each layer."""
 
 from collections.abc import Mapping
 
 import keras
 from keras import ops
 
-# By the last part of a variable's path: no decay and no layer adaptation for these.
+# Names of variables without weight decay and layer adaptation: the last parts of their paths.
 NOT_ADAPTED = ("bias", "gamma", "beta")
 
 
 @keras.saving.register_keras_serializable(package="mobilebert_tf")
 class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear from 0 to `peak` in `warmup_steps`, then linear to `end_factor * peak` at `steps`."""
+    """Rises linearly from 0 to `peak` in `warmup_steps`, then falls linearly to `end_factor * peak`
+    at `steps`."""
 
     def __init__(self, peak: float, steps: int, warmup_steps: int, end_factor: float):
         self.peak, self.steps = peak, steps
         self.warmup_steps, self.end_factor = warmup_steps, end_factor
 
     def __call__(self, step):
-        step = ops.cast(step, "float32") + 1.0  # the first step already moves
+        step = ops.cast(step, "float32") + 1.0  # the rate of the first step is not 0
         warmup = step / max(self.warmup_steps, 1)
         left = (self.steps - step) / max(self.steps - self.warmup_steps, 1)
         decay = self.end_factor + (1.0 - self.end_factor) * ops.clip(left, 0.0, 1.0)
@@ -35,17 +36,20 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="mobilebert_tf")
 class Lamb(keras.optimizers.Optimizer):
-    """LAMB without bias correction, weight decay inside the trust ratio.
+    """LAMB without bias correction, with weight decay inside the trust ratio.
 
-    Differs from keras.optimizers.Lamb, which corrects the bias, decays apart from the trust ratio
-    and adapts biases and norms too.
+    keras.optimizers.Lamb differs: it corrects the bias, applies weight decay outside the trust
+    ratio, and adapts biases and norms too.
 
     Args:
         learning_rate: number or schedule.
         weight_decay_rate: of everything but biases and norms.
+        beta_1, beta_2: decay of the moving averages of gradients and of their squares.
+        epsilon: added to the root of the second moment.
         rates: relative learning rate by variable path, 1 where absent. It multiplies the update;
             a factor on the gradient would cancel out.
         clip_norm: largest global norm of the gradients.
+        name: of the optimizer.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class Lamb(keras.optimizers.Optimizer):
             self.first_moments, self.second_moments = self.add_optimizer_variables(
                 variables, ["first_moment", "second_moment"]
             )
-            # By index: the TensorFlow backend hands update_step variables without a path.
+            # By index: the variables that the TensorFlow backend gives update_step have no path.
             self.relative_rates = [self.rates.get(variable.path, 1.0) for variable in variables]
             self.adapted = [not variable.name.endswith(NOT_ADAPTED) for variable in variables]
 
@@ -99,15 +103,15 @@ class Lamb(keras.optimizers.Optimizer):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        own = ("weight_decay_rate", "beta_1", "beta_2", "epsilon", "rates", "clip_norm", "name")
+        keys = ("weight_decay_rate", "beta_1", "beta_2", "epsilon", "rates", "clip_norm", "name")
         schedule = config["learning_rate"]
         if isinstance(schedule, dict):
             schedule = keras.saving.deserialize_keras_object(schedule)
-        return cls(schedule, **{key: config[key] for key in own})
+        return cls(schedule, **{key: config[key] for key in keys})
 
 
 def _trust_ratio(variable, update):
-    """||variable|| / ||update||, 1 if either is 0."""
+    """Returns ||variable|| / ||update||; 1 if either is 0."""
     weight_norm, update_norm = ops.norm(variable), ops.norm(update)
     both = ops.logical_and(weight_norm > 0, update_norm > 0)
     return ops.where(both, weight_norm / ops.where(both, update_norm, 1.0), 1.0)

@@ -1,11 +1,11 @@
-"""Pre-training a model alone: how a teacher is made, and the student that a teacher is to beat."""
+"""Pre-training without a teacher: of teachers, and of the student's baseline."""
 
 import functools
 from pathlib import Path
 
 import keras
 
-from mobilebert_tf.data.run_text import RunText
+from mobilebert_tf.data.prepared_text import PreparedText
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 from mobilebert_tf.modeling.model import build_model
@@ -17,13 +17,14 @@ from mobilebert_tf.training.run_folder import RunFolder
 from mobilebert_tf.training.strategies import bare
 
 
-def fitted_config(source: str, text: RunText) -> ModelConfig:
+def fitted_config(source: str, text: PreparedText) -> ModelConfig:
     """Returns a model config with the vocabulary size of the text.
 
     Args:
         source: a named size or a bert_config.json.
+        text: of the run.
 
-    Raises InputError if the model cannot hold the text's examples.
+    Raises InputError if the text's examples are longer than the model takes.
     """
     config = load_model_config(source).replace(vocab_size=len(text.tokenizer))
     if text.config.sequence_length > config.max_position_embeddings:
@@ -35,14 +36,22 @@ def fitted_config(source: str, text: RunText) -> ModelConfig:
 
 
 def pretrain_alone(
-    source: str, phase: Phase, text: RunText, *, name: str, folder: RunFolder, config: RunConfig
+    source: str,
+    phase: Phase,
+    text: PreparedText,
+    *,
+    name: str,
+    folder: RunFolder,
+    config: RunConfig,
 ) -> Path:
-    """Pre-trains a model without a teacher into folder/name, unless it is there; returns the path.
+    """Pre-trains a model without a teacher, unless folder/name exists, and returns that path.
 
     Args:
         source: a named size or a bert_config.json.
         phase: steps and optimizer.
+        text: of the run.
         name: of the model within the run.
+        folder: of the run.
         config: of the run.
     """
     directory = folder / name

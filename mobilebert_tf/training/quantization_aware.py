@@ -1,8 +1,8 @@
-"""Quantization-aware training: the inference graph, in int8, as a Keras model that learns.
+"""Quantization-aware training: the int8 inference graph as a trainable Keras model.
 
-Weights and activations are rounded to int8 in the forward pass, and gradients pass as if they were
-not (Jacob et al., 2018, section 3). What is rounded are the folded and merged layers of
-lite/graph.py's int8-full graph, so that the exported file computes what was trained.
+The forward pass rounds weights and activations to int8; the backward pass ignores the rounding
+(Jacob et al., 2018, section 3). The layers are the folded and merged ones of lite/graph.py's
+int8-full graph, so the exported file computes exactly what was trained.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,16 +24,16 @@ from mobilebert_tf.modeling.model import HEAD_DROPOUT, MODEL_INPUTS, MobileBert,
 from mobilebert_tf.modeling.quantization import Quantization
 
 MOMENTUM = 0.99  # of the moving averages of ranges
-_SMALLEST = 1e-9  # range of a channel of zeros
+_SMALLEST = 1e-9  # smallest range, for a channel of zeros
 _TABLES = ("word_embeddings", "position_embeddings", "token_type_embeddings")
-# What TFLite's specification fixes.
+# The output ranges that TFLite's specification fixes for softmax and tanh.
 _PROBABILITIES = (0.0, 255 / 256)
 _TANH = (-1.0, 127 / 128)
 
 
 def check_folds(config: ModelConfig) -> None:
-    """InputError for a model with layer norms, which integers cannot express well, or another
-    activation than ReLU."""
+    """Raises InputError for a model that int8 cannot express well: one with layer norms, or with
+    another activation than ReLU."""
     if config.normalization_type != "no_norm" or config.hidden_act not in ("relu", "relu6"):
         raise InputError(
             "quantization-aware training needs a model with NoNorm and ReLU: "
@@ -42,11 +42,11 @@ def check_folds(config: ModelConfig) -> None:
 
 
 class FakeQuantization(keras.layers.Layer):
-    """Rounds a tensor to the 256 levels between its lowest and highest value.
+    """Rounds a tensor to the 256 levels of its range.
 
-    The range is the moving average of the batches' in training, of values that are `counted`
-    (booleans; None: all of them). While `observing`, tensors pass unchanged, and the range grows to
-    hold them.
+    In training the range is the moving average of the batches' ranges. If `counted` is given,
+    only values where it is true belong to a batch's range. While `observing`, tensors pass
+    unchanged and the range grows to contain them.
     """
 
     def build(self, shape):
@@ -64,20 +64,21 @@ class FakeQuantization(keras.layers.Layer):
         return _rounded(x, *self.ends())
 
     def ends(self) -> tuple:
-        """Lowest and highest value, scalars."""
+        """Returns the lowest and the highest value of the range, scalars."""
         low, high = tf.unstack(tf.convert_to_tensor(self.range))
         return low, tf.maximum(high, low + _SMALLEST)
 
 
 class QuantizationAware(keras.Model):
-    """A model that computes as its int8-full file will, with the outputs that its head is trained
-    by: logits, score, or start_logits and end_logits.
+    """A model that computes what its int8-full file will compute.
+
+    Its outputs are those of the loss: logits, score, or start_logits and end_logits.
 
     Args:
-        model: with NoNorm and ReLU and a head of a task; it is trained in place, but for its norms,
-            which stay as they are.
-        samples: texts to find the ranges and scales of channels with: ids, mask and segment_ids,
-            int32 [1,T] each, without padding.
+        model: a model with NoNorm, ReLU and a task's head. It is trained in place, except for its
+            norms, which are frozen.
+        samples: texts to find the first ranges and the scales of channels with: ids, mask and
+            segment_ids, int32 [1,T] each, without padding.
 
     Raises InputError for a model with layer norms or another activation.
     """
@@ -101,8 +102,7 @@ class QuantizationAware(keras.Model):
         return self._graph(*(inputs[name] for name in MODEL_INPUTS), training=training)
 
     def trained(self) -> MobileBert:
-        """A copy of the model, its weights rounded as they will be in int8, and its
-        `quantization`."""
+        """Returns a copy of the model with rounded weights and its `quantization`."""
         model = MobileBert(self.config, self.head)
         copy_weights(self.model, model)
         rounded = self._graph.weights.rounded()
@@ -116,14 +116,15 @@ class QuantizationAware(keras.Model):
 class _Folded(Mapping):
     """The weights of the inference graph, by path, as functions of the model's variables.
 
-    Folding multiplies each number by a factor and adds a shift, which depend on norms alone.
+    Folding multiplies each weight by a factor and adds a shift. Both depend only on the norms,
+    which are frozen, so they are computed once.
     """
 
     def __init__(self, model: MobileBert, head_layer: str | None, scales: dict[str, np.ndarray]):
         self._variables = {variable.path: variable for variable in model.weights}
 
         def folded(value):
-            """With every weight but the norms' at `value`."""
+            """Returns the folded weights of a model in which all but the norms are `value`."""
             weights = {
                 path: variable.numpy() if "/norm/" in path else np.full(variable.shape, value)
                 for path, variable in self._variables.items()
@@ -135,7 +136,7 @@ class _Folded(Mapping):
         self._factors = {path: one - self._shifts[path] for path, one in folded(1.0).items()}
 
     def __getitem__(self, path: str):
-        if path.endswith("/norm/gamma"):  # left over for a residual
+        if path.endswith("/norm/gamma"):  # of a residual, where it was not folded
             return self._shifts[path]
         return self._variables[path] * self._factors[path] + self._shifts[path]
 
@@ -146,24 +147,24 @@ class _Folded(Mapping):
         return len(self._shifts)
 
     def kernel(self, layer: str):
-        """Of a dense layer, rounded: [in,out]."""
+        """Returns the rounded kernel of a dense layer: [in,out]."""
         return _rounded_columns(self[f"{layer}/kernel"])
 
     def table(self, name: str):
-        """An embedding table, rounded: [rows,width]."""
+        """Returns a rounded embedding table: [rows,width]."""
         table = self[f"embeddings/{name}"]
         return _rounded(table, *_ends(table))
 
     def rounded(self) -> dict[str, np.ndarray]:
-        """Values for the model's own weights which folding turns into rounded ones, by path."""
-        found = {f"embeddings/{name}": self.table(name) for name in _TABLES}
+        """Returns values of the unfolded weights, by path, which fold to the rounded ones."""
+        folded = {f"embeddings/{name}": self.table(name) for name in _TABLES}
         kernels = [path for path in self if path.endswith("/kernel")]
-        found |= {path: self.kernel(path.removesuffix("/kernel")) for path in kernels}
+        folded |= {path: self.kernel(path.removesuffix("/kernel")) for path in kernels}
         values = {}
-        for path, value in found.items():
-            factor, own = self._factors[path], self._variables[path].numpy()
+        for path, value in folded.items():
+            factor, unchanged = self._factors[path], self._variables[path].numpy()
             difference = np.asarray(value) - self._shifts[path]
-            values[path] = np.divide(difference, factor, out=own.copy(), where=factor != 0)
+            values[path] = np.divide(difference, factor, out=unchanged.copy(), where=factor != 0)
         return values
 
 
@@ -315,13 +316,15 @@ class _TrainingGraph(HeadByHeadGraph):
 
 
 def _ends(table) -> tuple:
+    """Returns the lowest and the highest value of a tensor, with 0 between them."""
     return tf.minimum(tf.reduce_min(table), 0), tf.maximum(tf.reduce_max(table), 0)
 
 
 def _rounded(x, low, high):
-    """To the nearest of the levels from low to high, of which one is 0; outside, to the ends.
+    """Returns x rounded to the nearest of 256 levels from `low` to `high`, one of which is 0.
 
-    Gradients pass but outside. By hand: TensorFlow's own has no deterministic form on GPUs.
+    The gradient is 1 inside the range and 0 outside. TensorFlow's own operation for this is not
+    deterministic on GPUs.
     """
     step = (high - low) / 255
     below = tf.round(-low / step)  # levels
@@ -330,6 +333,6 @@ def _rounded(x, low, high):
 
 
 def _rounded_columns(kernel):
-    """To 127 levels on each side of 0 up to the largest of the column: [in,out]."""
+    """Returns a kernel [in,out] rounded to 127 levels on each side of 0, column by column."""
     step = tf.maximum(tf.reduce_max(tf.abs(kernel), axis=0), _SMALLEST) / 127
     return kernel + tf.stop_gradient(tf.round(kernel / step) * step - kernel)

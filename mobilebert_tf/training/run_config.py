@@ -1,15 +1,15 @@
-"""The settings of a training run: what configs/*.yaml hold and any door takes by name."""
+"""The settings of pretrain and distill, as in configs/*.yaml and on their command lines."""
 
 import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from mobilebert_tf.data.run_text import DataConfig
+from mobilebert_tf.data.prepared_text import DataConfig
 from mobilebert_tf.errors import InputError, require
 
 
 def check_seed(seed: int) -> None:
-    """InputError for a seed that numpy's generators do not take."""
+    """Raises InputError for a seed that NumPy's random generators do not accept."""
     require(0 <= seed < 2**32, "seed", seed, "from 0 to 4294967295")
 
 
@@ -24,7 +24,7 @@ class Phase:
         steps: number of updates.
         learning_rate: peak.
         warmup: share of the steps in which the rate rises from 0 to the peak.
-        end_factor: last rate over the peak.
+        end_factor: last rate, as a share of the peak.
         weight_decay: of everything but biases and norms.
         clip_norm: largest global norm of the gradients.
     """
@@ -50,16 +50,15 @@ class Phase:
 
 @dataclass(frozen=True)
 class LayerTransfer:
-    """What a student's layers learn from a teacher's (paper, section 3.4; weights from Google's
-    code).
+    """The losses of layer-wise transfer (paper, section 3.4; the weights of Google's code).
 
     Args:
         feature_map_weight: of the square error of normalised feature maps.
         feature_mean_weight: of the square error of their means.
         feature_variance_weight: of the absolute error of their variances.
         attention_map_weight: of the divergence of attention maps.
-        raw_feature_maps: the plain square error (equation 4) instead of normalised maps and
-            statistics.
+        raw_feature_maps: use the plain square error (equation 4) instead of normalised maps,
+            means and variances.
         layer_map: the teacher layer (from 0) for each student layer; null if depths are equal.
     """
 
@@ -82,11 +81,11 @@ class TransferConfig(LayerTransfer):
     """Knowledge transfer in pre-training (paper, section 3.5).
 
     Args:
-        phase: steps of all layers together, which progressive transfer shares out; warm-up and
-            decay are those of each stage.
-        lower_layer_rate: progressive: relative learning rate of the layers below; 0 freezes them,
-            Google's code has 0.1.
-        alpha: share of the hard labels in the masked LM loss, the rest is the teacher's.
+        phase: steps of all layers together, divided among the stages of progressive transfer;
+            each stage has its own warm-up and decay.
+        lower_layer_rate: relative learning rate of the layers below the one that a progressive
+            stage transfers; 0 freezes them, Google's code uses 0.1.
+        alpha: share of the true tokens in the masked LM loss; the rest is the teacher's.
     """
 
     phase: Phase = Phase(240, learning_rate=1e-2, end_factor=0.1)
@@ -111,12 +110,12 @@ class Pace:
 
 @dataclass(frozen=True)
 class RunConfig(DataConfig):
-    """What every training run has, beside its text.
+    """The settings that pretrain and distill share.
 
     Args:
-        output_dir: where everything goes; the same command goes on where a killed one stopped.
+        output_dir: folder of the run; the same command continues a run that was killed.
         seed: of weights, vocabulary, data order, masks and dropout.
-        overwrite: delete what output_dir holds first.
+        overwrite: first delete everything in output_dir.
         precision: Keras dtype policy.
         checkpoint_steps: steps between checkpoints.
         log_steps: steps between lines of the history.
@@ -147,7 +146,7 @@ class RunConfig(DataConfig):
 
 @dataclass(frozen=True)
 class PretrainConfig(RunConfig):
-    """Pre-training of a model alone.
+    """Pre-training without a teacher.
 
     Args:
         model: a named size or a bert_config.json.
@@ -165,11 +164,11 @@ class DistillConfig(RunConfig):
     """Knowledge transfer from a teacher to a student.
 
     Args:
-        teacher: a model directory; null: pre-train `teacher_model` first.
-        teacher_model: a named size or a bert_config.json, for a teacher made here.
-        teacher_training: steps and optimizer of that teacher.
+        teacher: a model directory; null to pre-train `teacher_model` first.
+        teacher_model: a named size or a bert_config.json of the teacher to pre-train.
+        teacher_training: steps and optimizer of its pre-training.
         student: a named size or a bert_config.json.
-        strategy: how knowledge is transferred (paper, figure 2); none: distillation alone.
+        strategy: how knowledge is transferred (paper, figure 2); none for distillation alone.
         transfer: the layer-wise objectives.
         distillation: steps and optimizer of pre-training distillation.
     """

@@ -1,4 +1,4 @@
-"""The folder of a training run: its lock, settings, history and data, all safe to kill and resume.
+"""The folder of a training run, which can be killed at any time and resumed.
 
 run.json           settings, versions, machine          data/       vocab.txt, tokenized text
 history.jsonl/csv  losses by stage and step             tensorboard/
@@ -19,19 +19,19 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mobilebert_tf.data.run_text import DataConfig
+from mobilebert_tf.data.prepared_text import DataConfig
 from mobilebert_tf.environment import machine
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import PARTIAL, read_json, whole_file, write_whole
 from mobilebert_tf.training.run_config import RunConfig
 
-# May differ between the killed run and the one that goes on.
-NOT_PART_OF_A_RUN = ("output_dir", "overwrite")
+# Settings that may change when a run is continued.
+CHANGEABLE = ("output_dir", "overwrite")
 PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy")
 
 
 class RunFolder:
-    """Use as `with open_run(config) as folder`."""
+    """A locked folder of a run; made by `with open_run(config) as folder`."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -40,37 +40,37 @@ class RunFolder:
         return self.path / name
 
     def check_unchanged(self, digests: Mapping[str, str]) -> None:
-        """InputError if an input is another one than when the run began.
+        """Raises InputError if an input differs from that with which the run began.
 
         Args:
-            digests: of each input's content, by its name.
+            digests: digest of each input's content, by its name.
         """
-        about = read_json(self / "run.json")
-        before = about.get("inputs", {})
+        run = read_json(self / "run.json")
+        before = run.get("inputs", {})
         changed = [name for name, digest in digests.items() if before.get(name, digest) != digest]
         if changed:
             raise InputError(
                 f"{self.path} was begun with another content of {', '.join(changed)}: choose "
                 "another `output_dir`, or `overwrite`"
             )
-        about["inputs"] = before | dict(digests)
-        write_whole(self / "run.json", json.dumps(about, indent=2) + "\n")
+        run["inputs"] = before | dict(digests)
+        write_whole(self / "run.json", json.dumps(run, indent=2) + "\n")
 
     def history(self) -> list[dict]:
-        """All records of the history, oldest first."""
+        """Returns all records of the history, oldest first."""
         path = self / "history.jsonl"
         if not path.exists():
             return []
-        # What follows the last line feed is a line that a full disk cut short.
-        whole, _, _ = path.read_text().rpartition("\n")
-        return [json.loads(line) for line in whole.splitlines()]
+        # Text after the last line feed is an unfinished line: the disk was full.
+        lines, _, _ = path.read_text().rpartition("\n")
+        return [json.loads(line) for line in lines.splitlines()]
 
     def append_history(self, record: dict) -> None:
         with open(self / "history.jsonl", "a") as file:
             file.write(json.dumps(record) + "\n")
 
     def rewind_history(self, model: str, total_step: int) -> None:
-        """Drops what a killed process logged after the state that training resumes from."""
+        """Deletes records of a model that are newer than the state from which training resumes."""
         kept = [r for r in self.history() if r["model"] != model or r["total_step"] <= total_step]
         write_whole(self / "history.jsonl", "".join(json.dumps(r) + "\n" for r in kept))
 
@@ -88,9 +88,11 @@ class RunFolder:
 
 @contextmanager
 def open_run(config: RunConfig):
-    """Locks the run's folder; gives a RunFolder that is new, or holds the same settings.
+    """Locks the folder of a run and yields it as a RunFolder.
 
-    Raises InputError if another process works in it, or if it holds something else.
+    A folder that holds the same run is continued.
+
+    Raises InputError if another process uses it, or if it holds other settings or no run at all.
     """
     path = Path(config.output_dir)
     if path.exists() and not path.is_dir():
@@ -102,12 +104,12 @@ def open_run(config: RunConfig):
         with FileLock(path / ".lock", timeout=0):
             _delete_unfinished(path)
             if config.overwrite:
-                _empty(path, config)
+                _delete_run(path, config)
             _check_settings(path, config)
             try:
                 yield RunFolder(path)
             except InputError:
-                _give_up_unused(path)
+                _delete_if_unused(path)
                 raise
     except Timeout:
         raise InputError(f"{path} is in use by another process") from None
@@ -124,24 +126,24 @@ def _delete_unfinished(path: Path) -> None:
             shutil.rmtree(child)
 
 
-def _give_up_unused(path: Path) -> None:
-    """Leaves the folder free for other settings if nothing was made with the ones that failed."""
-    if all(child.name == "run.json" or _is_hollow(child) for child in _content(path)):
+def _delete_if_unused(path: Path) -> None:
+    """Deletes a run without any result, so that the folder can be used with other settings."""
+    if all(child.name == "run.json" or _has_no_files(child) for child in _content(path)):
         (path / "run.json").unlink(missing_ok=True)
         for child in _content(path):
-            shutil.rmtree(child, ignore_errors=True)  # not what is a link
+            shutil.rmtree(child, ignore_errors=True)  # fails on links, which stay
 
 
-def _is_hollow(path: Path) -> bool:
+def _has_no_files(path: Path) -> bool:
     return path.is_dir() and not any(child.is_file() for child in path.rglob("*"))
 
 
-def _empty(path: Path, config: RunConfig) -> None:
-    """Deletes a run but for YAML files, which may be its --config."""
+def _delete_run(path: Path, config: RunConfig) -> None:
+    """Deletes everything in a run's folder except YAML files, which may be its --config."""
     for value in _strings(_settings(config)):
-        if any(Path(found).resolve().is_relative_to(path.resolve()) for found in _files(value)):
+        if any(Path(file).resolve().is_relative_to(path.resolve()) for file in _files(value)):
             raise InputError(f"{value} lies in {path}, which `overwrite` would delete")
-    # run.json last: without it what a kill leaves would be no run any more.
+    # run.json last: if this is killed, the folder is still a run that can be overwritten.
     for child in sorted(_content(path), key=lambda child: child.name == "run.json"):
         if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child)
@@ -150,7 +152,7 @@ def _empty(path: Path, config: RunConfig) -> None:
 
 
 def _files(value: str) -> Iterator[str]:
-    """What a setting names if it is a path, a pattern of paths or the prefix of a checkpoint."""
+    """Yields the files that a setting names as a path, a pattern or the prefix of a checkpoint."""
     if os.path.lexists(value):
         yield value
     yield from glob.iglob(value, recursive=True)
@@ -160,7 +162,7 @@ def _files(value: str) -> Iterator[str]:
 
 def _settings(config: RunConfig) -> dict[str, Any]:
     settings = dataclasses.asdict(config)
-    for key in NOT_PART_OF_A_RUN:
+    for key in CHANGEABLE:
         settings.pop(key)
     return settings | {"kind": type(config).__name__}
 
@@ -183,12 +185,12 @@ def _check_settings(path: Path, config: RunConfig) -> None:
             )
     else:
         versions = {package: version(package) for package in PACKAGES}
-        about = {"settings": settings, "versions": versions, "machine": machine()}
-        write_whole(run, json.dumps(about, indent=2) + "\n")
+        content = {"settings": settings, "versions": versions, "machine": machine()}
+        write_whole(run, json.dumps(content, indent=2) + "\n")
 
 
 def data_settings(path: Path) -> DataConfig:
-    """The text settings of the run in a folder."""
+    """Returns the text settings of the run in a folder."""
     settings = json.loads((path / "run.json").read_text())["settings"]
     names = [field.name for field in dataclasses.fields(DataConfig)]
     return DataConfig(**{name: settings[name] for name in names})
@@ -205,7 +207,7 @@ def _flatten(settings: dict, prefix: str = "") -> dict[str, Any]:
 
 
 def _strings(settings: Any) -> Iterator[str]:
-    """All texts in nested settings, which may be paths."""
+    """Yields all strings in nested settings: each may be a path."""
     if isinstance(settings, str):
         yield settings
     elif isinstance(settings, dict | list):

@@ -1,4 +1,4 @@
-"""The training strategies (paper, section 3.5 and figure 2): a run is a list of stages."""
+"""The training strategies (paper, section 3.5 and figure 2), each a list of stages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ class Stage:
     """One part of a run, with its own objective, trainable layers and optimizer.
 
     Args:
-        name: for people and file names.
+        name: shown in logs and charts.
         phase: number of steps and the optimizer.
-        rates: relative learning rate by layer name; a layer that is not named is frozen.
+        rates: relative learning rate by layer name; all other layers are frozen.
         layers: student layers, from 0, whose feature and attention maps are transferred.
-        pretraining: whether masked LM (distilled if there is a teacher) and next sentence count.
+        pretraining: whether the loss includes masked LM (distilled if there is a teacher) and
+            next sentence prediction.
     """
 
     name: str
@@ -32,45 +33,48 @@ class Stage:
 
     @property
     def depth(self) -> int | None:
-        """How many blocks the stage has to run; None: all, and the heads."""
+        """Number of blocks that the stage runs; None for all, and the heads."""
         return None if self.pretraining else max(self.layers) + 1
 
 
 def block(index: int) -> str:
-    """The layer name of a block."""
+    """Returns the layer name of a block."""
     return f"block_{index}"
 
 
 def bare(num_layers: int, phase: Phase) -> list[Stage]:
-    """Pre-training alone: how a teacher is made, and the paper's baseline for a student."""
+    """Returns the single stage of pre-training without a teacher."""
     return [Stage("pretraining", phase, _all_layers(num_layers), pretraining=True)]
 
 
 def plan(
     strategy: str, num_layers: int, transfer: TransferConfig, distillation: Phase
 ) -> list[Stage]:
-    """The stages of a strategy for a student of `num_layers` blocks.
+    """Returns the stages of a strategy for a student of `num_layers` blocks.
 
-    auxiliary: one stage, pre-training distillation plus all layers' transfer, for as many steps
-        as both have together.
-    joint: all layers' transfer, then pre-training distillation.
-    progressive: one stage per layer from the bottom, an equal share of the steps each, the layers
-        below frozen or at `transfer.lower_layer_rate`; then pre-training distillation.
-    none: pre-training distillation for as many steps as both have together.
+    auxiliary: one stage with pre-training distillation and the transfer of all layers, for the
+        steps of both together.
+    joint: the transfer of all layers, then pre-training distillation.
+    progressive: one stage for each layer from the bottom, with an equal share of the steps, the
+        layers below frozen or trained at `transfer.lower_layer_rate`; then pre-training
+        distillation.
+    none: pre-training distillation alone, for the steps of both together.
 
-    The embeddings are frozen while layers are transferred without pre-training losses.
+    Embeddings are frozen in stages that only transfer layers.
+
+    Raises InputError for an unknown strategy.
     """
     if strategy not in STRATEGIES:
         raise InputError(f"no strategy named '{strategy}'; strategies: {', '.join(STRATEGIES)}")
-    every, blocks = tuple(range(num_layers)), {block(i): 1.0 for i in range(num_layers)}
+    layers, blocks = tuple(range(num_layers)), {block(i): 1.0 for i in range(num_layers)}
     total = distillation.replace(steps=transfer.phase.steps + distillation.steps)
     last = Stage("distillation", distillation, _all_layers(num_layers), pretraining=True)
     if strategy == "auxiliary":
-        return [Stage("auxiliary", total, _all_layers(num_layers), every, pretraining=True)]
+        return [Stage("auxiliary", total, _all_layers(num_layers), layers, pretraining=True)]
     if strategy == "joint":
-        return [Stage("joint transfer", transfer.phase, blocks, every), last]
+        return [Stage("joint transfer", transfer.phase, blocks, layers), last]
     if strategy == "progressive":
-        return [_transfer_stage(i, num_layers, transfer) for i in every] + [last]
+        return [_transfer_stage(i, num_layers, transfer) for i in layers] + [last]
     return [Stage("distillation", total, _all_layers(num_layers), pretraining=True)]
 
 

@@ -80,7 +80,7 @@ def test_embedding_by_hand():
 
 def test_other_heads_pool_nothing_and_give_the_pooled_output_when_asked():
     for changes in ({"pooling": "mean"}, {"normalized": True}):
-        with pytest.raises(InputError, match="an encoder's, this is a span"):
+        with pytest.raises(InputError, match="settings of an encoder, this is a span"):
             Head("span", **changes)
     model = random_model(BERT, "span")
     arrays = TOKENIZER.encode(TEXTS[:1])

@@ -7,7 +7,7 @@ from support.tiny_lite import LABELS, VARIANTS, inputs
 from mobilebert_tf import build_model
 from mobilebert_tf.lite.fold import LARGEST_SCALE, fold
 from mobilebert_tf.lite.graph import INPUTS, InferenceGraph
-from mobilebert_tf.lite.traced import traced
+from mobilebert_tf.lite.tensorflow_graph import trace
 
 NO_NORM = {
     name: config.replace(normalization_type="no_norm", hidden_act="relu")
@@ -136,7 +136,7 @@ def test_layer_norm_stays():
 @pytest.mark.parametrize("head", ["classifier", "encoder"])
 def test_last_block_computes_one_row(head):
     graph = InferenceGraph(model("student", head), head if head == "encoder" else None)
-    operations = traced(graph, 13).graph.get_operations()
+    operations = trace(graph, 13).graph.get_operations()
     products = [op for op in operations if op.type == "MatMul"]
     last = [op.outputs[0].shape[0] for op in products if "block_1/" in op.name]
     assert last[:2] == [13, 13] and set(last[2:]) == {1}  # the inputs of attention; the rest

@@ -1,4 +1,4 @@
-"""The text of a run: corpus -> vocabulary, tokenized training and held-out documents on disk."""
+"""Prepares the text of a run: a vocabulary, and the tokenized training and held-out documents."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +14,23 @@ from mobilebert_tf.files import write_whole
 from mobilebert_tf.text.tokenizer import WordPiece
 from mobilebert_tf.text.vocabulary import train_vocabulary
 
-HELD_OUT_SEED = 20200704  # held-out masks are the same in every run, whatever its seed
+HELD_OUT_SEED = 20200704  # the held-out masks are the same in every run, whatever its seed
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Text and how examples are made of it (Devlin et al., 2019).
+    """The text of a run, and how pre-training examples are made of it (Devlin et al., 2019).
 
     Args:
         corpus: "docs" (docstrings of installed packages), or text files, folders, globs, .gz.
-        held_out_fraction: share of the documents that is measured on, never trained on.
-        vocabulary: a vocab.txt; null: the teacher's, or else trained from the corpus.
+        held_out_fraction: share of the documents for evaluation; they are never trained on.
+        vocabulary: a vocab.txt; null for the teacher's, or without a teacher one trained on the
+            corpus.
         vocabulary_size: tokens of a trained vocabulary.
-        lower_case: fold case and strip accents.
+        lower_case: lower-case the text and strip its accents.
         sequence_length: tokens in an example.
         batch_size: examples in a step.
-        max_predictions_per_sequence: most masked tokens in an example.
+        max_predictions_per_sequence: largest number of masked tokens in an example.
         masking_probability: share of the tokens that are predicted.
         short_sequence_probability: share of the examples that are made shorter.
         whole_word_masking: mask all pieces of a word together.
@@ -59,8 +60,8 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class RunText:
-    """A tokenizer and the documents that it made numbers of."""
+class PreparedText:
+    """A tokenizer, and the training and held-out documents that it tokenized."""
 
     tokenizer: WordPiece
     train: TokenizedCorpus
@@ -90,17 +91,21 @@ class RunText:
 
 def prepare_text(
     config: DataConfig, directory: Path, tokenizer: WordPiece | None = None
-) -> RunText:
-    """Reads, splits and tokenizes the corpus into `directory`, or loads what is there already.
+) -> PreparedText:
+    """Reads, splits and tokenizes the corpus into `directory`; if that was done, loads the result.
 
     Args:
-        tokenizer: the teacher's, if there is one: a student has to read the same numbers.
+        config: which corpus, and how to tokenize it.
+        directory: of vocab.txt, train.npz, held_out.npz and held_out.txt.
+        tokenizer: the teacher's, if there is one: a student must have the same vocabulary.
+
+    Raises InputError for bad text, or a vocabulary that is not the teacher's.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "train.npz").exists():  # written last
         print(f"reading {config.corpus}", flush=True)
         train, held_out = split_held_out(load_documents(config.corpus), config.held_out_fraction)
-        tokenizer = _tokenizer(config, train, tokenizer)
+        tokenizer = _choose_tokenizer(config, train, tokenizer)
         print(
             f"{len(train):,} documents to train on, {len(held_out):,} held out, "
             f"{len(tokenizer):,} tokens in the vocabulary",
@@ -114,17 +119,18 @@ def prepare_text(
     tokenizer = WordPiece.from_file(directory / "vocab.txt", config.lower_case)
     train = TokenizedCorpus.load(directory / "train.npz")
     held_out = TokenizedCorpus.load(directory / "held_out.npz")
-    return RunText(tokenizer, train, held_out, config)
+    return PreparedText(tokenizer, train, held_out, config)
 
 
-def _tokenizer(config: DataConfig, documents: list, tokenizer: WordPiece | None) -> WordPiece:
+def _choose_tokenizer(config: DataConfig, documents: list, teacher: WordPiece | None) -> WordPiece:
+    """Returns the tokenizer of the config's vocabulary, the teacher's, or a newly trained one."""
     if config.vocabulary is not None:
-        given = WordPiece.from_file(config.vocabulary, config.lower_case)
-        if tokenizer is not None and given.vocabulary != tokenizer.vocabulary:
+        tokenizer = WordPiece.from_file(config.vocabulary, config.lower_case)
+        if teacher is not None and tokenizer.vocabulary != teacher.vocabulary:
             raise InputError(f"vocabulary {config.vocabulary} is not the teacher's vocabulary")
-        return given
-    if tokenizer is not None:
         return tokenizer
+    if teacher is not None:
+        return teacher
     lines = (line for paragraphs in documents for line in paragraphs)
     return WordPiece(
         train_vocabulary(lines, config.vocabulary_size, config.lower_case), config.lower_case

@@ -1,4 +1,4 @@
-"""Keeps stderr for what concerns a user."""
+"""Keeps the chatter of libraries out of stderr, which is for what concerns the user."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def without_stderr() -> Iterator[None]:
     """Drops what TensorFlow's C++ code and the quantizer's progress bars write to stderr."""
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as sink:
