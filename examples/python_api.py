@@ -88,5 +88,5 @@ save_model(classifier, "reviews-model", text.tokenizer)
 from mobilebert_tf.export import ToTfliteConfig, export  # noqa: E402
 
 path = export(ToTfliteConfig(model="reviews-model", calibration_data="my_text.txt"))
-for result in Pipeline(path)(["what a lovely ending!", "the music was rather dull."]):
+for result in Pipeline(path)(["what a lovely plot!", "the music was rather dull."]):
     print(f"{result.text}  {result.label} {result.probability:.3f}")

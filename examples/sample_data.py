@@ -11,7 +11,7 @@ from pathlib import Path
 
 GOOD = ("lovely", "funny", "moving", "brilliant", "charming", "warm")
 BAD = ("dull", "boring", "empty", "awful", "clumsy", "cold")
-THINGS = ("film", "story", "ending", "cast", "music", "script")
+THINGS = ("film", "story", "plot", "cast", "music", "script")
 DEGREES = ("really", "rather", "quite", "simply")
 FRAMES = ("the {} was {} {}.", "what a {}: {} {}!", "i found the {} {} {}.", "this {} is {} {}.")
 
