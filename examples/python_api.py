@@ -7,17 +7,18 @@ a model can learn.
 
 # %% A corpus of your own: any text file. This one comes from a small grammar.
 import os
+import runpy
 import tempfile
 from pathlib import Path
 
 import keras
-import sample_data
 
 from mobilebert_tf import Pipeline, build_model, load_model, save_model
 
 keras.utils.set_random_seed(0)
+sample_data = Path(__file__).resolve().with_name("sample_data.py")
 os.chdir(tempfile.mkdtemp(prefix="mobilebert_tf-"))
-sample_data.main()
+runpy.run_path(str(sample_data), run_name="__main__")
 
 # %% Text becomes a vocabulary and masked examples.
 from mobilebert_tf.data.run_text import DataConfig, prepare_text  # noqa: E402
