@@ -7,7 +7,7 @@ any step can be computed directly.
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,11 +16,13 @@ import tensorflow as tf
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import whole_file
-from mobilebert_tf.text.tokenizer import WordPiece, truncated_lengths
+from mobilebert_tf.text.tokenizer import WordPiece
 
 # A sentence ends at . ! or ? before a capital, except after a single letter (an initial). This is
 # 25 times as fast as tensorflow-text's StateBasedSentenceBreaker, which also breaks inside "3.50".
 _SENTENCE_END = r"([\p{L}\p{N})\]%'\"’”]{2}[.!?]+[\"'’”)\]]*)\s+([\"'‘“(\[]*\p{Lu})"
+# Full stops that end a sentence whatever follows: of Chinese and Japanese, Hindi, Arabic and Urdu.
+_FULL_STOP = r"([。！？｡।॥؟۔]+[”’」』）\"')\]]*)"
 # Independent streams of random numbers from one seed: [seed, stream, epoch or step].
 _PLAN, _MASKS = 0, 1
 
@@ -55,6 +57,26 @@ class TokenizedCorpus:
         except Exception as error:  # NumPy raises errors of many kinds for a damaged file
             raise InputError(f"{path} is no tokenized corpus, or damaged: {error}") from None
 
+    @property
+    def single_sentence_documents(self) -> int:
+        """Number of documents with one sentence, in which no sentence follows another."""
+        return int((np.diff(self.document_offsets) == 1).sum())
+
+    def share_of(self, token: int) -> float:
+        """Returns how much of the text is a token's id, 0 to 1."""
+        return float((self.tokens == token).mean())
+
+    def pieces(self, longest: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns sentence_offsets and document_offsets with the sentences of more than `longest`
+        tokens cut into consecutive pieces of nearly equal length."""
+        lengths = np.diff(self.sentence_offsets)
+        counts = -(-lengths // longest)  # [S]
+        first = np.concatenate([[0], np.cumsum(counts)])  # [S + 1]: each sentence's first piece
+        sentence = np.repeat(np.arange(len(lengths)), counts)  # [pieces]
+        place = np.arange(len(sentence)) - first[sentence]
+        starts = self.sentence_offsets[sentence] + lengths[sentence] * place // counts[sentence]
+        return np.append(starts, self.sentence_offsets[-1]), first[self.document_offsets]
+
 
 def tokenize_documents(documents: Sequence[Sequence[str]], tokenizer: WordPiece) -> TokenizedCorpus:
     """Splits documents of paragraphs into sentences, and those into tokens, on all cores.
@@ -66,9 +88,9 @@ def tokenize_documents(documents: Sequence[Sequence[str]], tokenizer: WordPiece)
         raise InputError("the corpus holds no text")
 
     def tokenized(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        sentences = tf.strings.split(
-            tf.strings.regex_replace(batch, _SENTENCE_END, "\\1\n\\2"), "\n"
-        )  # [paragraphs, (sentences)]
+        batch = tf.strings.regex_replace(batch, _SENTENCE_END, "\\1\n\\2")
+        batch = tf.strings.regex_replace(batch, _FULL_STOP, "\\1\n")
+        sentences = tf.strings.split(batch, "\n")  # [paragraphs, (sentences)]
         ids = tokenizer.tokenize(sentences.flat_values)  # [sentences, (tokens)]
         return ids.flat_values, ids.row_lengths(), sentences.row_lengths()
 
@@ -92,6 +114,12 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
 
 class PretrainingExamples:
     """Batches of pre-training examples; each depends on these arguments and its step alone.
+
+    The examples of an epoch hold every token of the corpus. (All epochs have as many batches as the
+    first: one with more examples leaves a few out, others each time.) A sentence that is too long
+    for half of an example is cut into consecutive pieces, which count as sentences: text without
+    full stops is pieces alone. Where BERT's own code trims an example that became too long, here
+    the sentence that did not fit starts the next example. [UNK] is never predicted.
 
     Args:
         corpus: the tokenized text.
@@ -136,6 +164,9 @@ class PretrainingExamples:
         )  # fmt: skip
         self._ordinary_ids = np.delete(np.arange(len(tokenizer), dtype=np.int32), special)
         self._continues_word = np.array([t.startswith("##") for t in tokenizer.vocabulary])  # [V]
+        half = max(1, (sequence_length - 3) // 2)
+        self._piece_offsets, documents = corpus.pieces(half)
+        self._document_offsets = documents.tolist()
         self._cached_plan = (0, self._plan(0))
         self.batches_per_epoch = max(1, len(self._cached_plan[1]) // batch_size)
 
@@ -201,22 +232,13 @@ class PretrainingExamples:
         second, and whether the second is random.
         """
         rng = np.random.default_rng([self.seed, _PLAN, epoch])
-        pairs = np.array(list(self._pairs(rng)), np.int64)
-        offsets = self.corpus.sentence_offsets
-        (first, first_end, second, second_end), random_next = offsets[pairs[:, :4].T], pairs[:, 4]
-        lengths = first_end - first, second_end - second  # [E] each
-        kept = truncated_lengths(*lengths, self.sequence_length - 3)
-        # BERT removes each surplus token from a random end of the segment.
-        first += rng.binomial(lengths[0] - kept[0], 0.5)
-        second += rng.binomial(lengths[1] - kept[1], 0.5)
-        plan = np.stack([first, kept[0], second, kept[1], random_next], axis=1)
-        return rng.permutation(plan)
+        return rng.permutation(np.array(list(self._pairs(rng)), np.int64))
 
     def _pairs(self, rng: np.random.Generator) -> Iterator[tuple[int, int, int, int, bool]]:
-        """Yields (start, end) of two ranges of sentences and whether the second is random."""
+        """Yields the examples of an epoch in the order of the text, with the columns of `_plan`."""
         draw = _uniforms(rng).__next__
-        tokens = memoryview(self.corpus.sentence_offsets)  # bisect is fastest on Python's ints
-        documents = self.corpus.document_offsets.tolist()
+        tokens = memoryview(self._piece_offsets)  # bisect is fastest on Python's ints
+        documents = self._document_offsets
         longest = self.sequence_length - 3
         for document, (start, end) in enumerate(zip(documents, documents[1:], strict=False)):
             while start < end:
@@ -225,17 +247,34 @@ class PretrainingExamples:
                     target = 2 + int(draw() * (longest - 1))
                 stop = bisect_left(tokens, tokens[start] + target, start + 1, end)
                 middle = start + 1 + int(draw() * (stop - start - 1))
+                first, length = tokens[start], tokens[middle] - tokens[start]
+                rest = max(1, target - length)
                 if stop - start > 1 and draw() < 0.5:
-                    yield start, middle, middle, stop, False
-                    start = stop
+                    available = tokens[stop] - tokens[middle]
+                    yield first, length, tokens[middle], min(rest, available), False
+                    start = stop - (available > rest)  # a piece that was cut is used again
                     continue
-                rest = max(1, target - (tokens[middle] - tokens[start]))
-                other = self._other_document(document, draw())
-                begin, limit = documents[other], documents[other + 1]
-                begin += int(draw() * (limit - begin))
+                begin, limit = self._random_range(document, middle, draw)
                 finish = bisect_left(tokens, tokens[begin] + rest, begin + 1, limit)
-                yield start, middle, begin, finish, True
-                start = middle  # the sentences that the random ones replaced are used next
+                available = tokens[finish] - tokens[begin]
+                yield first, length, tokens[begin], min(rest, available), True
+                start = middle  # the pieces that the random ones replaced are used next
+
+    def _random_range(
+        self, document: int, following: int, draw: Callable[[], float]
+    ) -> tuple[int, int]:
+        """Returns a random piece of another document, and the end of that document.
+
+        If there is no other document, the piece is another one than `following`, as far as there
+        are several.
+        """
+        other = self._other_document(document, draw())
+        begin, limit = self._document_offsets[other : other + 2]
+        count = limit - begin
+        if other == document and following < limit and count > 1:
+            place = int(draw() * (count - 1))
+            return begin + place + (begin + place >= following), limit
+        return begin + int(draw() * count), limit
 
     def _other_document(self, document: int, uniform: float) -> int:
         """Returns another document, chosen by a number in [0, 1); `document` if it is the only."""
@@ -252,13 +291,14 @@ class PretrainingExamples:
     def _assemble(
         self, first: np.ndarray, a: np.ndarray, second: np.ndarray, b: np.ndarray
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Returns [CLS] first [SEP] second [SEP] as the model's inputs, and which tokens are text.
+        """Returns [CLS] first [SEP] second [SEP] as the model's inputs, and the maskable tokens.
 
         Args:
             first, second: where the segments start in the tokens, [B] each.
             a, b: their lengths, [B] each.
 
-        Returns the inputs by name and a mask without special tokens, [B, T] each.
+        Returns the inputs by name, and where there is a token of the text other than [UNK], [B, T]
+        each.
         """
         position = np.arange(self.sequence_length)[None, :]  # [1, T]
         first, a, second, b = (x[:, None] for x in (first, a, second, b))  # [B, 1] each
@@ -275,7 +315,8 @@ class PretrainingExamples:
             "input_mask": used.astype(np.int32),
             "segment_ids": segments.astype(np.int32),
         }
-        return inputs, used & ~separators & (position > 0)
+        known = ids != self.tokenizer.unk_id
+        return inputs, used & ~separators & (position > 0) & known
 
     def _mask(
         self, ids: np.ndarray, maskable: np.ndarray, rng: np.random.Generator

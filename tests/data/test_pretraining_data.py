@@ -13,6 +13,7 @@ WORDS = [f"w{i}" if i % 3 else f"##c{i}" for i in range(1, 901)]
 VOCABULARY = [*SPECIAL_TOKENS, *WORDS]
 TOKENIZER = WordPiece(VOCABULARY)
 PAD, CLS, SEP, MASK = TOKENIZER.pad_id, TOKENIZER.cls_id, TOKENIZER.sep_id, TOKENIZER.mask_id
+UNK = TOKENIZER.unk_id
 
 
 def corpus_of(documents=40, sentences=30, longest=9, seed=0):
@@ -150,11 +151,71 @@ def test_long_sentences_are_cut_to_fit():
     tokens = np.arange(5, 905, dtype=np.int32)
     corpus = TokenizedCorpus(tokens, np.array([0, 300, 600, 900]), np.array([0, 3]))
     batch = epoch_of(examples_of(corpus, batch_size=3, short_sequence_probability=0))
-    assert (batch["input_mask"] == 1).all()
-    for a, b in segments_of(batch):
-        assert (len(a), len(b)) == (17, 17)
+    assert (batch["input_mask"].sum(axis=1) >= 5).all()
+    for (a, b), random in zip(segments_of(batch), batch["next_sentence_labels"], strict=True):
         assert (np.diff(a) == 1).all() and (np.diff(b) == 1).all()
-        assert 5 < a[0] and a[-1] < 904  # cut at both ends at random
+        assert (b[0] == a[-1] + 1) == (not random)
+
+
+def text_of(kind):
+    """Documents as people have them: what ends a sentence, if anything does."""
+    rng = np.random.default_rng(5)
+    words = [f"{a}{b}" for a in "abcdefgh" for b in "klmnop"]
+    sentence = lambda: " ".join(rng.choice(words, rng.integers(5, 20)))  # noqa: E731
+    ends = {"capitals": ". ", "lower case": ". ", "none": " ", "chinese": "。", "hindi": "। "}
+    capital = str.capitalize if kind == "capitals" else str
+    return [
+        [ends[kind].join(capital(sentence()) for _ in range(8)) for _ in range(3)]
+        for _ in range(20)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["capitals", "lower case", "none", "chinese", "hindi"])
+def test_all_tokens_are_seen(kind):
+    """Where sentences did not end in .!? before a capital, a third of the text was."""
+    letters = "abcdefghklmnop"
+    tokenizer = WordPiece([*SPECIAL_TOKENS, *letters, *(f"##{c}" for c in letters), *".。।"])
+    corpus = tokenize_documents(text_of(kind), tokenizer)
+    numbered = TokenizedCorpus(
+        np.arange(5, 5 + len(corpus.tokens), dtype=np.int32),
+        corpus.sentence_offsets,
+        corpus.document_offsets,
+    )
+    names = [*SPECIAL_TOKENS, *(f"t{i}" for i in range(len(corpus.tokens)))]
+    examples = PretrainingExamples(
+        numbered,
+        WordPiece(names),
+        batch_size=1,
+        sequence_length=64,
+        max_predictions_per_sequence=7,
+    )
+    shares = []
+    for epoch in range(3):
+        batch = epoch_of(examples, epoch)
+        seen = np.unique(np.concatenate([np.concatenate(pair) for pair in segments_of(batch)]))
+        shares.append(len(seen) / len(corpus.tokens))
+        assert 0.35 < batch["next_sentence_labels"].mean() < 0.7
+    # An epoch with more examples than the first leaves the last ones of its order out.
+    assert shares[0] == 1 and min(shares) > 0.95
+    if kind in ("capitals", "chinese", "hindi"):
+        assert len(corpus.sentence_offsets) - 1 == 20 * 3 * 8
+
+
+def test_unknown_tokens_are_never_predicted():
+    tokens = np.array([UNK, 7, 8] * 40, np.int32)
+    corpus = TokenizedCorpus(tokens, np.arange(0, 121, 6), np.array([0, 10, 20]))
+    batch = epoch_of(examples_of(corpus, masking_probability=1))
+    predicted = batch["masked_lm_ids"][batch["masked_lm_weights"] == 1]
+    assert set(predicted.tolist()) == {7, 8}
+    only = TokenizedCorpus(np.full(120, UNK, np.int32), np.arange(0, 121, 6), np.array([0, 10, 20]))
+    assert not epoch_of(examples_of(only))["masked_lm_weights"].any()
+
+
+def test_random_sentences_of_the_only_document_do_not_follow():
+    corpus = corpus_of(documents=1, sentences=200, longest=3)
+    batch = epoch_of(examples_of(corpus))
+    for (a, b), random in zip(segments_of(batch), batch["next_sentence_labels"], strict=True):
+        assert (b[0] == a[-1] + 1) == (not random)
 
 
 # ---------------------------------------------------------------------------------------------
