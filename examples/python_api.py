@@ -21,7 +21,7 @@ os.chdir(tempfile.mkdtemp(prefix="mobilebert_tf-"))
 runpy.run_path(str(sample_data), run_name="__main__")
 
 # %% Text becomes a vocabulary and masked examples.
-from mobilebert_tf.data.run_text import DataConfig, prepare_text  # noqa: E402
+from mobilebert_tf.data.prepared_text import DataConfig, prepare_text  # noqa: E402
 
 text = prepare_text(
     DataConfig(corpus="my_text.txt", vocabulary_size=300, sequence_length=24, batch_size=16),
