@@ -3,6 +3,7 @@
 # make test-peers  against Hugging Face's and Model Garden's own code, in an environment of its own
 # make compare-peers TEXTS=dev.tsv VOCABULARY=vocab.txt  our files against other people's, in runs/peers
 # make test-clients  MediaPipe, the Task Library and LiteRT.js on our files, each in one of its own
+# make docs    the documentation with the API reference, in site/; warnings are errors
 # make lint    ruff: rules and formatting (make format mends)
 # make setup   .venv with the locked packages; all of the above call it
 
@@ -10,7 +11,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: setup demo test test-slow test-peers compare-peers test-compare test-clients lint format lock clean
+.PHONY: setup demo test test-slow test-peers compare-peers test-compare test-clients docs lint format lock clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -79,6 +80,10 @@ test-compare: .venv-compare/ready
 test-clients: .venv-mediapipe/ready .venv-tflite-support/ready .npm-litert-js/ready
 	$(BIN)/python -m pytest tests/clients
 
+# The variable silences a notice of the theme's about MkDocs 2.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -89,8 +94,8 @@ format: setup
 
 # After a change of setup.py's requirements.
 lock: setup
-	$(UV) pip compile --quiet --universal --python-version 3.11 --extra dev --no-annotate --constraint constraints.txt \
+	$(UV) pip compile --quiet --universal --python-version 3.11 --extra dev --extra docs --no-annotate --constraint constraints.txt \
 		--custom-compile-command "make lock" setup.py --output-file requirements.lock
 
 clean:
-	rm -rf .venv .venv-peers .venv-compare .venv-mediapipe .venv-tflite-support .npm-litert-js runs build *.egg-info
+	rm -rf site .venv .venv-peers .venv-compare .venv-mediapipe .venv-tflite-support .npm-litert-js runs build *.egg-info
