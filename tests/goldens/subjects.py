@@ -297,9 +297,7 @@ def _file(name: str, content: bytes, packed: metadata.Packed, length: int | None
         file.write(content)
         file.flush()
         found = metadata.unpack(file.name)
-    assert vars(found) == vars(packed) | {
-        k: list(getattr(packed, k)) for k in ("vocabulary", "labels")
-    }
+    assert found == replace(packed, labels=list(packed.labels))
     expected = {
         "kind": packed.kind,
         "vocabulary": list(packed.vocabulary),
