@@ -17,7 +17,7 @@ _FAMILIAR = (
 _MARKS = [range(0x300, 0x370), range(0x1100, 0x1200), range(0x591, 0x5C8), range(0x900, 0x950)]
 _MARKS += [range(0x20D0, 0x20F1), range(0x1D165, 0x1D173), range(0xA8E0, 0xA8F2)]
 _VANISHING = [range(0x20), range(0x7F, 0xA0), range(0x200B, 0x2010), range(0xD800, 0xE006)]
-# Marks that Unicode has since versions 14 and 15, of which the tables of TensorFlow, and so ours, know.
+# Marks that Unicode has since versions 14 and 15; TensorFlow's tables, and so ours, know them.
 # Java 17's Normalizer knows version 13: in cased text it does not put such a mark into its order
 # among others. The unicodedata of Python 3.11, with which offsets.py finds marks, knows 14: it does
 # not count a mark of 15 to its letter.
