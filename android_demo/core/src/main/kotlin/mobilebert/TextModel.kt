@@ -107,16 +107,14 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
     fun labelWords(text: String, onWindow: (Int, Int) -> Unit = { _, _ -> }): LabelledText {
         needs(Head.TOKEN_CLASSIFIER)
         val windows = tokenizer.windows(text, question = null, WindowSizes(file.maxTokens))
-        val pieces = tokenizer.tokenize(text)
-        val rows = arrayOfNulls<FloatArray>(pieces.size)
-        windows.forEachIndexed { index, window ->
+        val labelled = windows.flatMapIndexed { index, window ->
             onWindow(index, windows.size)
             val output = output(window.inputs, "token_probability")
-            for (i in window.pieces.indices) {
-                if (window.owned[i]) rows[window.first + i] = output.row(window.offset + i)
+            window.pieces.indices.filter { window.owned[it] }.map { i ->
+                Triple(window.first + i, window.pieces[i], output.row(window.offset + i))
             }
-        }
-        return labelledText(text, tokenizer, pieces, rows.map { checkNotNull(it) }, file.labels)
+        }.sortedBy { (place, _, _) -> place }
+        return labelledText(text, tokenizer, labelled.map { it.second }, labelled.map { it.third }, file.labels)
     }
 
     /**

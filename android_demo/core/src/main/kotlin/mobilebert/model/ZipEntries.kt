@@ -17,7 +17,7 @@ import java.util.zip.Inflater
 internal class ZipEntries(content: ByteBuffer) {
     private class Entry(val method: Int, val packedSize: Int, val size: Int, val place: Int)
 
-    private val content = content.duplicate().order(ByteOrder.LITTLE_ENDIAN).also { it.rewind() }
+    private val content = content.duplicate().order(ByteOrder.LITTLE_ENDIAN)
     private val entries: Map<String, Entry> = damagedIfOutside { directory() }
 
     val names: Set<String> get() = entries.keys
@@ -84,9 +84,7 @@ internal class ZipEntries(content: ByteBuffer) {
 
     private fun bytes(start: Int, size: Int): ByteArray {
         if (start < 0 || size > content.limit() - start) damaged()
-        val from = content.duplicate()
-        from.position(start)
-        return ByteArray(size).also(from::get)
+        return ByteArray(size) { content.get(start + it) }
     }
 
     private fun unsigned16(place: Int): Int = content.getShort(place).toInt() and 0xFFFF
