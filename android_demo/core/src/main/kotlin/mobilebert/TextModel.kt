@@ -127,7 +127,8 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
         needs(Head.MASKED_LM, Head.PRETRAINING)
         val packed = tokenizer.pack(text, specialTokens = true)
         if (packed.inputs.size > file.maxTokens) {
-            throw InputException("the text is too long: ${packed.inputs.size} tokens, the model takes ${file.maxTokens}")
+            val size = packed.inputs.size
+            throw InputException("the text is too long: $size tokens, the model takes ${file.maxTokens}")
         }
         val masks = packed.pieces.withIndex().filter { (_, piece) -> piece.id == tokenizer.maskId }
         if (masks.isEmpty()) throw InputException("no [MASK] in the text to fill")

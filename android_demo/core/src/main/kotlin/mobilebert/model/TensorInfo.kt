@@ -4,7 +4,7 @@ import mobilebert.InputException
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 
-/** The number formats that the model's inputs and outputs can have; [code] as in TFLite's schema, [bytes] of a number. */
+/** How a tensor's numbers are written; [code] as in TFLite's schema, [bytes] of a number. */
 enum class NumberFormat(val code: Int, val bytes: Int) {
     FLOAT32(0, 4),
     INT32(2, 4),

@@ -9,9 +9,9 @@ internal class TfliteSignature(val inputs: Map<String, TensorInfo>, val outputs:
     /** T of a file that takes no other; null if it takes any. */
     fun fixedLength(): Int? {
         for (name in ModelFile.INPUTS) {
-            val input = inputs[name] ?: throw InputException("the model has no input $name: it is not made by mobilebert_tf's export")
+            val input = inputs[name] ?: throw InputException("the model has no input $name: it is $NOT_OURS")
             if (input.shape.size != 2 || input.format != NumberFormat.INT32) {
-                throw InputException("the model's input $name is not int32 [1,T]: it is not made by mobilebert_tf's export")
+                throw InputException("the model's input $name is not int32 [1,T]: it is $NOT_OURS")
             }
         }
         val length = inputs.getValue("ids").shape[1]
@@ -36,7 +36,7 @@ internal class TfliteSignature(val inputs: Map<String, TensorInfo>, val outputs:
 
         private fun signature(model: FlatTable, name: String): TfliteSignature {
             val signature = model.tables(SIGNATURES).find { it.text(SIGNATURE_KEY) == name }
-                ?: throw InputException("the model has no signature $name: it is not made by mobilebert_tf's export")
+                ?: throw InputException("the model has no signature $name: it is $NOT_OURS")
             val graphs = model.tables(SUBGRAPHS)
             graphs.forEach(::checkScales)
             val graph = graphs[signature.int(SIGNATURE_SUBGRAPH, 0)]

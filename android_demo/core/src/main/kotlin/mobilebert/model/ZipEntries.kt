@@ -24,7 +24,7 @@ internal class ZipEntries(content: ByteBuffer) {
 
     /** An entry as UTF-8 text. */
     fun text(name: String): String {
-        val entry = entries[name] ?: throw InputException("the file holds no $name: it is not made by mobilebert_tf's export")
+        val entry = entries[name] ?: throw InputException("the file holds no $name: it is $NOT_OURS")
         val packed = damagedIfOutside { packedBytes(entry) }
         val bytes = when (entry.method) {
             STORED -> packed
@@ -59,7 +59,7 @@ internal class ZipEntries(content: ByteBuffer) {
         for (place in last downTo maxOf(0, last - 0xFFFF)) {
             if (content.getInt(place) == END) return place
         }
-        throw InputException("the file holds no vocabulary: it is damaged, or not made by mobilebert_tf's export")
+        throw InputException("the file holds no vocabulary: it is damaged, or $NOT_OURS")
     }
 
     private fun packedBytes(entry: Entry): ByteArray {

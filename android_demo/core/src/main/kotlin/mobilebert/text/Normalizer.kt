@@ -50,7 +50,7 @@ internal class Normalizer(private val lowerCase: Boolean) {
         collector.endWord()
     }
 
-    /** A character and what normalisation may join to it or reorder behind it: marks, and Hangul's vowels and finals. */
+    /** Behind a character and what may join it or be reordered behind it: marks, and Hangul's vowels and finals. */
     private fun clusterEnd(text: String, start: Int, to: Int): Int {
         val first = text.codePointAt(start)
         var end = start + Character.charCount(first)

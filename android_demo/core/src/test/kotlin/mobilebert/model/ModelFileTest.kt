@@ -86,7 +86,7 @@ class ModelFileTest {
             "no JSON in it" to "mobilebert.json in the file is damaged: no , at character 7",
             "unknown head" to "the file has a head of the kind clarifier , which this version does not know",
             "a limit that is none" to
-                "mobilebert.json in the file has -4.0 for max_tokens: it must be a whole number, at least 1",
+                "mobilebert.json in the file has -4.0 for max_tokens: not a whole number from 1",
         )
     }
 }

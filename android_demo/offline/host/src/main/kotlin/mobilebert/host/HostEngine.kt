@@ -13,8 +13,8 @@ import mobilebert.text.ModelInputs
 import java.io.File
 
 /**
- * LiteRT's own library on a JVM, so that core is tested with real models: what a phone's `com.google.ai.edge.litert` runs, built for
- * this machine's processor.
+ * LiteRT's own library on a JVM, so that core is tested with real models: what a phone's `com.google.ai.edge.litert`
+ * runs, built for this machine's processor.
  *
  * @param library libLiteRt.so of the Python wheel ai-edge-litert 2.3.
  * @param path the .tflite file that [file] was read from.
@@ -79,13 +79,15 @@ class HostEngine(library: File, path: File, private val file: ModelFile) : Engin
 
     private fun resize(length: Int) {
         for (i in inputNames.indices) {
-            check(api.LiteRtCompiledModelResizeInputTensor(compiled, signature, i.toLong(), intArrayOf(1, length), 2), "resize")
+            val (index, sizes) = i.toLong() to intArrayOf(1, length)
+            check(api.LiteRtCompiledModelResizeInputTensor(compiled, signature, index, sizes, 2), "resize")
             val layout = inputTypes[i].share(LAYOUT_PLACE)
-            check(api.LiteRtGetCompiledModelInputTensorLayout(compiled, signature, i.toLong(), layout), "input's layout")
+            check(api.LiteRtGetCompiledModelInputTensorLayout(compiled, signature, index, layout), "input's layout")
         }
         val layouts = Memory(LAYOUT * outputNames.size)
         val count = outputNames.size.toLong()
-        check(api.LiteRtGetCompiledModelOutputTensorLayouts(compiled, signature, count, layouts, true), "outputs' layouts")
+        val status = api.LiteRtGetCompiledModelOutputTensorLayouts(compiled, signature, count, layouts, true)
+        check(status, "outputs' layouts")
         for (i in outputNames.indices) {
             outputTypes[i].write(LAYOUT_PLACE, layouts.getByteArray(LAYOUT * i, LAYOUT.toInt()), 0, LAYOUT.toInt())
         }
@@ -141,8 +143,11 @@ class HostEngine(library: File, path: File, private val file: ModelFile) : Engin
         if (status != 0) throw InputException("LiteRT does not run this file: $what: status $status")
     }
 
-    private fun pointers(values: List<Pointer>): Memory =
-        Memory(POINTER * values.size).also { memory -> values.forEachIndexed { i, value -> memory.setPointer(POINTER * i, value) } }
+    private fun pointers(values: List<Pointer>): Memory {
+        val memory = Memory(POINTER * values.size)
+        values.forEachIndexed { i, value -> memory.setPointer(POINTER * i, value) }
+        return memory
+    }
 
     private companion object {
         const val ON_CPU = 1

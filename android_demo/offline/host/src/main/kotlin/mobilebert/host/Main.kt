@@ -49,7 +49,9 @@ private fun tokenized(request: Map<*, *>): List<Map<String, Any>> {
 
 private fun results(library: File, path: File, calls: List<*>): List<Any> {
     val file = ModelFile.read(ByteBuffer.wrap(path.readBytes()))
-    return TextModel(file, HostEngine(library, path, file)).use { model -> calls.map { result(model, it as Map<*, *>) } }
+    return TextModel(file, HostEngine(library, path, file)).use { model ->
+        calls.map { result(model, it as Map<*, *>) }
+    }
 }
 
 private fun result(model: TextModel, call: Map<*, *>): Any {
@@ -66,7 +68,9 @@ private fun result(model: TextModel, call: Map<*, *>): Any {
             val (start, end) = listOf(it.start, it.end).map { index -> pair.codePointCount(0, index) }
             mapOf("text" to it.text, "start" to start, "end" to end, "probability" to it.probability)
         }
-        "label" -> model.labelWords(text).words.map { mapOf("text" to it.text, "label" to it.label, "probability" to it.probability) }
+        "label" -> model.labelWords(text).words.map {
+            mapOf("text" to it.text, "label" to it.label, "probability" to it.probability)
+        }
         "fill" -> model.fillMasks(text).map { mask -> mask.candidates.map { listOf(it.token, it.probability) } }
         else -> throw InputException("no call ${call["call"]}")
     }

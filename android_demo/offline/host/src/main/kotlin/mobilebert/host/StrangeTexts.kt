@@ -10,9 +10,11 @@ internal fun strangeTexts(count: Int, seed: Long): List<String> {
     }
 }
 
-private val FAMILIAR = "abcdeABE    .,!'-\n\t\u00a0ΣσςİßﬁéÉñ…한가中文☃\uD83D\uDE42\uD801\uDC00".codePoints().toArray()
+private val FAMILIAR =
+    "abcdeABE    .,!'-\n\t\u00a0ΣσςİßﬁéÉñ…한가中文☃\uD83D\uDE42\uD801\uDC00".codePoints().toArray()
 private val MARKS = listOf(0x300..0x36F, 0x1100..0x11FF, 0x591..0x5C7, 0x900..0x94F, 0x1D165..0x1D172, 0x20D0..0x20F0)
-private val VANISHING = listOf(0x0..0x1F, 0x7F..0x9F, 0xAD..0xAD, 0x200B..0x200F, 0xD800..0xDFFF, 0xE000..0xE005, 0xFFFD..0xFFFD)
+private val VANISHING =
+    listOf(0x0..0x1F, 0x7F..0x9F, 0xAD..0xAD, 0x200B..0x200F, 0xD800..0xDFFF, 0xE000..0xE005, 0xFFFD..0xFFFD)
 
 private fun strangeCharacter(random: Random): Int = when (random.nextInt(10)) {
     in 0..4 -> FAMILIAR[random.nextInt(FAMILIAR.size)]
