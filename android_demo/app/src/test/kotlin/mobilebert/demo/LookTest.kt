@@ -19,15 +19,15 @@ import kotlin.test.assertTrue
 /** Dark and light, large text, right to left, and what a screen reader and a thumb find. */
 @RunWith(RobolectricTestRunner::class)
 class LookTest {
-    private fun screens(): List<Screen<out Activity>> = listOf(
-        Screen.open<ModelsActivity>(),
-        Screen.open<TaskActivity>(model("span")),
-        Screen.open<BenchmarkActivity>(model("classifier")),
-        Screen.open<AccuracyActivity>(model("classifier")),
+    private val screens = listOf<() -> Screen<out Activity>>(
+        { Screen.open<ModelsActivity>() },
+        { Screen.open<TaskActivity>(model("span")) },
+        { Screen.open<BenchmarkActivity>(model("classifier")) },
+        { Screen.open<AccuracyActivity>(model("classifier")) },
     )
 
     private fun eachScreen(check: (Screen<out Activity>) -> Unit) {
-        for (screen in screens()) screen.use {
+        for (open in screens) open().use {
             if (it.activity is ModelActivity) it.awaitModel()
             check(it)
         }

@@ -59,6 +59,7 @@ class ModelsActivityTest {
         screen.press(R.id.pick)
         val asked = shadowOf(screen.activity).nextStartedActivityForResult
         shadowOf(screen.activity).receiveResult(asked.intent, Activity.RESULT_CANCELED, null)
+        assertEquals(asked.intent, shadowOf(screen.activity).nextStartedActivity)
         assertEquals(null, shadowOf(screen.activity).nextStartedActivity)
         assertTrue((RuntimeEnvironment.getApplication() as DemoApplication).store.picked().isEmpty())
     }

@@ -19,6 +19,7 @@ import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
+import org.robolectric.annotation.Config
 import java.io.ByteArrayOutputStream
 import kotlin.test.assertContains
 import kotlin.test.assertEquals
@@ -52,6 +53,7 @@ class BenchmarkActivityTest {
     }
 
     @Test
+    @Config(qualifiers = "+h1100dp") // so that the picture has all of it
     fun `figures, chart and file`() = open().use { screen ->
         screen.view<CheckBox>(R.id.threads_4).isChecked = true
         screen.measure()
