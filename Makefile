@@ -4,6 +4,7 @@
 # make compare-peers TEXTS=dev.tsv VOCABULARY=vocab.txt  our files against other people's, in runs/peers
 # make test-clients  MediaPipe, the Task Library and LiteRT.js on our files, each in one of its own
 # make docs    the documentation with the API reference, in site/; warnings are errors
+# make android  the app for phones: its tests, the APK, and core against Python, all without a phone
 # make lint    ruff: rules and formatting (make format mends)
 # make setup   .venv with the locked packages; all of the above call it
 
@@ -99,3 +100,10 @@ lock: setup
 
 clean:
 	rm -rf site .venv .venv-peers .venv-compare .venv-mediapipe .venv-tflite-support .npm-litert-js runs build *.egg-info
+
+# The Android app and its proof: everything on this machine's JVM, then the APK.
+.PHONY: android
+android: setup
+	android_demo/offline/install.sh
+	$(MAKE) -C android_demo/offline PYTHON=$(CURDIR)/$(BIN)/python
+	$(BIN)/python -m pytest tests/device
