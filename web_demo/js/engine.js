@@ -32,6 +32,7 @@ export class Engine {
   #graph;
   #bytes;
   #threads;
+  #kept;
   #prepared = new Map(); // by length, the one used last at the end
 
   /**
@@ -43,6 +44,8 @@ export class Engine {
     this.#graph = file.graph;
     this.#bytes = file.bytes;
     this.#threads = threads;
+    // Each prepared length has threads of its own, and LiteRT.js waits for ever for one too many.
+    this.#kept = threads > 1 ? 1 : KEPT;
   }
 
   /**
@@ -81,11 +84,12 @@ export class Engine {
 
   /** The file, ready for sequences of `length` tokens. */
   async prepare(length) {
-    const model = this.#prepared.get(length) ?? await this.#compile(length);
+    let model = this.#prepared.get(length);
     this.#prepared.delete(length);
-    this.#prepared.set(length, model);
     const [oldest] = this.#prepared.keys();
-    if (this.#prepared.size > KEPT) this.#forget(oldest);
+    if (!model && this.#prepared.size >= this.#kept) this.#forget(oldest);
+    model ??= await this.#compile(length);
+    this.#prepared.set(length, model);
     return model;
   }
 
