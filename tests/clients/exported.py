@@ -19,10 +19,14 @@ from mobilebert_tf.tokenizer import WordPiece, train_vocabulary
 
 TO_TFLITE = Path(__file__).parents[2] / "export" / "to_tflite.py"
 SCALE = 0.1
-LABELS = ("bad", "good", "so so")
+LABELS = {
+    "classifier": ("bad", "good", "so so"),
+    "token_classifier": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"),
+}
 MAX_TOKENS = 384  # what the Task Library's BertQuestionAnswerer wants
 # A head, and the fixed length that its files are exported with beside those for any length.
-FIXED = {"classifier": 64, "encoder": 64, "span": MAX_TOKENS}
+HEADS = ("classifier", "encoder", "pretraining", "regression", "span", "token_classifier")
+FIXED = dict.fromkeys(HEADS, 64) | {"span": MAX_TOKENS}
 # A mode, as the tables show it -> the door's options. Before TFLite 2.17 a weight matrix has one
 # scale; --min-runtime reaches 2.4 for any length (CUMSUM) and 2.3 for a fixed one.
 MODES = {
@@ -126,7 +130,7 @@ class Exported:
         config = SIZES["test-student"].replace(
             vocab_size=len(self.tokenizer), max_position_embeddings=MAX_TOKENS
         )
-        model = build_model(config, head, LABELS if head == "classifier" else ())
+        model = build_model(config, head, LABELS.get(head, ()))
         random = np.random.default_rng(0)
         for variable in model.variables:
             shape = tuple(variable.shape)

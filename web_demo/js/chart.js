@@ -1,7 +1,7 @@
 /** Latency by text length as an SVG: a line for each number of threads, with a bar from p50 to p90. */
 
 const WIDTH = 560, HEIGHT = 260, LEFT = 56, RIGHT = 16, TOP = 16, BOTTOM = 40;
-const STEPS = 4;
+const STEPS = 5;
 
 /**
  * @param {object[]} rows as in statistics.latencyRow
