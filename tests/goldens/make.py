@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import unicode_tables
+from subjects import SUBJECTS
 
 HERE = Path(__file__).parent
 KOTLIN = HERE.parents[1] / "android_demo/core/src/main/kotlin/mobilebert/text/UnicodeTables.kt"
@@ -17,15 +18,21 @@ KOTLIN = HERE.parents[1] / "android_demo/core/src/main/kotlin/mobilebert/text/Un
 def files() -> dict[Path, str]:
     """What each file must hold."""
     tables = {"kinds": unicode_tables.kinds(), "lower_case": unicode_tables.lower_case()}
-    return {HERE / "unicode.json": _json(tables), KOTLIN: _kotlin(**tables)}
+    made = {HERE / f"{name}.json": _json(subject()) for name, subject in SUBJECTS.items()}
+    return made | {HERE / "unicode.json": _json(tables), KOTLIN: _kotlin(**tables)}
 
 
-def _json(value) -> str:
-    return json.dumps(value, indent=1) + "\n"
+def _json(content: dict) -> str:
+    """A line for each case."""
+    lines = {name: json.dumps(value) for name, value in content.items() if name != "cases"}
+    if "cases" in content:
+        cases = ",\n".join(json.dumps(case) for case in content["cases"])
+        lines["cases"] = f"[\n{cases}\n]"
+    return "{\n" + ",\n".join(f'"{name}": {line}' for name, line in lines.items()) + "\n}\n"
 
 
 def _kotlin(kinds: str, lower_case: str) -> str:
-    return f'''package mobilebert.text
+    return f"""package mobilebert.text
 
 /** Made by tests/goldens/make.py from mobilebert_tf's tokenizer; [Unicodes] reads it. */
 internal object UnicodeTables {{
@@ -37,7 +44,7 @@ internal object UnicodeTables {{
     const val LOWER_CASE =
         {_literal(lower_case)}
 }}
-'''
+"""
 
 
 def _literal(text: str) -> str:

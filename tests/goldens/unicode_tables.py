@@ -75,7 +75,7 @@ def _lower(characters: Iterable[int]) -> list[int]:
     """ICU's lower case, as TensorFlow gives it."""
     given = tf.constant([chr(code).encode() for code in characters])
     lower = [text.decode() for text in tf.strings.lower(given, encoding="utf-8").numpy()]
-    # An I with a dot becomes an i and a dot, which is stripped as an accent. U+0000 becomes nothing.
+    # An I with a dot becomes an i and a dot, which is stripped as an accent; U+0000 nothing.
     return [ord(text[0]) if text else 0 for text in lower]
 
 

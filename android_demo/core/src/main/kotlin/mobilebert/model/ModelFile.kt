@@ -73,10 +73,10 @@ class ModelFile internal constructor(
         }
 
         private fun checkLabels(file: ModelFile) {
-            if (file.head != Head.CLASSIFIER && file.head != Head.TOKEN_CLASSIFIER) return
-            val classes = file.outputs.getValue(file.head.outputs.single()).shape.last()
-            if (classes >= 0 && classes != file.labels.size) {
-                throw InputException("the model has $classes classes, but the file names ${file.labels.size}")
+            if (file.head !in listOf(Head.CLASSIFIER, Head.NEXT_SENTENCE, Head.TOKEN_CLASSIFIER)) return
+            val classes = file.outputs.getValue(file.head.outputs.single()).shape.lastOrNull()
+            if (classes != file.labels.size) {
+                throw InputException("the file names ${file.labels.size} classes, the model has $classes")
             }
         }
 

@@ -129,20 +129,24 @@ private class FlatTable(private val bytes: ByteBuffer, private val place: Int) {
 
     private fun vector(number: Int): Int? = field(number)?.let(::follow)
 
-    private fun follow(at: Int): Int = Math.addExact(at, bytes.getInt(at)).also { checkInside(it) }
+    private fun follow(at: Int): Int {
+        val target = at.toLong() + bytes.getInt(at)
+        checkInside(target)
+        return target.toInt()
+    }
 
     /** How many items of [itemBytes] the vector at [start] has; they must lie in the file. */
     private fun sizeAt(start: Int, itemBytes: Int): Int {
         val size = bytes.getInt(start)
-        checkInside(size)
+        if (size < 0) throw IndexOutOfBoundsException()
         checkInside(start + 4L + size.toLong() * itemBytes - 1)
         return size
     }
 
     private fun unsigned16(at: Int): Int = bytes.getShort(at).toInt() and 0xFFFF
 
-    private fun checkInside(at: Number) {
-        if (at.toLong() < 0 || at.toLong() >= bytes.limit()) throw IndexOutOfBoundsException()
+    private fun checkInside(at: Long) {
+        if (at < 0 || at >= bytes.limit()) throw IndexOutOfBoundsException()
     }
 
     companion object {
