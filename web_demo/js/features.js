@@ -38,46 +38,60 @@ export function fit(first, second, maxTokens) {
 }
 
 /**
- * A part of a document that the model sees at once: tokens `first` to before `end`.
- * @typedef {{first: number, end: number}} Window
+ * A part of a document that the model sees at once: [CLS] question [SEP] part [SEP].
+ * @typedef {object} Window
+ * @property {Features} features
+ * @property {number} begin the part's first token in them
+ * @property {{start: number, end: number}[]} spans of the part's tokens in the document
+ * @property {boolean[]} isBest whether this is, of the windows that hold the token, the one with the
+ *   most context around it
  */
 
 /**
- * Windows that overlap, as run_squad.py of google-research/bert cuts them.
- * @param {number} tokens of the document
- * @param {number} room tokens of it in a window
- * @param {number} stride tokens from the start of a window to that of the next
- * @returns {Window[]}
+ * Cuts a document into windows that overlap, as run_squad.py of google-research/bert does.
+ * @param {import("./wordpiece.js").WordPiece} tokenizer
+ * @param {string} question
+ * @param {string} document
+ * @param {number} length tokens of a window; stride and longest question are to it as Google's 128
+ *   and 64 are to 384
+ * @returns {Window[]} none if the document holds no text
  */
-export function windows(tokens, room, stride) {
+export function cutDocument(tokenizer, question, document, length) {
+  const stride = Math.max(1, Math.floor(length / 3)), longest = Math.max(1, Math.floor(length / 6));
+  const asked = tokenizer.tokenize(question).ids.slice(0, longest);
+  const {ids, spans} = tokenizer.tokenize(document);
+  const parts = overlapping(ids.length, length - asked.length - 3, stride);
+  const best = bestParts(parts, ids.length);
+  return parts.map(({first, end}, index) => ({
+    features: pack(tokenizer, asked, ids.slice(first, end)),
+    begin: asked.length + 2,
+    spans: spans.slice(first, end),
+    isBest: Array.from(best.subarray(first, end), place => place === index),
+  }));
+}
+
+/** Parts of `room` tokens, every `stride` tokens. */
+function overlapping(tokens, room, stride) {
   if (!tokens) return [];
-  const found = [{first: 0, end: Math.min(room, tokens)}];
-  while (found.at(-1).end < tokens) {
-    const first = found.at(-1).first + Math.min(room, stride);
-    found.push({first, end: Math.min(first + room, tokens)});
+  const parts = [{first: 0, end: Math.min(room, tokens)}];
+  while (parts.at(-1).end < tokens) {
+    const first = parts.at(-1).first + Math.min(room, stride);
+    parts.push({first, end: Math.min(first + room, tokens)});
   }
-  return found;
+  return parts;
 }
 
 /**
- * For each token of a document the window with the most context around it: the smaller of both
- * sides counts, and a hundredth of the window's length; if equal, the earlier one.
- * @param {Window[]} found
- * @param {number} tokens of the document
- * @returns {Int32Array} a window's index, [tokens]
+ * For each token the part with the most context around it: the smaller of both sides counts, and a
+ * hundredth of the part's length; if equal, the earlier one.
  */
-export function bestWindows(found, tokens) {
+function bestParts(parts, tokens) {
   const best = new Int32Array(tokens), scores = new Float64Array(tokens).fill(-1);
-  found.forEach(({first, end}, index) => {
+  parts.forEach(({first, end}, index) => {
     for (let token = first; token < end; token++) {
       const score = Math.min(token - first, end - 1 - token) + 0.01 * (end - first);
       if (score > scores[token]) [scores[token], best[token]] = [score, index];
     }
   });
   return best;
-}
-
-/** Stride and longest question of windows of any length, as Google's 128 and 64 are to 384. */
-export function proportions(length) {
-  return {stride: Math.max(1, Math.floor(length / 3)), longestQuestion: Math.max(1, Math.floor(length / 6))};
 }

@@ -50,8 +50,9 @@ export function readGraph(bytes) {
   }
   const places = [...Object.values(inputs), ...outputs].flatMap(placesOfLength);
   const shape = vector(inputs.ids, TENSOR.shape);
+  const isFixed = !placesOfLength(inputs.ids).length;
   return {
-    fixedLength: places.length ? null : view.getInt32(shape.at + 4, true),
+    fixedLength: isFixed ? view.getInt32(shape.at + 4, true) : null,
     hasFloatOutputs: outputs.every(tensor => byte(tensor, TENSOR.type) === FLOAT32),
     setLength: tokens => places.forEach(at => view.setInt32(at, tokens, true)),
   };

@@ -3,8 +3,8 @@
  * names. All offsets are JavaScript's own (UTF-16 units).
  */
 
-import {bestWindows, fit, pack, proportions, windows} from "./features.js";
-import {bestAnswer, entities, largest, softmax, words} from "./results.js";
+import {cutDocument, fit, pack} from "./features.js";
+import {bestAnswer, candidates, entities, likeliest, words} from "./results.js";
 import {InputError} from "./tflite_file.js";
 import {WordPiece} from "./wordpiece.js";
 
@@ -39,9 +39,9 @@ export class Pipeline {
 
   async classify({text, pair}) {
     const {outputs, dropped} = await this.#read(text, pair);
-    const row = [...outputs.probability.data], [best] = largest(row, 1);
-    const probabilities = Object.fromEntries(row.map((p, i) => [this.file.labels[i] ?? String(i), p]));
-    return {label: Object.keys(probabilities)[best], probability: row[best], probabilities, dropped};
+    const row = outputs.probability.data, {labels} = this.file;
+    const probabilities = Object.fromEntries(labels.map((label, i) => [label, row[i]]));
+    return {...likeliest(labels, row), probabilities, dropped};
   }
 
   async score({text, pair}) {
@@ -56,14 +56,11 @@ export class Pipeline {
 
   async fillMasks({text, top}) {
     const {ids, outputs, dropped} = await this.#read(text, "", true);
-    const {data, shape} = outputs.mlm_logits; // [1,T,V]
-    const masks = [];
-    ids.forEach((id, token) => {
-      if (id !== this.tokenizer.maskId) return;
-      const p = softmax(data.subarray(token * shape[2], (token + 1) * shape[2]));
-      masks.push(largest(p, top).map(i => ({token: this.tokenizer.vocabulary[i], probability: p[i]})));
-    });
-    if (!masks.length) throw new InputError("write [MASK] where a word is to be guessed");
+    const {data, shape: [, , pieces]} = outputs.mlm_logits; // [1,T,V]
+    const places = [...ids.keys()].filter(place => ids[place] === this.tokenizer.maskId);
+    if (!places.length) throw new InputError("write [MASK] where a word is to be guessed");
+    const masks = places.map(place =>
+      candidates(data.subarray(place * pieces, (place + 1) * pieces), this.file.vocabulary, top));
     return {masks, dropped};
   }
 
@@ -80,26 +77,14 @@ export class Pipeline {
   /** The text is the question; the pair a document of any length, which is read in windows. */
   async answer({text, pair, top, nullThreshold}) {
     const length = Math.min(this.file.sequenceLength ?? WINDOW, this.file.maxTokens);
-    const {stride, longestQuestion} = proportions(length);
-    const question = this.tokenizer.tokenize(text).ids.slice(0, longestQuestion);
-    const document = this.tokenizer.tokenize(pair);
-    if (!document.ids.length) throw new InputError("there is no document to answer from");
-    const found = windows(document.ids.length, length - question.length - 3, stride);
-    const best = bestWindows(found, document.ids.length);
+    const windows = cutDocument(this.tokenizer, text, pair, length);
+    if (!windows.length) throw new InputError("there is no document to answer from");
     const read = [];
-    for (const [index, {first, end}] of found.entries()) {
-      const inside = document.ids.slice(first, end), begin = question.length + 2;
-      const outputs = await this.engine.run(pack(this.tokenizer, question, inside));
-      const start = outputs.start_logits.data, stop = outputs.end_logits.data; // [T]
-      read.push({
-        spans: document.spans.slice(first, end),
-        isBest: Array.from(inside, (_, i) => best[first + i] === index),
-        startLogits: start.subarray(begin, begin + inside.length),
-        endLogits: stop.subarray(begin, begin + inside.length),
-        nullScore: start[0] + stop[0],
-      });
+    for (const window of windows) {
+      const outputs = await this.engine.run(window.features); // [1,T] each
+      read.push({...window, startLogits: outputs.start_logits.data, endLogits: outputs.end_logits.data});
     }
-    return {...bestAnswer(pair, read, {count: top, nullThreshold}), windows: found.length, dropped: 0};
+    return {...bestAnswer(pair, read, top, nullThreshold), windows: windows.length, dropped: 0};
   }
 
   async #read(text, pair, specialTokens = false) {

@@ -1,5 +1,6 @@
 /** From the model's outputs to what a user reads. */
 
+const LONGEST_ANSWER = 30; // tokens
 const SPANS_PER_TEXT = 5; // spans looked at for each that is kept: several can have the same text
 
 /**
@@ -23,8 +24,18 @@ export function softmax(scores) {
   return powers.map(power => power / sum);
 }
 
+/**
+ * @param {string[]} labels
+ * @param {ArrayLike<number>} probabilities of each
+ * @returns {{label: string, probability: number}} the likeliest
+ */
+export function likeliest(labels, probabilities) {
+  const [best] = largest(probabilities, 1);
+  return {label: labels[best], probability: probabilities[best]};
+}
+
 /** Places of the largest values, the largest first; the earlier one where equal. */
-export function largest(values, count) {
+function largest(values, count) {
   const best = [];
   for (let i = 0; i < values.length; i++) {
     if (best.length === count && !(values[i] > values[best.at(-1)])) continue;
@@ -52,8 +63,7 @@ export function words(text, pieces, spans, rows, labels) {
       found.at(-1).end = spans[i].end;
       return;
     }
-    const [best] = largest(rows[i], 1);
-    found.push({...spans[i], label: labels[best], probability: rows[i][best]});
+    found.push({...spans[i], ...likeliest(labels, rows[i])});
   });
   return found.map(word => ({text: text.slice(word.start, word.end), ...word}));
 }
@@ -82,36 +92,24 @@ export function entities(text, words) {
 }
 
 /**
- * A window's tokens, and the logits of each.
- * @typedef {object} ReadWindow
- * @property {{start: number, end: number}[]} spans of its tokens in the document
- * @property {boolean[]} isBest whether this is the window with the most context around a token
- * @property {ArrayLike<number>} startLogits, endLogits of these tokens
- * @property {number} nullScore sum of the logits of [CLS]
- */
-
-/**
  * The best answers in a document, as mobilebert_tf/data/answers.py finds them.
- * @param {string} context
- * @param {ReadWindow[]} windows
- * @param {object} options
- * @param {number} options.count candidates
- * @param {number} options.longest tokens of an answer
- * @param {?number} options.nullThreshold how much better "no answer" must score than the best
- *   answer; null if there always is one
+ * @param {string} document
+ * @param {(import("./features.js").Window & {startLogits: ArrayLike<number>,
+ *   endLogits: ArrayLike<number>})[]} windows with the logits of all their tokens
+ * @param {number} count of candidates
+ * @param {?number} nullThreshold how much better "no answer" must score than the best answer; null if
+ *   there always is one
  * @returns {Stretch & {candidates: Stretch[]}} text "" for no answer; candidates: best first
  */
-export function bestAnswer(context, windows, {count = 5, longest = 30, nullThreshold = null} = {}) {
-  const spans = bestSpans(context, windows, count, longest);
+export function bestAnswer(document, windows, count, nullThreshold) {
+  const spans = bestSpans(document, windows, count);
   let listed = spans, difference = -Infinity;
   if (nullThreshold !== null) {
-    const score = windows.reduce((least, {nullScore}) => Math.min(least, nullScore), Infinity);
-    const none = {text: "", start: 0, end: 0, score};
+    const scores = windows.map(({startLogits, endLogits}) => startLogits[0] + endLogits[0]); // [CLS]
+    const none = {text: "", start: 0, end: 0, score: Math.min(...scores)};
     listed = [...spans, none].sort((a, b) => b.score - a.score).slice(0, count);
-    for (const needed of [...spans.slice(0, 1), none]) {
-      if (!listed.includes(needed)) listed.push(needed);
-    }
-    difference = spans.length ? score - spans[0].score : Infinity;
+    listed.push(...[...spans.slice(0, 1), none].filter(needed => !listed.includes(needed)));
+    difference = spans.length ? none.score - spans[0].score : Infinity;
   }
   const probabilities = softmax(listed.map(({score}) => score));
   const candidates = listed.map(({text, start, end}, i) =>
@@ -122,32 +120,51 @@ export function bestAnswer(context, windows, {count = 5, longest = 30, nullThres
 }
 
 /** Spans of different texts, best first. */
-function bestSpans(context, windows, count, longest) {
+function bestSpans(document, windows, count) {
   const scored = [];
-  windows.forEach(({spans, isBest, startLogits, endLogits}) => {
-    for (let first = 0; first < spans.length; first++) {
-      if (!isBest[first]) continue;
-      const end = Math.min(spans.length, first + longest);
+  windows.forEach(({begin, spans, isBest, startLogits, endLogits}) => {
+    spans.forEach(({start}, first) => {
+      const end = isBest[first] ? Math.min(spans.length, first + LONGEST_ANSWER) : first;
       for (let last = first; last < end; last++) {
-        scored.push({start: spans[first].start, end: spans[last].end,
-          score: startLogits[first] + endLogits[last]});
+        const score = startLogits[begin + first] + endLogits[begin + last];
+        scored.push({start, end: spans[last].end, score});
       }
-    }
+    });
   });
   const found = new Map();
   for (const place of largest(scored.map(({score}) => score), count * SPANS_PER_TEXT)) {
-    const {start, end, score} = scored[place], text = context.slice(start, end);
-    if (found.size < count && !found.has(text)) found.set(text, {text, start, end, score});
+    const span = scored[place], text = document.slice(span.start, span.end);
+    if (found.size < count && !found.has(text)) found.set(text, {text, ...span});
   }
   return [...found.values()];
 }
 
 /**
- * How alike two embeddings are, -1 to 1.
- * @param {ArrayLike<number>} a
- * @param {ArrayLike<number>} b of the same length
+ * The likeliest pieces for a [MASK], best first.
+ * @param {ArrayLike<number>} logits of the vocabulary
+ * @param {string[]} vocabulary
+ * @param {number} count
+ * @returns {{token: string, probability: number}[]}
  */
-export function cosine(a, b) {
+export function candidates(logits, vocabulary, count) {
+  const probabilities = softmax(logits);
+  return largest(probabilities, count)
+    .map(i => ({token: vocabulary[i], probability: probabilities[i]}));
+}
+
+/**
+ * Vectors by how alike they are to a query, the likest first; of equals (to 1e-6) the earlier one.
+ * @param {ArrayLike<number>} query [H]
+ * @param {ArrayLike<number>[]} vectors [H] each
+ * @returns {{place: number, score: number}[]} score: the cosine, 0 for a vector of no length
+ */
+export function rank(query, vectors) {
+  const rounded = score => Math.round(1e6 * score);
+  return vectors.map((vector, place) => ({place, score: cosine(query, vector)}))
+    .sort((a, b) => rounded(b.score) - rounded(a.score));
+}
+
+function cosine(a, b) {
   let product = 0, squareA = 0, squareB = 0;
   for (let i = 0; i < a.length; i++) {
     product += a[i] * b[i];

@@ -34,7 +34,8 @@ export function openTflite(name, bytes) {
   const lines = file => (files.get(file) ?? "").split("\n").slice(0, -1);
   const settings = attempt(name, () => JSON.parse(files.get("mobilebert.json") ?? "null"));
   const vocabulary = lines("vocab.txt");
-  if (!settings || !vocabulary.length || !KINDS.includes(settings.kind)) {
+  const isWhole = vocabulary.length && KINDS.includes(settings?.kind) && settings.max_tokens > 0;
+  if (!isWhole) {
     throw new InputError(`${name} was not made by export/to_tflite.py, or is not whole: it holds ` +
       "no vocabulary or settings");
   }

@@ -3,6 +3,7 @@
 import {Normalizer} from "./normalize.js";
 
 const SPECIAL = /\[(?:PAD|UNK|CLS|SEP|MASK)\]/g;
+const RESERVED = /[\ue000-\ue004]/g; // what mobilebert_tf's tokenizer removes before it looks for those
 const LONGEST_WORD = 100; // characters; BERT takes a longer word for one [UNK]
 
 /**
@@ -35,11 +36,13 @@ export class WordPiece {
 
   /**
    * @param {string} text
-   * @param {boolean} specialTokens recognise "[MASK]" and the like; else they are plain text
+   * @param {boolean} specialTokens recognise "[MASK]" and the like; else they are plain text. Places
+   *   are then those in a text without U+E000 to U+E004.
    * @returns {Encoded}
    */
   tokenize(text, specialTokens = false) {
     const encoded = {ids: [], spans: []};
+    if (specialTokens) text = text.replace(RESERVED, "");
     let at = 0;
     for (const {0: token, index} of specialTokens ? text.matchAll(SPECIAL) : []) {
       this.#add(encoded, text.slice(at, index), at);

@@ -21,13 +21,13 @@ const calls = {
   run: asked => pipeline.run(asked),
 
   /** Texts by how alike they are to the query. */
-  async search({query, texts}, [, , , , {cosine}], progress) {
-    const wanted = await embedding(query), found = [];
-    for (const [place, text] of texts.entries()) {
-      progress(`${place} of ${texts.length} texts`);
-      found.push({text, place, score: cosine(wanted, await embedding(text))});
+  async search({query, texts}, [, , , , {rank}], progress) {
+    const vectors = [];
+    for (const text of texts) {
+      vectors.push(await embedding(text));
+      progress(`${vectors.length} of ${texts.length} texts`);
     }
-    return found.sort((a, b) => b.score - a.score);
+    return rank(await embedding(query), vectors).map(found => ({...found, text: texts[found.place]}));
   },
 
   benchmark: (asked, [, , , {benchmark}], progress) => benchmark(file, asked, progress),
