@@ -6,13 +6,18 @@ import {launch} from "./browser.mjs";
 const [url] = process.argv.slice(2), {files} = JSON.parse(fs.readFileSync(0));
 const {context, close} = await launch();
 const page = await context.newPage();
+await page.goto(url);
+await page.evaluate(async () => {
+  const {Client} = await import("./js/client.js");
+  window.Client = Client;
+  const input = Object.assign(document.createElement("input"), {type: "file", id: "given"});
+  document.body.append(input); // beside the page's own, which would open the file too
+});
 const found = {};
 for (const {path, calls} of files) {
-  await page.goto(url);
-  await page.setInputFiles("#file", path);
+  await page.setInputFiles("#given", path);
   found[path] = await page.evaluate(async calls => {
-    const {Client} = await import("./js/client.js");
-    const client = new Client(), [file] = document.getElementById("file").files;
+    const [file] = document.getElementById("given").files, client = new Client();
     try {
       await client.call("open", {name: file.name, bytes: new Uint8Array(await file.arrayBuffer())});
       const results = [];
@@ -20,6 +25,8 @@ for (const {path, calls} of files) {
       return results;
     } catch (error) {
       return {refused: error.message};
+    } finally {
+      client.end();
     }
   }, calls);
 }

@@ -1,5 +1,7 @@
-/** The page's side of worker.js: calls as promises. */
-
+/**
+ * The page's side of worker.js: calls as promises. Each file gets a client, and so a worker, of its
+ * own: LiteRT.js is not to be trusted after it failed.
+ */
 export class Client {
   #worker = new Worker(new URL("./worker.js", import.meta.url));
   #waiting = new Map();
@@ -20,7 +22,7 @@ export class Client {
   }
 
   /**
-   * @param {"open"|"run"|"search"|"benchmark"} call as in worker.js
+   * @param {"open"|"run"|"search"|"benchmark"} call as in worker.js; open comes first
    * @param {object} asked
    * @param {function(string): void} report is told how far it is
    */
@@ -30,6 +32,12 @@ export class Client {
       this.#waiting.set(id, {resolve, reject, report});
       this.#worker.postMessage({id, call, asked});
     });
+  }
+
+  /** Ends the worker, whatever it does. */
+  end() {
+    this.#worker.terminate();
+    this.#waiting.forEach(({reject}) => reject(new Error("another file was opened")));
   }
 }
 

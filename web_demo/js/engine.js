@@ -1,15 +1,13 @@
-/** LiteRT.js behind one call: a model's inputs to its outputs, by name, for any length. */
+/** LiteRT.js behind one call: a model's inputs to its outputs, by name, at the length of the text. */
 
 import * as litert from "../vendor/litert.js";
+import {BY_TOKEN} from "./flatbuffer.js";
 import {InputError} from "./tflite_file.js";
 
 const RUNTIME = new URL("../vendor/wasm/", import.meta.url);
-const SHORTEST = 16; // tokens; lengths are rounded up to this, or a power of two above it
-// Lengths that stay prepared. Each is a copy of the weights: 50 MB for MobileBERT in int8, which
-// takes 80 ms to prepare, as long as 90 tokens take to run.
+// Lengths that stay prepared. Each has a copy of the weights: 50 MB for MobileBERT in int8, which
+// takes 80 ms to prepare, as long as 90 tokens of padding would take to run.
 const KEPT = 3;
-// Outputs with an entry for each token, in their second dimension.
-const BY_TOKEN = ["mlm_logits", "token_probability", "start_logits", "end_logits"];
 
 /**
  * An output: values row by row, and its shape.
@@ -49,12 +47,13 @@ export class Engine {
   }
 
   /**
-   * Runs one sequence, padded to the length that is prepared; outputs by token are cut back.
+   * Runs one sequence at its own length, as Python does: padding would change the numbers a little.
+   * A file of fixed length pads it; its outputs by token are cut back.
    * @param {import("./features.js").Features} features [T]
    * @returns {Promise<Object<string, Output>>}
    */
   async run(features) {
-    const tokens = features.ids.length, length = this.lengthFor(tokens);
+    const tokens = features.ids.length, length = this.#graph.fixedLength ?? tokens;
     const model = await this.prepare(length);
     const inputs = tensors(features, length);
     try {
@@ -122,13 +121,6 @@ export class Engine {
   #forget(length) {
     this.#prepared.get(length).delete();
     this.#prepared.delete(length);
-  }
-
-  lengthFor(tokens) {
-    if (this.#graph.fixedLength !== null) return this.#graph.fixedLength;
-    let length = SHORTEST;
-    while (length < tokens) length *= 2;
-    return Math.min(length, this.file.maxTokens);
   }
 }
 

@@ -11,6 +11,8 @@
 
 const SIGNATURE_NAME = "serving_default";
 const INPUTS = ["ids", "mask", "segment_ids"];
+/** Outputs with an entry for each token, in their second dimension. */
+export const BY_TOKEN = ["mlm_logits", "token_probability", "start_logits", "end_logits"];
 const MAGIC = 0x334c4654; // "TFL3" at byte 4
 const FLOAT32 = 0;
 // Numbers of the fields in schema.fbs.
@@ -44,28 +46,27 @@ export function readGraph(bytes) {
   const tensors = tables(graph, SUBGRAPH.tensors);
   const named = field => Object.fromEntries(tables(signature, field).map(each =>
     [text(each, NAMED_TENSOR.name), tensors[number(each, NAMED_TENSOR.tensor)]]));
-  const inputs = named(SIGNATURE.inputs), outputs = Object.values(named(SIGNATURE.outputs));
+  const inputs = named(SIGNATURE.inputs), outputs = named(SIGNATURE.outputs);
   for (const name of INPUTS) {
     if (!inputs[name]) throw new Error(`no input ${name}`);
   }
-  const places = [...Object.values(inputs), ...outputs].flatMap(placesOfLength);
-  const shape = vector(inputs.ids, TENSOR.shape);
-  const isFixed = !placesOfLength(inputs.ids).length;
+  const byToken = Object.keys(outputs).filter(name => BY_TOKEN.includes(name));
+  const places = [...INPUTS.map(name => inputs[name]), ...byToken.map(name => outputs[name])]
+    .flatMap(tensor => [TENSOR.shape, TENSOR.shapeSignature].map(field => secondOf(tensor, field)))
+    .filter(place => place !== null);
+  const length = view.getInt32(secondOf(inputs.ids, TENSOR.shapeSignature) ??
+    secondOf(inputs.ids, TENSOR.shape), true);
   return {
-    fixedLength: isFixed ? view.getInt32(shape.at + 4, true) : null,
-    hasFloatOutputs: outputs.every(tensor => byte(tensor, TENSOR.type) === FLOAT32),
-    setLength: tokens => places.forEach(at => view.setInt32(at, tokens, true)),
+    fixedLength: length < 0 ? null : length,
+    hasFloatOutputs: Object.values(outputs).every(tensor => byte(tensor, TENSOR.type) === FLOAT32),
+    setLength: tokens => places.forEach(place => view.setInt32(place, tokens, true)),
   };
 }
 
-/** Where the file says that a tensor has any length: in its shape and in its shape signature. */
-function placesOfLength(tensor) {
-  const shape = vector(tensor, TENSOR.shape), signature = vector(tensor, TENSOR.shapeSignature);
-  const places = [];
-  for (let i = 0; i < 4 * signature.size; i += 4) {
-    if (tensor.view.getInt32(signature.at + i, true) < 0) places.push(shape.at + i, signature.at + i);
-  }
-  return places;
+/** Where the second dimension is written; null if the tensor has no such field. */
+function secondOf(tensor, field) {
+  const {at, size} = vector(tensor, field);
+  return size > 1 ? at + 4 : null;
 }
 
 // The format of FlatBuffers: a table begins with the distance back to its list of fields, which

@@ -6,16 +6,19 @@ import {element} from "./dom.js";
 import {VIEWS} from "./views.js";
 
 const byId = id => document.getElementById(id);
-const client = new Client();
-let model, view;
+let client, model, view;
 
 async function open(name, read) {
   say(`Opening ${name} …`);
+  const next = new Client();
   try {
-    model = await client.call("open", {name, bytes: await read()});
+    model = await next.call("open", {name, bytes: await read()});
   } catch (error) {
+    next.end();
     return complain(error);
   }
+  client?.end();
+  client = next;
   say(`${model.name} is open.`);
   view = VIEWS[model.kind];
   showFacts();

@@ -1,20 +1,16 @@
-// Where the model runs, so that typing stays smooth. A classic worker, since LiteRT.js loads its
+// Where a model runs, so that typing stays smooth. A classic worker, since LiteRT.js loads its
 // runtime with importScripts; everything else is modules.
 const modules = Promise.all(
   ["engine", "tflite_file", "pipeline", "benchmark", "results"].map(name => import(`./${name}.js`)));
-let threads, file, pipeline;
-const embeddings = new Map(); // by text, of the file that is open
+let pipeline;
+const embeddings = new Map(); // by text
 
 const calls = {
   async open({name, bytes}, [{Engine, loadRuntime}, {openTflite}, {Pipeline}]) {
-    const opened = openTflite(name, bytes);
-    threads ??= await loadRuntime();
-    const next = new Pipeline(new Engine(opened));
-    await next.engine.prepare(next.engine.lengthFor(1)); // a file that does not run is refused here
-    pipeline?.engine.delete();
-    embeddings.clear();
-    [file, pipeline] = [opened, next];
+    const file = openTflite(name, bytes), threads = await loadRuntime();
+    pipeline = new Pipeline(new Engine(file));
     const {kind, labels, maxTokens, vocabulary, graph: {fixedLength}} = file;
+    await pipeline.engine.prepare(fixedLength ?? 3); // a file that does not run is refused here
     return {name, kind, labels, maxTokens, fixedLength, threads, bytes: bytes.length, pieces: vocabulary.length};
   },
 
@@ -22,15 +18,17 @@ const calls = {
 
   /** Texts by how alike they are to the query. */
   async search({query, texts}, [, , , , {rank}], progress) {
-    const vectors = [];
-    for (const text of texts) {
-      vectors.push(await embedding(text));
-      progress(`${vectors.length} of ${texts.length} texts`);
+    const tokens = text => pipeline.tokenizer.tokenize(text).ids.length;
+    const byLength = [...new Set(texts)].sort((a, b) => tokens(a) - tokens(b));
+    for (const [done, text] of byLength.entries()) { // texts of one length need one preparation
+      progress(`${done} of ${byLength.length} texts`);
+      await embedding(text);
     }
+    const vectors = texts.map(text => embeddings.get(text));
     return rank(await embedding(query), vectors).map(found => ({...found, text: texts[found.place]}));
   },
 
-  benchmark: (asked, [, , , {benchmark}], progress) => benchmark(file, asked, progress),
+  benchmark: (asked, [, , , {benchmark}], progress) => benchmark(pipeline.file, asked, progress),
 };
 
 async function embedding(text) {
