@@ -36,7 +36,7 @@ export function marked(text, stretches) {
   const shown = element("p", {class: "text", dir: "auto"});
   let at = 0;
   for (const {start, end, label, probability} of stretches) {
-    const mark = element("mark", {dir: "auto"}, text.slice(start, end));
+    const mark = element("mark", {}, text.slice(start, end));
     if (label) mark.append(element("span", {class: "tag", title: percent(probability)}, label));
     shown.append(text.slice(at, start), mark);
     at = end;

@@ -6,19 +6,22 @@ import {element} from "./dom.js";
 import {VIEWS} from "./views.js";
 
 const byId = id => document.getElementById(id);
-let client, model, view;
+let client, model, view, turn = 0;
 
 async function open(name, read) {
   say(`Opening ${name} …`);
-  const next = new Client();
+  const next = new Client(), mine = ++turn;
+  let opened;
   try {
-    model = await next.call("open", {name, bytes: await read()});
+    opened = await next.call("open", {name, bytes: await read()});
   } catch (error) {
     next.end();
-    return complain(error);
+    return mine === turn && complain(error);
   }
+  if (mine !== turn) return next.end(); // another file was chosen meanwhile
   client?.end();
-  client = next;
+  [client, model] = [next, opened];
+  document.title = `${name} · MobileBERT in the browser`;
   say(`${model.name} is open.`);
   view = VIEWS[model.kind];
   showFacts();
@@ -50,6 +53,7 @@ function showFacts() {
 }
 
 const run = newest(async () => {
+  const mine = client;
   const asked = view.read(Object.fromEntries(new FormData(byId("asked"))));
   if (!asked) return show([]);
   try {
@@ -57,7 +61,7 @@ const run = newest(async () => {
     say("");
     show(view.show(result, asked), result.dropped);
   } catch (error) {
-    complain(error);
+    if (mine === client) complain(error);
   }
 });
 
@@ -71,6 +75,7 @@ function show(nodes, dropped = 0) {
 async function measure() {
   const [button] = byId("measure").getElementsByTagName("button");
   const report = message => byId("progress").textContent = message;
+  const mine = client;
   button.disabled = true;
   try {
     const asked = readForm(byId("measure"), model);
@@ -79,7 +84,7 @@ async function measure() {
     report("");
   } catch (error) {
     report("");
-    complain(error);
+    if (mine === client) complain(error);
   } finally {
     button.disabled = false;
   }
