@@ -3,6 +3,7 @@
 # make test-peers  against Hugging Face's and Model Garden's own code, in an environment of its own
 # make compare-peers TEXTS=dev.tsv VOCABULARY=vocab.txt  our files against other people's, in runs/peers
 # make test-clients  MediaPipe, the Task Library and LiteRT.js on our files, each in one of its own
+# make web     the browser demo in Chromium; make arm  exported files on ARM, by qemu
 # make lint    ruff: rules and formatting (make format mends)
 # make setup   .venv with the locked packages; all of the above call it
 
@@ -68,15 +69,7 @@ test-compare: .venv-compare/ready
 	$(UV) pip install --quiet --python .venv-$*/bin/python -r tests/clients/requirements-$*.txt
 	touch $@
 
-# Without npm the test in the browser says why it is skipped.
-.npm-litert-js/ready: tests/clients/litert_js/package-lock.json
-	mkdir -p .npm-litert-js
-	echo '*' > .npm-litert-js/.gitignore
-	cp tests/clients/litert_js/package*.json .npm-litert-js
-	if command -v npm; then cd .npm-litert-js && npm ci --silent --ignore-scripts; fi
-	touch $@
-
-test-clients: .venv-mediapipe/ready .venv-tflite-support/ready .npm-litert-js/ready
+test-clients: .venv-mediapipe/ready .venv-tflite-support/ready web_demo/vendor/litert.js
 	$(BIN)/python -m pytest tests/clients
 
 lint: setup
@@ -93,4 +86,30 @@ lock: setup
 		--custom-compile-command "make lock" setup.py --output-file requirements.lock
 
 clean:
-	rm -rf .venv .venv-peers .venv-compare .venv-mediapipe .venv-tflite-support .npm-litert-js runs build *.egg-info
+	rm -rf .venv .venv-peers .venv-compare .venv-mediapipe .venv-tflite-support runs build *.egg-info web_demo/node_modules web_demo/vendor .arm
+
+# ---------------------------------------------------------------------------------------------
+# The browser demo, and exported files on ARM
+
+.PHONY: web arm
+
+# LiteRT.js, for the page, and playwright-core, which drives the machine's Chromium in the tests.
+web_demo/vendor/litert.js: web_demo/package-lock.json web_demo/vendor.mjs
+	cd web_demo && npm ci --silent --ignore-scripts && npm run --silent vendor
+
+# Needs Node 20 and Chromium (Debian: apt-get install nodejs npm chromium).
+web: .venv/ready web_demo/vendor/litert.js
+	$(BIN)/python -m pytest tests/web -rP
+
+# An aarch64 Python with LiteRT, unpacked beside the project, for qemu.
+.arm/ready: tests/arm/prepare.sh tests/arm/requirements.txt .venv/ready
+	rm -rf .arm && mkdir .arm && echo '*' > .arm/.gitignore
+	tests/arm/prepare.sh .arm
+	$(BIN)/pip install --quiet --no-deps --target .arm/site --only-binary=:all: --python-version 311 \
+		$(foreach glibc,2_28 2_27 2_17,--platform manylinux_$(glibc)_aarch64) --platform manylinux2014_aarch64 \
+		-r tests/arm/requirements.txt
+	touch $@
+
+# As root, on Debian 12 with qemu-user-static (apt-get install qemu-user-static).
+arm: .arm/ready
+	$(BIN)/python -m pytest tests/arm -s

@@ -1,6 +1,6 @@
 /** Latency by text length as an SVG: a line for each number of threads, with a bar from p50 to p90. */
 
-const WIDTH = 560, HEIGHT = 260, LEFT = 56, RIGHT = 16, TOP = 16, BOTTOM = 40;
+const WIDTH = 400, HEIGHT = 240, LEFT = 44, RIGHT = 12, TOP = 32, BOTTOM = 40;
 const STEPS = 5;
 
 /**
@@ -25,7 +25,7 @@ export function latencyChart(rows) {
     chart.append(element("text", {x: x(tokens), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle"}, String(tokens)));
   }
   chart.append(element("text", {x: (LEFT + WIDTH) / 2, y: HEIGHT - 4, "text-anchor": "middle"}, "tokens"));
-  chart.append(element("text", {x: LEFT + 6, y: TOP + 4}, "ms"));
+  chart.append(element("text", {x: LEFT - 8, y: 14, "text-anchor": "end"}, "ms"));
   [...new Set(rows.map(row => row.threads))].forEach((threads, series) => {
     const own = rows.filter(row => row.threads === threads);
     const points = own.map(row => `${x(row.tokens)},${y(row.p50_ms)}`).join(" ");
@@ -37,7 +37,7 @@ export function latencyChart(rows) {
       group.append(element("circle", {cx: at, cy: y(row.p50_ms), r: 3.5}));
     }
     const name = `${threads} thread${threads > 1 ? "s" : ""}`;
-    group.append(element("text", {x: LEFT + 40 + 90 * series, y: TOP + 4}, name));
+    group.append(element("text", {x: LEFT + 90 * series, y: 14}, name));
     chart.append(group);
   });
   return chart;
