@@ -4,6 +4,7 @@
 # make compare-peers TEXTS=dev.tsv VOCABULARY=vocab.txt  our files against other people's, in runs/peers
 # make test-clients  MediaPipe, the Task Library and LiteRT.js on our files, each in one of its own
 # make web     the browser demo in Chromium; make arm  exported files on ARM, by qemu
+# make android  the app for phones: its tests, the APK, and core against Python, all without a phone
 # make lint    ruff: rules and formatting (make format mends)
 # make setup   .venv with the locked packages; all of the above call it
 
@@ -87,6 +88,13 @@ lock: setup
 
 clean:
 	rm -rf .venv .venv-peers .venv-compare .venv-mediapipe .venv-tflite-support runs build *.egg-info web_demo/node_modules web_demo/vendor .arm
+
+# The Android app and its proof: everything on this machine's JVM, then the APK.
+.PHONY: android
+android: setup
+	android_demo/offline/install.sh
+	$(MAKE) -C android_demo/offline PYTHON=$(CURDIR)/$(BIN)/python
+	$(BIN)/python -m pytest tests/device
 
 # ---------------------------------------------------------------------------------------------
 # The browser demo, and exported files on ARM

@@ -281,6 +281,9 @@ def model_files() -> dict:
         _refused("cut in its ZIP", whole[:-100]),
         _refused("its directory is gone", whole[:-22] + bytes(22)),
         _refused("without metadata", _bare("classifier", None, 2)),
+        _refused(
+            "a scale that is no number", _with_scale(_bare("classifier", None, 2), float("nan"))
+        ),
         _refused("no JSON in it", whole.replace(b'{"kind"', b'["kind"')),
         _refused("unknown head", whole.replace(b'"classifier"', b'"clarifier "')),
         _refused("a limit that is none", whole.replace(b'"max_tokens": 64', b'"max_tokens": -4')),
@@ -345,6 +348,16 @@ def _bare(kind: str, length: int | None, classes: int) -> bytes:
     signature.outputs = [_place(i, graph) for i in reversed(graph.outputs)]
     model.subgraphs, model.signatureDefs = [graph], [signature]
     return flatbuffer.write(model)
+
+
+def _with_scale(content: bytes, scale: float) -> bytes:
+    """The same file, with this scale of its numbers, and its settings."""
+    model = flatbuffer.read(content)
+    for tensor in model.subgraphs[0].tensors:
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale = [scale]
+    packed = metadata.Packed("classifier", VOCABULARY[:9], ("bad", "good"), True, 64)
+    return metadata.pack(flatbuffer.write(model), packed)
 
 
 def _place(index: int, graph: schema.SubGraphT) -> schema.TensorMapT:

@@ -107,16 +107,14 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
     fun labelWords(text: String, onWindow: (Int, Int) -> Unit = { _, _ -> }): LabelledText {
         needs(Head.TOKEN_CLASSIFIER)
         val windows = tokenizer.windows(text, question = null, WindowSizes(file.maxTokens))
-        val pieces = tokenizer.tokenize(text)
-        val rows = arrayOfNulls<FloatArray>(pieces.size)
-        windows.forEachIndexed { index, window ->
+        val labelled = windows.flatMapIndexed { index, window ->
             onWindow(index, windows.size)
             val output = output(window.inputs, "token_probability")
-            for (i in window.pieces.indices) {
-                if (window.owned[i]) rows[window.first + i] = output.row(window.offset + i)
+            window.pieces.indices.filter { window.owned[it] }.map { i ->
+                Triple(window.first + i, window.pieces[i], output.row(window.offset + i))
             }
-        }
-        return labelledText(text, tokenizer, pieces, rows.map { checkNotNull(it) }, file.labels)
+        }.sortedBy { (place, _, _) -> place }
+        return labelledText(text, tokenizer, labelled.map { it.second }, labelled.map { it.third }, file.labels)
     }
 
     /**
@@ -129,7 +127,8 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
         needs(Head.MASKED_LM, Head.PRETRAINING)
         val packed = tokenizer.pack(text, specialTokens = true)
         if (packed.inputs.size > file.maxTokens) {
-            throw InputException("the text is too long: ${packed.inputs.size} tokens, the model takes ${file.maxTokens}")
+            val size = packed.inputs.size
+            throw InputException("the text is too long: $size tokens, the model takes ${file.maxTokens}")
         }
         val masks = packed.pieces.withIndex().filter { (_, piece) -> piece.id == tokenizer.maskId }
         if (masks.isEmpty()) throw InputException("no [MASK] in the text to fill")

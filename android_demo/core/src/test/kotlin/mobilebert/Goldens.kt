@@ -1,8 +1,8 @@
 package mobilebert
 
-import java.io.File
 import mobilebert.json.parseJson
 import mobilebert.text.WordPiece
+import java.io.File
 import kotlin.test.assertTrue
 
 /** The golden files of the whole project, tests/goldens: see the README there. */

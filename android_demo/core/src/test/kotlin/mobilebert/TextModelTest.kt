@@ -55,12 +55,17 @@ class TextModelTest {
     fun anAnswerIsFoundInADocumentOfAnyLength() {
         val document = "the abc of it was low. ".repeat(20) + "hello was said in the caf\u00e9 \uD83D\uDE42 in the end"
         val wanted = listOf("cafe", "\uD83D\uDE42").map(vocabulary::indexOf)
+
         fun logits(inputs: ModelInputs, id: Int) =
             values(*FloatArray(inputs.size) { if (inputs.ids[it] == id) 9f else -it / 100f })
+
         val engine = Scripted { mapOf("start_logits" to logits(it, wanted[0]), "end_logits" to logits(it, wanted[1])) }
         val windows = mutableListOf<Int>()
         val model = TextModel(file(Head.SPAN), engine)
-        val found = model.answer("the end", document) { index, count -> windows += index.also { assertTrue(it < count) } }
+        val found = model.answer("the end", document) { index, count ->
+            windows += index
+            assertTrue(index < count)
+        }
         assertEquals("caf\u00e9 \uD83D\uDE42", found.text)
         assertEquals(found.text, document.substring(found.start, found.end))
         assertEquals(engine.seen.indices.toList(), windows)

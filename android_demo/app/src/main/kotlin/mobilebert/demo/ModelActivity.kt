@@ -33,8 +33,7 @@ abstract class ModelActivity(private val layout: Int) : Activity() {
         super.onCreate(state)
         fresh = state == null
         setContentView(layout)
-        val uri = intent.data ?: return finish() // started by another app, with nothing to open
-        session.open(uri)
+        if (intent.data == null) return finish() // started with nothing to open
         watch(session.opening) { progress ->
             showProgress(progress)
             val open = (progress as? Progress.Done)?.value
@@ -45,6 +44,7 @@ abstract class ModelActivity(private val layout: Int) : Activity() {
 
     override fun onStart() {
         super.onStart()
+        intent.data?.let(session::open)
         watches.forEach { it.start() }
     }
 

@@ -1,5 +1,5 @@
 /**
- * JSON as plain Kotlin values: Map<String, Any?> in the order of the text, List<Any?>, String, Double, Boolean and null.
+ * JSON as plain Kotlin values: Map<String, Any?> in the order of the text, List<Any?>, String, Double, Boolean, null.
  *
  * Android has a reader of its own, a JVM has none; this one is the same on both and needs no dependency.
  */

@@ -64,7 +64,8 @@ class ModelFile internal constructor(
                 vocabulary = lines(files.text(VOCABULARY)),
                 labels = if (LABELS in files.names) lines(files.text(LABELS)) else emptyList(),
                 lowerCase = settings.flag("do_lower_case"),
-                maxTokens = fixed ?: settings.positive("max_tokens") ?: throw InputException("$SETTINGS has no max_tokens"),
+                maxTokens = fixed ?: settings.positive("max_tokens")
+                    ?: throw InputException("$SETTINGS in the file has no max_tokens"),
                 sequenceLength = settings.positive("sequence_length"),
                 fixedLength = fixed,
                 inputs = signature.inputs,
@@ -106,10 +107,12 @@ class ModelFile internal constructor(
                 val value = values[name] ?: return null
                 val number = (value as? Double)?.toInt()
                 if (number == null || number < 1 || number.toDouble() != value) {
-                    throw InputException("$SETTINGS in the file has $value for $name: it must be a whole number, at least 1")
+                    throw InputException("$SETTINGS in the file has $value for $name: not a whole number from 1")
                 }
                 return number
             }
         }
     }
 }
+
+internal const val NOT_OURS = "not made by mobilebert_tf's export"

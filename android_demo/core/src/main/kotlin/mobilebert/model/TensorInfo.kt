@@ -4,7 +4,7 @@ import mobilebert.InputException
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 
-/** The number formats that the model's inputs and outputs can have; [code] as in TFLite's schema, [bytes] of a number. */
+/** How a tensor's numbers are written; [code] as in TFLite's schema, [bytes] of a number. */
 enum class NumberFormat(val code: Int, val bytes: Int) {
     FLOAT32(0, 4),
     INT32(2, 4),
@@ -30,14 +30,14 @@ data class TensorInfo(
     /** The numbers of a tensor of this kind, in float. [data] is read from its start to its limit. */
     fun floats(data: ByteBuffer): FloatArray {
         val source = data.duplicate().order(ByteOrder.nativeOrder())
-        source.rewind()
-        return FloatArray(source.remaining() / format.bytes) {
+        return FloatArray(source.limit() / format.bytes) { i ->
+            val place = i * format.bytes
             when (format) {
-                NumberFormat.FLOAT32 -> source.getFloat()
-                NumberFormat.INT32 -> scaled(source.getInt())
-                NumberFormat.INT16 -> scaled(source.getShort().toInt())
-                NumberFormat.INT8 -> scaled(source.get().toInt())
-                NumberFormat.UINT8 -> scaled(source.get().toInt() and 0xFF)
+                NumberFormat.FLOAT32 -> source.getFloat(place)
+                NumberFormat.INT32 -> scaled(source.getInt(place))
+                NumberFormat.INT16 -> scaled(source.getShort(place).toInt())
+                NumberFormat.INT8 -> scaled(source.get(place).toInt())
+                NumberFormat.UINT8 -> scaled(source.get(place).toInt() and 0xFF)
             }
         }
     }

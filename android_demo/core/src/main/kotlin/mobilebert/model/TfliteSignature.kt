@@ -9,9 +9,9 @@ internal class TfliteSignature(val inputs: Map<String, TensorInfo>, val outputs:
     /** T of a file that takes no other; null if it takes any. */
     fun fixedLength(): Int? {
         for (name in ModelFile.INPUTS) {
-            val input = inputs[name] ?: throw InputException("the model has no input $name: it is not made by mobilebert_tf's export")
+            val input = inputs[name] ?: throw InputException("the model has no input $name: it is $NOT_OURS")
             if (input.shape.size != 2 || input.format != NumberFormat.INT32) {
-                throw InputException("the model's input $name is not int32 [1,T]: it is not made by mobilebert_tf's export")
+                throw InputException("the model's input $name is not int32 [1,T]: it is $NOT_OURS")
             }
         }
         val length = inputs.getValue("ids").shape[1]
@@ -26,7 +26,6 @@ internal class TfliteSignature(val inputs: Map<String, TensorInfo>, val outputs:
          */
         fun read(content: ByteBuffer, name: String): TfliteSignature {
             val bytes = content.duplicate().order(ByteOrder.LITTLE_ENDIAN)
-            bytes.rewind()
             if (bytes.limit() < 8 || bytes.getInt(4) != IDENTIFIER) throw InputException("this is no .tflite file")
             return try {
                 signature(FlatTable.root(bytes), name)
@@ -37,14 +36,26 @@ internal class TfliteSignature(val inputs: Map<String, TensorInfo>, val outputs:
 
         private fun signature(model: FlatTable, name: String): TfliteSignature {
             val signature = model.tables(SIGNATURES).find { it.text(SIGNATURE_KEY) == name }
-                ?: throw InputException("the model has no signature $name: it is not made by mobilebert_tf's export")
-            val graph = model.tables(SUBGRAPHS)[signature.int(SIGNATURE_SUBGRAPH, 0)]
+                ?: throw InputException("the model has no signature $name: it is $NOT_OURS")
+            val graphs = model.tables(SUBGRAPHS)
+            graphs.forEach(::checkScales)
+            val graph = graphs[signature.int(SIGNATURE_SUBGRAPH, 0)]
             val tensors = graph.tables(TENSORS)
             fun named(field: Int) = signature.tables(field).associate { map ->
                 val tensorName = map.text(MAP_NAME)
                 tensorName to tensorInfo(tensorName, tensors[map.int(MAP_INDEX, 0)])
             }
             return TfliteSignature(named(SIGNATURE_INPUTS), named(SIGNATURE_OUTPUTS))
+        }
+
+        /** The runtime does not: it divides by them, and a phone's app is gone. */
+        private fun checkScales(graph: FlatTable) {
+            for (tensor in graph.tables(TENSORS)) {
+                val scales = tensor.table(TENSOR_QUANTIZATION)?.floats(QUANTIZATION_SCALE) ?: continue
+                if (!scales.all { it.isFinite() && it >= 0 }) {
+                    throw InputException("the .tflite file is damaged: a scale of its numbers is no number")
+                }
+            }
         }
 
         private fun tensorInfo(name: String, tensor: FlatTable): TensorInfo {
@@ -56,7 +67,7 @@ internal class TfliteSignature(val inputs: Map<String, TensorInfo>, val outputs:
                 name = name,
                 shape = tensor.ints(TENSOR_SHAPE_SIGNATURE).ifEmpty { tensor.ints(TENSOR_SHAPE) },
                 format = format,
-                scale = quantization?.firstFloat(QUANTIZATION_SCALE) ?: 0f,
+                scale = quantization?.floats(QUANTIZATION_SCALE)?.firstOrNull() ?: 0f,
                 zeroPoint = quantization?.firstLong(QUANTIZATION_ZERO_POINT)?.toInt() ?: 0,
             )
         }
@@ -97,11 +108,7 @@ private class FlatTable(private val bytes: ByteBuffer, private val place: Int) {
 
     fun text(number: Int): String {
         val start = vector(number) ?: return ""
-        val text = ByteArray(sizeAt(start, 1))
-        val from = bytes.duplicate()
-        from.position(start + 4)
-        from.get(text)
-        return text.toString(Charsets.UTF_8)
+        return ByteArray(sizeAt(start, 1)) { bytes.get(start + 4 + it) }.toString(Charsets.UTF_8)
     }
 
     fun table(number: Int): FlatTable? = vector(number)?.let { FlatTable(bytes, it) }
@@ -116,7 +123,10 @@ private class FlatTable(private val bytes: ByteBuffer, private val place: Int) {
         return (1..sizeAt(start, 4)).map { bytes.getInt(start + 4 * it) }
     }
 
-    fun firstFloat(number: Int): Float? = vector(number)?.let { if (sizeAt(it, 4) > 0) bytes.getFloat(it + 4) else null }
+    fun floats(number: Int): List<Float> {
+        val start = vector(number) ?: return emptyList()
+        return (1..sizeAt(start, 4)).map { bytes.getFloat(start + 4 * it) }
+    }
 
     fun firstLong(number: Int): Long? = vector(number)?.let { if (sizeAt(it, 8) > 0) bytes.getLong(it + 4) else null }
 

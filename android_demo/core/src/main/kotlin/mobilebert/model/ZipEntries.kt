@@ -17,14 +17,14 @@ import java.util.zip.Inflater
 internal class ZipEntries(content: ByteBuffer) {
     private class Entry(val method: Int, val packedSize: Int, val size: Int, val place: Int)
 
-    private val content = content.duplicate().order(ByteOrder.LITTLE_ENDIAN).also { it.rewind() }
+    private val content = content.duplicate().order(ByteOrder.LITTLE_ENDIAN)
     private val entries: Map<String, Entry> = damagedIfOutside { directory() }
 
     val names: Set<String> get() = entries.keys
 
     /** An entry as UTF-8 text. */
     fun text(name: String): String {
-        val entry = entries[name] ?: throw InputException("the file holds no $name: it is not made by mobilebert_tf's export")
+        val entry = entries[name] ?: throw InputException("the file holds no $name: it is $NOT_OURS")
         val packed = damagedIfOutside { packedBytes(entry) }
         val bytes = when (entry.method) {
             STORED -> packed
@@ -59,7 +59,7 @@ internal class ZipEntries(content: ByteBuffer) {
         for (place in last downTo maxOf(0, last - 0xFFFF)) {
             if (content.getInt(place) == END) return place
         }
-        throw InputException("the file holds no vocabulary: it is damaged, or not made by mobilebert_tf's export")
+        throw InputException("the file holds no vocabulary: it is damaged, or $NOT_OURS")
     }
 
     private fun packedBytes(entry: Entry): ByteArray {
@@ -84,9 +84,7 @@ internal class ZipEntries(content: ByteBuffer) {
 
     private fun bytes(start: Int, size: Int): ByteArray {
         if (start < 0 || size > content.limit() - start) damaged()
-        val from = content.duplicate()
-        from.position(start)
-        return ByteArray(size).also(from::get)
+        return ByteArray(size) { content.get(start + it) }
     }
 
     private fun unsigned16(place: Int): Int = content.getShort(place).toInt() and 0xFFFF

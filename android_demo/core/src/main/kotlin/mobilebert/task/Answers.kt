@@ -83,18 +83,13 @@ private fun bestSpans(
     best: Int,
     longest: Int,
 ): List<AnswerCandidate> {
-    val spans = ArrayList<Span>()
+    var spans = emptyList<Span>()
     windows.forEachIndexed { index, window ->
-        for (first in window.pieces.indices) {
-            if (!window.owned[first]) continue
-            val start = startLogits[index][window.offset + first].toDouble()
-            for (last in first until minOf(first + longest, window.pieces.size)) {
-                spans += Span(window, first, last, start + endLogits[index][window.offset + last])
-            }
-        }
+        val found = windowSpans(window, startLogits[index], endLogits[index], longest)
+        spans = (spans + found).sortedByDescending { it.score }.take(best * SPANS_PER_TEXT)
     }
     val texts = LinkedHashMap<String, AnswerCandidate>()
-    for (span in spans.sortedByDescending { it.score }.take(best * SPANS_PER_TEXT)) {
+    for (span in spans) {
         val start = span.window.pieces[span.first].start
         val end = span.window.pieces[span.last].end
         val text = document.substring(start, end)
@@ -103,3 +98,12 @@ private fun bestSpans(
     }
     return texts.values.toList()
 }
+
+/** All spans that start where the window has the most text around. */
+private fun windowSpans(window: Window, startLogits: FloatArray, endLogits: FloatArray, longest: Int): List<Span> =
+    window.pieces.indices.filter { window.owned[it] }.flatMap { first ->
+        val start = startLogits[window.offset + first].toDouble()
+        (first until minOf(first + longest, window.pieces.size)).map { last ->
+            Span(window, first, last, start + endLogits[window.offset + last])
+        }
+    }

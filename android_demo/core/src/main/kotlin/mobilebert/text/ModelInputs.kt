@@ -1,7 +1,7 @@
 package mobilebert.text
 
 /**
- * What a model reads: one sequence of T tokens, for its signature's inputs `ids`, `mask` and `segment_ids`, int32 [1,T].
+ * What a model reads: a sequence of T tokens, for its signature's inputs `ids`, `mask` and `segment_ids`, int32 [1,T].
  *
  * @property ids tokens [T].
  * @property mask 1 for a token, 0 for padding [T].

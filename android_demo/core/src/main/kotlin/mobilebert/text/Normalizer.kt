@@ -50,7 +50,7 @@ internal class Normalizer(private val lowerCase: Boolean) {
         collector.endWord()
     }
 
-    /** A character and what normalisation may join to it or reorder behind it: marks, and Hangul's vowels and finals. */
+    /** Behind a character and what may join it or be reordered behind it: marks, and Hangul's vowels and finals. */
     private fun clusterEnd(text: String, start: Int, to: Int): Int {
         val first = text.codePointAt(start)
         var end = start + Character.charCount(first)
@@ -64,42 +64,36 @@ internal class Normalizer(private val lowerCase: Boolean) {
     }
 
     private fun addCluster(clean: CleanText, start: Int, end: Int, collector: WordCollector) {
-        val single = end - start == Character.charCount(clean.text.codePointAt(start))
         val whole = form(clean.text.substring(start, end))
-        if (single) return collector.add(whole, clean.starts[start], clean.ends[end - 1])
-        val places = characterStarts(clean.text, start, end)
-        val forms = places.map { form(String(Character.toChars(clean.text.codePointAt(it)))) }
-        fun endOf(index: Int) = clean.ends[(places.getOrNull(index + 1) ?: end) - 1]
+        val limits = characterLimits(clean.text, start, end)
+        if (limits.size == 2) return collector.add(whole, clean.starts[start], clean.ends[end - 1])
+        val starts = limits.dropLast(1).map { clean.starts[it] }
+        val ends = limits.drop(1).map { clean.ends[it - 1] }
+        val forms = limits.zipWithNext { from, to -> form(clean.text.substring(from, to)) }
         when {
-            // Characters that were changed each on its own; what became of none belongs to the one before.
-            forms.joinToString("") == whole -> {
-                var index = 0
-                while (index < forms.size && forms[index].isEmpty()) index++
-                while (index < forms.size) {
-                    var last = index
-                    while (last + 1 < forms.size && forms[last + 1].isEmpty()) last++
-                    collector.add(forms[index], clean.starts[places[index]], endOf(last))
-                    index = last + 1
-                }
+            forms.joinToString("") == whole -> addEach(forms, starts, ends, collector)
+            whole.startsWith(forms[0]) -> { // marks that changed places
+                collector.add(forms[0], starts[0], ends[0])
+                collector.add(whole.removePrefix(forms[0]), starts[1], ends.last())
             }
-            // Marks that changed places.
-            whole.startsWith(forms[0]) -> {
-                collector.add(forms[0], clean.starts[places[0]], endOf(0))
-                collector.add(whole.removePrefix(forms[0]), clean.starts[places[1]], clean.ends[end - 1])
-            }
-            // Characters that became one.
-            else -> collector.add(whole, clean.starts[start], clean.ends[end - 1])
+            else -> collector.add(whole, starts[0], ends.last()) // characters that became one
         }
     }
 
-    private fun characterStarts(text: String, start: Int, end: Int): List<Int> {
-        val places = ArrayList<Int>()
-        var place = start
-        while (place < end) {
-            places += place
-            place += Character.charCount(text.codePointAt(place))
+    /** Adds what each character became; those that became nothing belong to the one before. */
+    private fun addEach(forms: List<String>, starts: List<Int>, ends: List<Int>, collector: WordCollector) {
+        val left = forms.indices.filter { forms[it].isNotEmpty() }
+        left.forEachIndexed { i, index ->
+            val last = (left.getOrNull(i + 1) ?: forms.size) - 1
+            collector.add(forms[index], starts[index], ends[last])
         }
-        return places
+    }
+
+    /** Where each character begins, and the end. */
+    private fun characterLimits(text: String, start: Int, end: Int): List<Int> {
+        val limits = mutableListOf(start)
+        while (limits.last() < end) limits += limits.last() + Character.charCount(text.codePointAt(limits.last()))
+        return limits
     }
 
     /** Lower case without accents, or composed characters. */

@@ -9,8 +9,8 @@ import mobilebert.InputException
  * @property pieces the part's tokens.
  * @property offset position in [inputs] of the first of them.
  * @property first which of the document's tokens that is.
- * @property owned for each of [pieces] whether, of all windows that hold it, this one has the most text on both sides of
- *     it. Every token of the document is owned by one window.
+ * @property owned for each of [pieces] whether, of all windows that hold it, this one has the most text on both its
+ *     sides. Every token of the document is owned by one window.
  */
 class Window(
     val inputs: ModelInputs,
@@ -25,7 +25,7 @@ class Window(
  *
  * @property length tokens of a window at most, special tokens included.
  * @property stride tokens from the start of a window to that of the next; as Google's 128 is to 384.
- * @property longestQuestion tokens of the question at most; as Google's 64 is to 384. The rest of a longer one is dropped.
+ * @property longestQuestion tokens of the question at most, as Google's 64 is to 384; the rest of it is dropped.
  * @throws InputException if that leaves no room for the document.
  */
 data class WindowSizes(

@@ -68,7 +68,8 @@ class ResultsTest {
             val expected = map(case.expected)
             for ((name, stretches) in listOf("words" to found.words, "entities" to found.entities)) {
                 val actual = stretches.map {
-                    listOf(it.text, text.characters(it.start), text.characters(it.end), it.label, it.probability.toDouble())
+                    val (start, end) = listOf(it.start, it.end).map(text::characters)
+                    listOf(it.text, start, end, it.label, it.probability.toDouble())
                 }
                 val wanted = list(expected[name]).map(::map).map {
                     listOf(it["text"], int(it["start"]), int(it["end"]), it["label"], it["probability"])

@@ -45,7 +45,9 @@ class FeaturesTest {
     fun everyTokenOfADocumentIsOwnedOnce() {
         val document = "the abc of it was low. ".repeat(30)
         val windows = Goldens.uncased.windows(document, question = null, WindowSizes(17))
-        val owned = windows.flatMap { window -> window.pieces.indices.filter { window.owned[it] }.map { window.first + it } }
+        val owned = windows.flatMap { window ->
+            window.pieces.indices.filter { window.owned[it] }.map { window.first + it }
+        }
         assertEquals(Goldens.uncased.tokenize(document).indices.toList(), owned.sorted())
     }
 

@@ -9,6 +9,7 @@ import android.widget.TextView
 import mobilebert.benchmark.LatencyRow
 import mobilebert.demo.R
 import mobilebert.demo.task.decimal
+import kotlin.math.roundToInt
 
 /** Shows the figures of a benchmark in [parent], which is hidden as long as there are none. */
 class BenchmarkView(private val parent: ViewGroup) {
@@ -42,7 +43,7 @@ class BenchmarkView(private val parent: ViewGroup) {
         return listOfNotNull(
             resources.getString(R.string.ran_on, result.report.latency.map { it.accelerator }.distinct().joinToString()),
             resources.getString(R.string.load_time, decimal(file.loadMs)),
-            file.peakMb?.let { resources.getString(R.string.peak_memory, decimal(it), decimal(file.memoryMb ?: 0.0)) },
+            file.peakMb?.let { resources.getString(R.string.peak_memory, it.roundToInt(), (file.memoryMb ?: 0.0).roundToInt()) },
             thermal?.let { resources.getString(R.string.heat, it.before, it.after) },
             result.tooLong.takeIf { it.isNotEmpty() }?.let { resources.getString(R.string.too_long, it.joinToString()) },
         )

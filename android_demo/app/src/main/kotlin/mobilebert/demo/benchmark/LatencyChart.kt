@@ -9,7 +9,7 @@ import mobilebert.benchmark.LatencyRow
 import mobilebert.demo.R
 import mobilebert.demo.task.decimal
 
-/** p50 by text length, a line for each number of threads, with p90 as a thin whisker. */
+/** p50 by text length, a line for each number of threads, with p90 as a thin whisker, cut off where it leaves the chart. */
 class LatencyChart(context: Context, attributes: AttributeSet?) : View(context, attributes) {
     private val colors = resources.getIntArray(R.array.lines)
     private val line = Paint(Paint.ANTI_ALIAS_FLAG).apply { strokeWidth = dimension(R.dimen.line) }
@@ -33,18 +33,19 @@ class LatencyChart(context: Context, attributes: AttributeSet?) : View(context, 
         super.onDraw(canvas)
         if (rows.isEmpty()) return
         val plot = Plot(
-            left = text.measureText(MILLISECONDS.format(slowest())) + text.textSize,
+            left = text.measureText(MILLISECONDS.format(highest())) + text.textSize,
             top = text.textSize * 2,
             right = width - text.textSize * 2,
             bottom = height - text.textSize * 2,
             tokens = rows.maxOf { it.tokens },
-            milliseconds = slowest(),
+            milliseconds = highest(),
         )
         drawAxes(canvas, plot)
         rows.groupBy { it.threads }.values.forEachIndexed { index, ofThreads -> drawLine(canvas, plot, ofThreads, index) }
     }
 
-    private fun slowest() = rows.maxOf { it.statistics.p90Ms }
+    /** Milliseconds at the top: by p50, for p90 of a disturbed run would flatten all lines. */
+    private fun highest() = rows.maxOf { it.statistics.p50Ms } * ROOM
 
     private fun drawAxes(canvas: Canvas, plot: Plot) {
         canvas.drawLine(plot.left, plot.bottom, plot.right, plot.bottom, axis)
@@ -69,7 +70,7 @@ class LatencyChart(context: Context, attributes: AttributeSet?) : View(context, 
             val (x, y) = plot.x(row.tokens) to plot.y(row.statistics.p50Ms)
             canvas.drawCircle(x, y, line.strokeWidth * 1.5f, line)
             line.strokeWidth /= 2
-            canvas.drawLine(x, y, x, plot.y(row.statistics.p90Ms), line)
+            canvas.drawLine(x, y, x, plot.y(minOf(row.statistics.p90Ms, plot.milliseconds)), line)
             line.strokeWidth *= 2
         }
         // The legend, above the plot: one after the other, in their colours.
@@ -99,5 +100,6 @@ class LatencyChart(context: Context, attributes: AttributeSet?) : View(context, 
     private companion object {
         const val MILLISECONDS = "%.1f ms"
         const val MOST_LINES = 4
+        const val ROOM = 1.25
     }
 }

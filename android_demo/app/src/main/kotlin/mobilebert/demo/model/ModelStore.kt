@@ -10,6 +10,7 @@ import mobilebert.demo.R
 import java.io.File
 import java.io.FileInputStream
 import java.io.FileNotFoundException
+import java.io.InputStream
 import java.nio.ByteBuffer
 import java.nio.channels.FileChannel
 import java.util.UUID
@@ -67,14 +68,13 @@ class ModelStore(private val context: Context) {
     private fun mapAsset(name: String): ByteBuffer {
         val asset = try {
             context.assets.openFd(name)
-        } catch (error: FileNotFoundException) {
-            if (name !in context.assets.list("").orEmpty()) throw error
-            throw InputException(context.getString(R.string.error_compressed, name))
+        } catch (_: FileNotFoundException) { // compressed in an app that was built without noCompress, or not there
+            return context.assets.open(name).use(::mapCopy)
         }
         return asset.use { FileInputStream(it.fileDescriptor).use { stream -> map(stream.channel, it.startOffset, it.length) } }
     }
 
-    private fun mapCopy(stream: FileInputStream): ByteBuffer {
+    private fun mapCopy(stream: InputStream): ByteBuffer {
         val copy = File(context.cacheDir, UUID.randomUUID().toString())
         try {
             copy.outputStream().use { stream.copyTo(it) }

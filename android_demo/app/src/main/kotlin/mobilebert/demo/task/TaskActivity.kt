@@ -52,7 +52,7 @@ class TaskActivity : ModelActivity(R.layout.task) {
 
     override fun onCreateOptionsMenu(menu: Menu): Boolean {
         menuInflater.inflate(R.menu.task, menu)
-        return true
+        return super.onCreateOptionsMenu(menu)
     }
 
     override fun onPrepareOptionsMenu(menu: Menu): Boolean {

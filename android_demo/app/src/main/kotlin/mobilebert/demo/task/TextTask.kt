@@ -43,7 +43,7 @@ fun taskOf(model: TextModel, resources: Resources): TextTask = when (model.file.
 
 /** Such as "94.3 %", as people write it where the phone is used. */
 internal fun percent(probability: Number): String =
-    NumberFormat.getPercentInstance().apply { maximumFractionDigits = 1 }.format(probability)
+    NumberFormat.getPercentInstance().apply { minimumFractionDigits = 1; maximumFractionDigits = 1 }.format(probability)
 
 /** With three digits after the point. */
 internal fun decimal(value: Number): String =
