@@ -13,13 +13,15 @@ from subjects import SUBJECTS
 
 HERE = Path(__file__).parent
 KOTLIN = HERE.parents[1] / "android_demo/core/src/main/kotlin/mobilebert/text/UnicodeTables.kt"
+JAVASCRIPT = HERE.parents[1] / "web_demo/js/unicode_tables.js"
 
 
 def files() -> dict[Path, str]:
     """What each file must hold."""
     tables = {"kinds": unicode_tables.kinds(), "lower_case": unicode_tables.lower_case()}
     made = {HERE / f"{name}.json": _json(subject()) for name, subject in SUBJECTS.items()}
-    return made | {HERE / "unicode.json": _json(tables), KOTLIN: _kotlin(**tables)}
+    made |= {KOTLIN: _kotlin(**tables), JAVASCRIPT: _javascript(**tables)}
+    return made | {HERE / "unicode.json": _json(tables)}
 
 
 def _json(content: dict) -> str:
@@ -47,9 +49,22 @@ internal object UnicodeTables {{
 """
 
 
-def _literal(text: str) -> str:
+def _javascript(kinds: str, lower_case: str) -> str:
+    return f"""// Made by tests/goldens/make.py from mobilebert_tf's tokenizer; unicode.js reads it.
+
+// Runs of code points: a kind's letter and the run's length in base 36.
+export const KINDS =
+  {_literal(kinds, indent=2)};
+
+// Runs of code points that have a lower case: first, count, step and difference in base 36.
+export const LOWER_CASE =
+  {_literal(lower_case, indent=2)};
+"""
+
+
+def _literal(text: str, indent: int = 12) -> str:
     lines = [text[i : i + 100] for i in range(0, len(text), 100)]
-    return textwrap.indent(" +\n".join(f'"{line}"' for line in lines), " " * 12).strip()
+    return textwrap.indent(" +\n".join(f'"{line}"' for line in lines), " " * indent).strip()
 
 
 if __name__ == "__main__":
