@@ -67,14 +67,18 @@ def whole_directory(directory: str | Path) -> Iterator[Path]:
 
 
 def put_directory(aside: Path, directory: Path) -> None:
-    """Gives a finished folder its name; what had it goes only when the new one stands."""
+    """Gives a finished folder its name; what had the name goes only when the new one stands."""
     if not directory.exists():
         os.replace(aside, directory)
         return
-    old = tempfile.mkdtemp(".old", f"{directory.name}.", directory.parent)
-    os.replace(directory, old)
-    os.replace(aside, directory)
-    shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(".old", f"{directory.name}.", directory.parent) as trash:
+        old = Path(trash) / directory.name
+        os.replace(directory, old)
+        try:
+            os.replace(aside, directory)
+        except BaseException:
+            os.replace(old, directory)
+            raise
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
