@@ -19,7 +19,7 @@ from mobilebert_tf.environment import circumstances
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.modeling.model import MobileBert, copy_weights
 from mobilebert_tf.modeling.runner import run_all
-from mobilebert_tf.tasks.examples import Batches, widened
+from mobilebert_tf.tasks.examples import Batches, pad_tokens
 from mobilebert_tf.tasks.registry import SEQUENCE_LENGTH, open_task
 from mobilebert_tf.tasks.text_task import TextTask
 from mobilebert_tf.training.finetuner import Finetuner
@@ -34,7 +34,7 @@ def main(directory: str, data: str, file: str | None = None) -> None:
     prepare_process(seed=0, precision="float32")  # as finetune does
     task, start = open_task("sst-2", data, ("train", "dev")), load(directory)
     arrays = task.encode("train", start.tokenizer, SEQUENCE_LENGTH).arrays
-    padded = widened(arrays, SEQUENCE_LENGTH)
+    padded = pad_tokens(arrays, SEQUENCE_LENGTH)
     measures = {
         BUCKETED: training(start.model, task, Batches(arrays, BATCH_SIZE, seed=0)),
         PADDED: training(start.model, task, Batches(padded, BATCH_SIZE, seed=0, bucketed=False)),

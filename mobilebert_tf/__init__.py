@@ -15,7 +15,7 @@ __all__ = ["InputError", "ModelConfig", "Pipeline", "build_model", "load_model",
 
 
 def __getattr__(name: str):
-    if name == "Pipeline":  # with all that runs a model: not for those who only build one
+    if name == "Pipeline":  # imported on use: it needs far more packages than building a model
         from mobilebert_tf.pipeline import Pipeline
 
         return Pipeline

@@ -1,6 +1,6 @@
 """python -m mobilebert_tf.benchmark FILE: latency, size and memory of an exported file.
 
-With --vs OTHER the two files take turns in one process, and the ratio is taken run by run.
+With --vs OTHER the two files run in turn in one process, and each pair of runs gives a ratio.
 """
 
 import json
@@ -24,17 +24,17 @@ DEFAULT_LENGTHS = (16, 32, 64, 128)
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """What to measure.
+    """Settings of a benchmark.
 
     Args:
         file: a .tflite file with int32 inputs [1,T].
-        vs: another one to compare with; ratios are its time over the file's, so above 1 the file
-            is the faster one.
-        lengths: tokens of the texts, such as 16,32,64; by default 16,32,64,128 as far as the
-            files take them.
+        vs: another file to compare with. A ratio is its time divided by that of `file`: above 1,
+            `file` is faster.
+        lengths: numbers of tokens, such as 16,32,64; by default those of 16,32,64,128 that the
+            files take.
         threads: thread counts, such as 1,2.
         runs: timed runs of each combination.
-        json: also write the figures to this file.
+        json: also write the results to this file.
         overwrite: replace it if it exists.
     """
 
@@ -54,7 +54,7 @@ def benchmark(config: BenchmarkConfig) -> None:
     if config.json:
         check_free(config.json, config.overwrite)
     paths = [config.file] + ([config.vs] if config.vs else [])
-    lengths = _lengths(config, {path: _limit(path) for path in paths})
+    lengths = _lengths(config, {path: _max_tokens(path) for path in paths})
     threads = _numbers(config.threads, "threads")
     files = [
         {"file": path, "bytes": os.path.getsize(path)} | _footprint(path, lengths[-1])
@@ -83,7 +83,7 @@ def _footprint(path: str, tokens: int) -> dict[str, float]:
 
 
 def _measure(paths: list[str], tokens: int, threads: int, runs: int) -> list[dict]:
-    """A row of figures per file; the second one's with its ratio to the first."""
+    """Returns a row of results for each file; that of the second has its ratio to the first."""
     measured = timing.latency(paths, tokens, threads, runs)
     rows = [
         {"file": Path(path).name} | timing.latency_row(seconds, tokens, threads)
@@ -95,8 +95,11 @@ def _measure(paths: list[str], tokens: int, threads: int, runs: int) -> list[dic
     return rows
 
 
-def _limit(path: str) -> int | None:
-    """The most tokens that the file takes; None if it does not say."""
+def _max_tokens(path: str) -> int | None:
+    """Returns the largest number of tokens that a file takes; None if it does not say.
+
+    Raises InputError if it is missing or no .tflite file.
+    """
     if not os.path.isfile(path):
         raise InputError(f"no file {path}: export a model with export/to_tflite.py")
     try:
@@ -105,21 +108,23 @@ def _limit(path: str) -> int | None:
         raise InputError(f"{path} is no .tflite file, or damaged: {error}") from None
     try:
         return file.fixed_length or metadata.unpack(path).max_tokens
-    except InputError:  # another project's file
+    except InputError:  # a file of another project, without our metadata
         return None
 
 
 def _lengths(config: BenchmarkConfig, limits: dict[str, int | None]) -> list[int]:
-    asked = _numbers(config.lengths, "lengths") if config.lengths else DEFAULT_LENGTHS
-    taken = sorted(asked)
+    """Returns the numbers of tokens to measure, at most the limits of all files."""
+    lengths = sorted(_numbers(config.lengths, "lengths") if config.lengths else DEFAULT_LENGTHS)
     for path, limit in limits.items():
-        over = [tokens for tokens in taken if limit and tokens > limit]
-        if over and config.lengths:
-            raise InputError(f"`lengths` has {over[0]}, but {path} takes at most {limit} tokens")
-        if over:
-            print(f"{path} takes at most {limit} tokens: {over} left out")
-        taken = [tokens for tokens in taken if tokens not in over]
-    return taken or [min(limit for limit in limits.values() if limit)]
+        too_long = [tokens for tokens in lengths if limit is not None and tokens > limit]
+        if too_long and config.lengths:
+            raise InputError(
+                f"`lengths` has {too_long[0]}, but {path} takes at most {limit} tokens"
+            )
+        if too_long:
+            print(f"{path} takes at most {limit} tokens: {too_long} left out")
+        lengths = [tokens for tokens in lengths if tokens not in too_long]
+    return lengths or [min(limit for limit in limits.values() if limit)]
 
 
 def _numbers(text: str, setting: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""What every door shares: a command line from a dataclass, and one-line errors with exit code 2."""
+"""Command lines from dataclasses, and one-line errors with exit code 2, for every command."""
 
 import argparse
 import dataclasses
@@ -25,21 +25,23 @@ def door(
 ) -> None:
     """Parses a command line into a `config_class` and calls `function` with it.
 
-    Any field is an option of its name, with - or _ (and `from_` is `--from`); `--config FILE` gives
-    several in YAML, later options winning. An unknown key, wrong type, InputError or operating
-    system error (a full disk or memory, say) is one line on stderr and exit code 2.
+    Each field is an option of its name, with - or _ (and `from_` is `--from`). `--config FILE`
+    reads several from a YAML file; of repeated options the last one counts. An unknown option, a
+    wrong type, an InputError or an error of the operating system (a full disk, for example) is
+    printed as one line on stderr, with exit code 2.
 
     Args:
-        function: what the door does; its docstring is the text of --help.
+        function: the command; its docstring is the text of --help.
         config_class: a dataclass; its "Args:" lines are the help of the options.
-        positionals: fields given by position, with their nargs (None: exactly one).
-        arguments: of the command; None: this process's own.
+        positionals: {field given by position: its nargs}; None is exactly one.
+        arguments: of the command; None for those of this process.
 
     Raises SystemExit with code 2 for bad input.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not in a notebook
-            stream.reconfigure(errors="backslashreplace")  # what its encoding lacks, say an emoji
+            # Characters that the terminal's encoding lacks are printed as escapes.
+            stream.reconfigure(errors="backslashreplace")
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
         function(parse(config_class, arguments, function.__doc__, positionals or {}))
@@ -53,8 +55,8 @@ def door(
 
 
 def _with_options(message: str, config_class: type) -> str:
-    """The message with `settings`, which the library's errors quote, as options: --settings."""
-    options = set(_options(config_class))
+    """Returns an error message in which settings in backticks are written as options."""
+    options = set(_setting_names(config_class))
 
     def option(quoted: re.Match) -> str:
         name = quoted[1]
@@ -69,11 +71,20 @@ def parse(
     description: str | None = None,
     positionals: dict[str, str | None] | None = None,
 ) -> Any:
-    """The `config_class` that a command line describes; raises InputError for a bad one."""
+    """Returns the `config_class` that a command line describes.
+
+    Args:
+        config_class: a dataclass.
+        arguments: of the command.
+        description: the text of --help.
+        positionals: as for `door`.
+
+    Raises InputError for a bad command line.
+    """
     positionals = positionals or {}
     names = {f.name for f in dataclasses.fields(config_class)}
-    keywords = {f"--{name[:-1]}" for name in names if name.endswith("_")}  # Python's, as `from`
-    switches = {f"--{name}" for name in _switches(config_class)}
+    keywords = {f"--{name[:-1]}" for name in names if name.endswith("_")}  # of Python, as `from`
+    switches = {f"--{name}" for name in _switch_names(config_class)}
     arguments = _normalized(arguments, switches, keywords)
     files = _config_files(arguments)
     for path in files:
@@ -81,9 +92,8 @@ def parse(
     try:
         return _parse(config_class, description, positionals, arguments)
     except InputError as error:
-        raise InputError(
-            _source(config_class, positionals, files, str(error)) + str(error)
-        ) from None
+        file = _faulty_file(config_class, positionals, files, str(error))
+        raise InputError(f"{file}: {error}" if file is not None else str(error)) from None
 
 
 def _parse(config_class: type, description, positionals: dict, arguments: Sequence[str]) -> Any:
@@ -96,23 +106,25 @@ def _parse(config_class: type, description, positionals: dict, arguments: Sequen
         raise InputError(" ".join(str(error).split())) from None
 
 
-def _source(config_class: type, positionals: dict, files: Sequence[str], message: str) -> str:
-    """Which config file makes that error by itself, "FILE: "; nothing if none does."""
+def _faulty_file(
+    config_class: type, positionals: dict, files: Sequence[str], message: str
+) -> str | None:
+    """Returns the config file that causes an error by itself; None if none does."""
     for path in files:
         try:
             _parse(config_class, None, dict.fromkeys(positionals, "*"), ["--config", path])
         except InputError as error:
             if str(error) == message:
-                return f"{path}: "
-    return ""
+                return path
+    return None
 
 
 def _check_groups(config_class: type, path: str) -> None:
-    """jsonargparse passes over a number or text where a group of settings belongs."""
+    """Raises InputError for a value in place of a group of settings: jsonargparse ignores it."""
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
-        return  # the parser says it better
+        return  # jsonargparse's error says more
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold settings, each as `name: value`")
     for field in dataclasses.fields(config_class):
@@ -132,52 +144,56 @@ def _parser(config_class: type, description: str | None, positionals: dict) -> A
 
 class _Parser(ArgumentParser):
     def format_help(self) -> str:
-        """Option names as users write them."""
+        """Returns the help with option names as users write them."""
         names = re.compile(r"--[\w.]+")
         return names.sub(lambda m: m[0].rstrip("_").replace("_", "-"), super().format_help())
 
 
 def _normalized(arguments: Sequence[str], switches: set[str], keywords: set[str]) -> list[str]:
-    """What users write, as jsonargparse takes it: dashes in names, switches without a value, and
-    options, each with its value, before what is given by position."""
-    options, positions = [], []
-    left = list(arguments)
-    while left:
-        argument = left.pop(0)
+    """Returns a user's arguments in the form that jsonargparse accepts.
+
+    That is underscores in names, a value for each switch, and all options, joined with their
+    values, before the positional arguments.
+    """
+    options, positionals = [], []
+    remaining = list(arguments)
+    while remaining:
+        argument = remaining.pop(0)
         name, equals, value = argument.partition("=")
         if argument == "--":
-            positions += left
+            positionals += remaining
             break
         if not name.startswith("--"):
-            (options if argument == "-h" else positions).append(argument)
+            (options if argument == "-h" else positionals).append(argument)
             continue
         name = "--" + name[2:].replace("-", "_")
         if not equals and name in switches:
-            given = left and left[0].lower() in ("true", "false")
-            equals, value = "=", left.pop(0) if given else "true"
-        elif not equals and name != "--help" and left and not left[0].startswith("--"):
-            equals, value = "=", left.pop(0)
+            has_value = remaining and remaining[0].lower() in ("true", "false")
+            equals, value = "=", remaining.pop(0) if has_value else "true"
+        elif not equals and name != "--help" and remaining and not remaining[0].startswith("--"):
+            equals, value = "=", remaining.pop(0)
         name += "_" if name in keywords else ""
         options.append(name + equals + value)
-    # Behind "--", or an option that lacks its value would take what is given by position.
-    return [*options, *(["--", *positions] if positions else [])]
+    if not positionals:
+        return options
+    return [*options, "--", *positionals]  # "--": no option without a value may take one of them
 
 
-def _switches(config_class: type, prefix: str = "") -> Iterator[str]:
-    """The names of all boolean options, nested ones with dots."""
+def _switch_names(config_class: type, prefix: str = "") -> Iterator[str]:
+    """Yields the names of all boolean settings, nested ones with dots."""
     for field in dataclasses.fields(config_class):
         if field.type is bool:
             yield prefix + field.name
         elif dataclasses.is_dataclass(field.type):
-            yield from _switches(field.type, f"{prefix}{field.name}.")
+            yield from _switch_names(field.type, f"{prefix}{field.name}.")
 
 
-def _options(config_class: type, prefix: str = "") -> Iterator[str]:
-    """The names of all settings, nested ones with dots."""
+def _setting_names(config_class: type, prefix: str = "") -> Iterator[str]:
+    """Yields the names of all settings, nested ones with dots."""
     for field in dataclasses.fields(config_class):
         yield prefix + field.name
         if dataclasses.is_dataclass(field.type):
-            yield from _options(field.type, f"{prefix}{field.name}.")
+            yield from _setting_names(field.type, f"{prefix}{field.name}.")
 
 
 def _config_files(arguments: Sequence[str]) -> list[str]:

@@ -1,6 +1,6 @@
-"""python -m mobilebert_tf.convert SOURCE DEST: MobileBERT, IB-BERT and BERT weights in and out.
+"""python -m mobilebert_tf.convert SOURCE DEST: converts MobileBERT, IB-BERT and BERT weights.
 
-What is written is read again from the disk and compared, bit for bit, with what it was made from.
+The result is read back from the disk and compared with the source bit for bit.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,15 @@ from typing import Literal
 
 import numpy as np
 
-from mobilebert_tf.checkpoints.formats import WRITTEN, Loaded, held, load, load_into, save
-from mobilebert_tf.checkpoints.originals import run_original
+from mobilebert_tf.checkpoints.formats import (
+    SAVED_FILES,
+    LoadedModel,
+    load,
+    load_into,
+    save,
+    supported_part,
+)
+from mobilebert_tf.checkpoints.reference_run import run_reference
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import whole_directory
@@ -21,25 +28,27 @@ from mobilebert_tf.modeling.model import MobileBert, checksum, copy_weights
 from mobilebert_tf.modeling.replace_vocabulary import replace_vocabulary
 from mobilebert_tf.text.tokenizer import WordPiece, has_capitals
 
-# Of the largest value: a mistaken weight gives about 1. Rounding gives 1e-6 for most models, but a
-# NoNorm model with wild weights amplifies it, and Hugging Face's layer norms are 5e-3 off.
-DISAGREEMENT = 0.1
-_BATCH = (2, 16)  # of the comparison: texts and tokens
+# Largest error of outputs, relative to the largest output. A wrong weight gives about 1, rounding
+# 1e-6; but a NoNorm model with extreme weights amplifies rounding, and the epsilon of Hugging
+# Face's layer norms differs, which gives up to 5e-3.
+MAX_ERROR = 0.1
+_BATCH = (2, 16)  # texts and tokens of the comparison
 
 
 @dataclass(frozen=True)
 class ConvertConfig:
-    """What to convert.
+    """Settings of a conversion.
 
     Args:
         source: a model directory, Google's or Model Garden's checkpoint, a Hugging Face folder.
         dest: the folder to write.
-        from_: format of the source; auto tells by its files. huggingface takes a hub id too.
+        from_: format of the source; auto detects it. huggingface takes a hub id too.
         to: format of the destination.
-        head: encoder leaves the head out.
-        vocab: a vocab.txt to change to; tokens of both keep their rows, new ones get the mean.
-        model_config: a bert_config.json or named size, where none is beside a checkpoint.
-        overwrite: replace dest, if it holds a model.
+        head: encoder converts the encoder without its head.
+        vocab: a vocab.txt to change to; tokens of both vocabularies keep their embeddings, new
+            ones get the mean.
+        model_config: a bert_config.json or named size for a checkpoint that has none beside it.
+        overwrite: replace dest if it holds a model.
     """
 
     source: str
@@ -61,14 +70,14 @@ def convert(config: ConvertConfig) -> None:
     source = load(config.source, config.from_, model_config)
     for reason, count in source.skipped.items():
         print(f"skipped {count} tensors: {reason}")
-    model, tokenizer = _changed(source, config)
-    came_from = source.format
-    del source  # its model, if it is another one, has gigabytes
-    with whole_directory(dest) as aside:
-        save(model, tokenizer, aside, config.to)
-        verified = _verify(model, aside, config, came_from)
-    print(f"{came_from} -> {config.to}: {dest}")
-    print(f"verified: {verified}")
+    model, tokenizer = _model_to_write(source, config)
+    source_format = source.format
+    del source  # its model may be another one, of gigabytes
+    with whole_directory(dest) as temporary:
+        save(model, tokenizer, temporary, config.to)
+        result = _verify(model, temporary, config, source_format)
+    print(f"{source_format} -> {config.to}: {dest}")
+    print(f"verified: {result}")
 
 
 def _check_free(dest: Path, config: ConvertConfig) -> None:
@@ -85,24 +94,26 @@ def _check_free(dest: Path, config: ConvertConfig) -> None:
 
 
 def _is_only_a_model(folder: Path) -> bool:
-    """Whether all that a folder holds, weights among it, may have been written by `save`."""
-    written = {path for pattern in WRITTEN for path in folder.glob(pattern) if path.is_file()}
-    weights = [path for path in written if path.suffix in (".h5", ".safetensors", ".index")]
-    folders = {path.parent for path in written} - {folder}
-    return bool(weights) and set(folder.rglob("*")) == written | folders
+    """Returns whether a folder has weights, and no file that `save` does not write."""
+    saved = {path for pattern in SAVED_FILES for path in folder.glob(pattern) if path.is_file()}
+    weights = [path for path in saved if path.suffix in (".h5", ".safetensors", ".index")]
+    folders = {path.parent for path in saved} - {folder}
+    return bool(weights) and set(folder.rglob("*")) == saved | folders
 
 
-def _changed(source: Loaded, config: ConvertConfig) -> tuple[MobileBert, WordPiece | None]:
-    """The model that is to be written: without what was not asked for, or has no place there."""
+def _model_to_write(
+    source: LoadedModel, config: ConvertConfig
+) -> tuple[MobileBert, WordPiece | None]:
+    """Returns the part of the source that the user wants and the destination's format supports."""
     model, tokenizer = source.model, source.tokenizer
     head = model.head
     if model.quantization and (config.to != "mobilebert" or config.head or config.vocab):
-        print("left out: what quantization-aware training found, which is this model's alone")
+        print("left out: the ranges of quantization-aware training, which fit the source alone")
     if config.head == "encoder" and head.kind != "encoder":
         head = Head()
-    model = _reduced(model, *held(model.config, head, config.to))
+    model = _reduced(model, *supported_part(model.config, head, config.to))
     if (model.head.pooling, model.head.normalized) != (head.pooling, head.normalized):
-        print("left out, without a place in the destination: how embeddings are pooled")
+        print("left out, because the destination cannot hold it: the pooling of embeddings")
     if config.vocab is None:
         return model, tokenizer
     if tokenizer is None:
@@ -112,50 +123,50 @@ def _changed(source: Loaded, config: ConvertConfig) -> tuple[MobileBert, WordPie
         raise InputError(
             f"{config.vocab} has pieces with capitals, the model reads text lower-cased"
         )
-    kept = len(set(tokenizer.vocabulary) & set(new.vocabulary))
-    print(f"vocabulary: {len(tokenizer)} -> {len(new)} tokens, {kept} of both")
+    common = len(set(tokenizer.vocabulary) & set(new.vocabulary))
+    print(f"vocabulary: {len(tokenizer)} -> {len(new)} tokens, {common} in both")
     return replace_vocabulary(model, tokenizer.vocabulary, new.vocabulary), new
 
 
 def _reduced(model: MobileBert, config: ModelConfig, head: Head) -> MobileBert:
-    """The same weights in a model with less of them."""
+    """Returns a model of another config and head with those weights that both models have."""
     if (config, head) == (model.config, model.head):
         return model
     reduced = MobileBert(config, head)
     copied = copy_weights(model, reduced)
-    left = sorted({w.path.partition("/")[0] for w in model.weights if w.path not in copied})
-    if left:
-        print(f"left out, without a place in the destination: {', '.join(left)}")
+    omitted = sorted({w.path.partition("/")[0] for w in model.weights if w.path not in copied})
+    if omitted:
+        print(f"left out, because the destination cannot hold it: {', '.join(omitted)}")
     return reduced
 
 
-def _verify(model: MobileBert, directory: Path, config: ConvertConfig, source: str) -> str:
-    """Reads the destination into the model and compares weights and outputs; what it found.
+def _verify(model: MobileBert, directory: Path, config: ConvertConfig, source_format: str) -> str:
+    """Loads the written files into the model, compares weights and outputs, and returns a summary.
 
     Raises InputError if anything differs.
     """
     before, outputs = checksum(model), _run(model)
     load_into(model, directory, config.to)
     if checksum(model) != before or (_run(model) != outputs).any():
-        raise InputError(f"the {config.to} files do not give back what was written: not kept")
-    found = [f"{len(model.weights)} tensors (sha256 {before[:12]}) and outputs equal bit for bit"]
+        raise InputError(f"the {config.to} files differ from the model: they are not kept")
+    results = [f"{len(model.weights)} tensors (sha256 {before[:12]}) and outputs equal bit for bit"]
     folder = Path(config.source)
-    originals = [("destination", config.to, directory)]
+    checkpoints = [("destination", config.to, directory)]
     if config.vocab is None and folder.is_dir():
-        originals.append(("source", source, folder))
-    for side, name, path in originals:
-        original = run_original(name, path, model.config, _batch(model.config))
-        if original is not None:
-            library, theirs = original
-            error = float(np.abs(theirs - outputs).max() / np.abs(outputs).max())
-            if not error <= DISAGREEMENT:  # NaN is none
+        checkpoints.append(("source", source_format, folder))
+    for side, name, path in checkpoints:
+        reference = run_reference(name, path, model.config, _batch(model.config))
+        if reference is not None:
+            library, expected = reference
+            error = float(np.abs(expected - outputs).max() / np.abs(outputs).max())
+            if not error <= MAX_ERROR:  # NaN is refused too
                 raise InputError(f"{library} computes something else from the {side}: {error:.1e}")
-            found.append(f"{library} agrees on the {side} to {error:.1e}")
-    return "; ".join(found)
+            results.append(f"{library} agrees on the {side} to {error:.1e}")
+    return "; ".join(results)
 
 
 def _batch(config: ModelConfig) -> dict[str, np.ndarray]:
-    """Two texts of arbitrary tokens, the second one padded; int32 [B,T] each."""
+    """Returns two texts of arbitrary tokens, the second one padded; int32 [B,T] each."""
     length = min(_BATCH[1], config.max_position_embeddings)
     ids = np.arange(_BATCH[0] * length).reshape(_BATCH[0], length) * 7919 % config.vocab_size
     mask = np.ones_like(ids)
@@ -167,7 +178,7 @@ def _batch(config: ModelConfig) -> dict[str, np.ndarray]:
 
 
 def _run(model: MobileBert) -> np.ndarray:
-    """The sequence output [B,T,H] for the batch."""
+    """Returns the model's sequence output [B,T,H] for the batch."""
     batch = _batch(model.config)
     if model.head.predicts_masks:
         batch["masked_lm_positions"] = np.zeros((_BATCH[0], 1), np.int32)

@@ -1,15 +1,18 @@
-"""`python -m mobilebert_tf.distill`: a MobileBERT student from raw text, taught by a teacher.
+"""python -m mobilebert_tf.distill: trains a MobileBERT student on raw text with a teacher.
 
-text     data/corpus.py        documents of the corpus
-         text/vocabulary.py    a vocabulary, unless there is one
-         data/pretraining.py   masked tokens and next sentences (Devlin et al., 2019)
-teacher  training/pretraining.py    an IB-BERT, unless one is given (paper, section 3.1)
-student  modeling/layers.py         its blocks (section 3.2, figure 1)
-         training/strategies.py     the stages of auxiliary, joint, progressive transfer (3.5)
-         training/layer_transfer.py what a layer learns: feature maps, attention maps (3.4)
-         training/distiller.py      train_step: these losses and pre-training distillation
-         training/loop.py           steps, checkpoints, history
-report   training/held_out.py  masked LM accuracy; reports/  report.html
+The files that do the work, in its order, with sections of the paper:
+
+text     data/corpus.py              reads the documents of the corpus
+         text/vocabulary.py          learns a vocabulary, unless one is given
+         data/pretraining.py         masks tokens and pairs sentences (Devlin et al., 2019)
+teacher  training/pretraining.py     pre-trains an IB-BERT, unless a teacher is given (3.1)
+student  modeling/layers.py          its blocks (3.1 to 3.3, figure 1)
+         training/strategies.py      stages of auxiliary, joint and progressive transfer (3.5)
+         training/layer_transfer.py  losses of feature maps and attention maps (3.4)
+         training/distiller.py       train_step: these losses and pre-training distillation (3.4)
+         training/loop.py            steps, checkpoints, history
+results  training/held_out.py        masked LM accuracy and distances on held-out text
+         reports/run_report.py       report.html
 """
 
 import functools
@@ -22,13 +25,15 @@ from tabulate import tabulate
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.prepared_text import PreparedText, prepare_text
+from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import write_whole
 from mobilebert_tf.modeling.config import load_model_config
 from mobilebert_tf.modeling.model import MobileBert, build_model, checksum
 from mobilebert_tf.modeling.model_directory import load_model, load_tokenizer, save_model
 from mobilebert_tf.reports.attention_examples import save_examples
 from mobilebert_tf.reports.run_report import write_report
-from mobilebert_tf.training.distiller import Distiller, copy_from_teacher
+from mobilebert_tf.training.distiller import Distiller
+from mobilebert_tf.training.from_teacher import copy_from_teacher
 from mobilebert_tf.training.held_out import batches, map_distances, masked_lm_accuracy
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map
 from mobilebert_tf.training.loop import LoopStage, prepare_process, train
@@ -39,30 +44,38 @@ from mobilebert_tf.training.strategies import Stage, plan
 
 
 def distill(config: DistillConfig) -> None:
-    """Makes a MobileBERT student from raw text by knowledge transfer from a teacher.
+    """Trains a MobileBERT student on raw text by knowledge transfer from a teacher.
 
-    Without --teacher it pre-trains one first. Leaves OUTPUT_DIR/student (and /teacher), model
-    directories, with history and report.html beside them. The same command goes on where a killed
-    one stopped. Next: python export/to_tflite.py --model OUTPUT_DIR/student
+    Without --teacher it pre-trains one first. Writes the model directory OUTPUT_DIR/student (and
+    /teacher), with history and report.html beside it. The same command continues a run that was
+    killed. Next: python export/to_tflite.py --model OUTPUT_DIR/student
     """
     prepare_process(config.seed, config.precision)
     depth = load_model_config(config.student).num_hidden_layers
     stages = plan(config.strategy, depth, config.transfer, config.distillation)
     with open_run(config) as folder:
-        own = load_tokenizer(config.teacher) if config.teacher else None
-        text = prepare_text(config, folder / "data", own)
+        tokenizer = load_tokenizer(config.teacher) if config.teacher else None
+        text = prepare_text(config, folder / "data", tokenizer)
         teacher = load_model(_teacher_directory(config, text, folder))
+        if not teacher.head.predicts_masks:
+            raise InputError(
+                f"{config.teacher} has no masked LM head ({teacher.head.kind}) for a student to "
+                "learn from: name a model that was pre-trained with one"
+            )
         folder.check_unchanged({"the teacher": checksum(teacher)})
         check_fit(teacher.config, fitted_config(config.student, text), config.transfer)
         if not (folder / "student").exists():
-            _train_student(config, stages, text, teacher, folder)
+            _train_student(config, stages, text=text, teacher=teacher, folder=folder)
         _evaluate(config, text, teacher, folder)
         write_report(folder.path)
     print(f"\nreport: {folder / 'report.html'}\nstudent: {folder / 'student'}")
 
 
 def _teacher_directory(config: DistillConfig, text: PreparedText, folder: RunFolder) -> Path:
-    """The given teacher, or one made here, once what is asked of the two is known to fit."""
+    """Returns the directory of the given teacher, or of one that is pre-trained here.
+
+    Raises InputError before the pre-training if teacher and student would not fit.
+    """
     if config.teacher is not None:
         return Path(config.teacher)
     student, teacher = load_model_config(config.student), load_model_config(config.teacher_model)
@@ -83,19 +96,24 @@ def _teacher_directory(config: DistillConfig, text: PreparedText, folder: RunFol
 def _train_student(
     config: DistillConfig,
     stages: list[Stage],
+    *,
     text: PreparedText,
     teacher: MobileBert,
     folder: RunFolder,
 ) -> None:
     keras.utils.set_random_seed(config.seed)
     student = build_model(fitted_config(config.student, text), "pretraining")
-    copy_from_teacher(teacher, student)
+    copied = copy_from_teacher(teacher, student)
+    outside = {w.path for w in student.weights if not w.path.startswith("block_")}
+    if outside - copied:
+        paths = ", ".join(sorted(outside - copied))
+        print(f"not in the teacher, so initialised at random: {paths}", flush=True)
     layers = layer_map(student.config, config.transfer)
     batch = text.held_out_examples().batch(0)
 
     def record_distances(when: str) -> None:
         path = folder / f"distances_{when}.json"
-        if not path.exists():  # a resumed run has them from before it was killed
+        if not path.exists():  # a continued run has them already
             write_whole(path, json.dumps(map_distances(teacher, student, layers, batch)))
 
     def make_distiller(stage: Stage) -> Distiller:
@@ -118,7 +136,7 @@ def _train_student(
 def _evaluate(
     config: DistillConfig, text: PreparedText, teacher: MobileBert, folder: RunFolder
 ) -> None:
-    """Writes evaluation.json and maps.npz, and prints the table."""
+    """Scores both models on held-out text; writes evaluation.json and maps.npz for the report."""
     student = load_model(folder / "student")
     examples = text.held_out_examples()
     layers = layer_map(student.config, config.transfer)
@@ -133,14 +151,21 @@ def _evaluate(
         "models": models,
         "examples": sum(len(batch["input_ids"]) for batch in batches(examples)),
         "strategy": config.strategy,
-        # before and after the transfer of layers, and at the end of the run
+        # before and after layer-wise transfer, and at the end of the run
         "distances": {
             when: json.loads((folder / f"distances_{when}.json").read_text())
             for when in ("before", "after", "end")
         },
     }
     write_whole(folder / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
-    save_examples(folder / "maps.npz", teacher, student, layers, text.tokenizer, examples.batch(0))
+    save_examples(
+        folder / "maps.npz",
+        teacher,
+        student,
+        layer_map=layers,
+        tokenizer=text.tokenizer,
+        batch=examples.batch(0),
+    )
     rows = [
         (name, f"{values['parameters']:,}", f"{100 * values['mlm_accuracy']:.1f} %")
         for name, values in models.items()

@@ -1,4 +1,4 @@
-"""What a measurement depends on: the machine, the date and the versions of the packages."""
+"""The machine, date and package versions of a measurement."""
 
 import datetime
 import importlib.metadata
@@ -18,7 +18,7 @@ _MEASURED_PACKAGES = (
 
 
 def cpu() -> str:
-    """Returns the processor's name."""
+    """Returns the name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -26,7 +26,7 @@ def cpu() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Returns the machine of a training run: processor, cores, system and Python."""
+    """Returns processor, cores, system and Python version, for a training run's run.json."""
     return {
         "processor": cpu(),
         "cores": os.cpu_count(),
@@ -36,7 +36,7 @@ def machine() -> dict[str, Any]:
 
 
 def circumstances() -> dict[str, Any]:
-    """Returns the machine, date and versions that stand beside measured times and scores."""
+    """Returns machine, date and versions, which are saved beside measured times and scores."""
     return {
         "machine": {"cpu": cpu(), "cores": os.cpu_count()},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

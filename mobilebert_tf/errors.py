@@ -1,13 +1,13 @@
-"""The one exception for what the user can mend: doors print it as one line and exit with code 2."""
+"""The exception for bad input, which commands print as one line before they exit with code 2."""
 
 from typing import Any
 
 
 class InputError(Exception):
-    """Bad input: the text says what is wrong, where, and what to do about it."""
+    """Bad input. The message says what is wrong, where, and what to do about it."""
 
 
 def require(condition: bool, setting: str, value: Any, requirement: str) -> None:
-    """Raises InputError with the setting, its value and what it must be, unless `condition`."""
+    """Raises InputError, with a setting, its value and what it must be, unless `condition`."""
     if not condition:
         raise InputError(f"{setting} is {value}: it must be {requirement}")

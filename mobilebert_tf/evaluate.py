@@ -1,7 +1,7 @@
-"""python -m mobilebert_tf.evaluate --model DIR_OR_TFLITE --task T --data-dir DIR: its score.
+"""python -m mobilebert_tf.evaluate --model DIR_OR_TFLITE --task T --data-dir DIR: scores a model.
 
-The same examples, tokenizer and metrics for a Keras model, a .tflite file of any quantization and a
-Hugging Face folder.
+A Keras model, a .tflite file of any quantization and a Hugging Face folder are scored on the same
+examples with the same tokenizer and metrics.
 """
 
 import json
@@ -18,28 +18,28 @@ from mobilebert_tf.environment import circumstances
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import check_free, write_whole
 from mobilebert_tf.pipeline import open_model
-from mobilebert_tf.tasks.evaluation import Evaluation, class_order, evaluate_split, longest
+from mobilebert_tf.tasks.evaluation import Evaluation, class_order, evaluate_split, max_length
 from mobilebert_tf.tasks.glue import GLUE
 from mobilebert_tf.tasks.registry import open_task
 from mobilebert_tf.tasks.task import Task
 from mobilebert_tf.tasks.user_files import Columns
 
-SHOWN = 20  # of the examples that changed
+SHOWN = 20  # of the examples on which two models differ
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """What to judge, and on what.
+    """Settings of an evaluation.
 
     Args:
         model: a .tflite file, a model directory, a Hugging Face folder or a checkpoint.
         task: a GLUE task, squad, squad-v2, mlperf-squad (the MLPerf Mobile benchmark's records), or
             classification, regression, tokens for files of your own.
-        data_dir: where the task's files are, as for finetune.
-        compare: another model: how often the two agree, and where they do not.
+        data_dir: folder of the task's files, as for finetune.
+        compare: another model; print how often the two agree, and where they differ.
         split: train, dev, or test for predictions only.
         columns: names of the columns of your own files.
-        sequence_length: most tokens; null: what the model was trained on, or 128.
+        sequence_length: largest number of tokens; null for that of the model's training, or 128.
         num_threads: of a .tflite file.
         predictions: a folder for the predictions of each split, in the format of GLUE's and
             SQuAD's submissions.
@@ -65,7 +65,11 @@ def evaluate(config: EvaluateConfig) -> None:
     paths = [config.model] + ([config.compare] if config.compare else [])
     models = [open_model(path, config.num_threads) for path in paths]
     task = open_task(
-        config.task, config.data_dir, (config.split,), config.columns, models[0].labels
+        config.task,
+        config.data_dir,
+        splits=(config.split,),
+        columns=config.columns,
+        labels=models[0].labels,
     )
     if not task.splits:
         raise InputError(f"{config.data_dir} has no {config.split} split")
@@ -73,35 +77,36 @@ def evaluate(config: EvaluateConfig) -> None:
     for path in (*files.values(), *([config.json] if config.json else [])):
         check_free(path, config.overwrite)
     orders = [class_order(path, m, task) for path, m in zip(paths, models, strict=True)]
-    judged = []
+    evaluations = []  # of each model by split
     for model, order in zip(models, orders, strict=True):
-        length = longest(model, task, config.sequence_length)
+        length = max_length(model, task, config.sequence_length)
         encoded = {split: task.encode(split, model.tokenizer, length) for split in task.splits}
-        judged.append({s: evaluate_split(model, task, e, order) for s, e in encoded.items()})
+        evaluations.append({s: evaluate_split(model, task, e, order) for s, e in encoded.items()})
     rows = [
         _row(path, evaluation)
-        for path, found in zip(paths, judged, strict=True)
-        for evaluation in found.values()
+        for path, by_split in zip(paths, evaluations, strict=True)
+        for evaluation in by_split.values()
     ]
     print(tabulate.tabulate(rows, headers="keys", floatfmt=".4f"))
-    if len(judged) == 2:
+    if len(evaluations) == 2:
+        first, second = evaluations
         for split in task.splits:
-            _compare(task, split, *(found[split] for found in judged))
+            _compare(task, split, first[split], second[split])
     for split, path in files.items():
-        _write(path, _predictions(task, judged[0][split]))
+        _write(path, _predictions(task, evaluations[0][split]))
     if config.json:
         _write(Path(config.json), json.dumps(circumstances() | {"scores": rows}, indent=2))
 
 
 def _row(path: str, evaluation: Evaluation) -> dict:
-    """The figures of a model on a split."""
+    """Returns the scores and the speed of a model on a split."""
     count, seconds = len(evaluation.encoded), evaluation.seconds
     row = {"model": path, "split": evaluation.encoded.split, "examples": count}
     return row | evaluation.scores | {"seconds": seconds, "examples/s": count / seconds}
 
 
 def _compare(task: Task, split: str, first: Evaluation, second: Evaluation) -> None:
-    """Prints the agreement of two models on a split, and where they differ."""
+    """Prints how often two models agree on a split, and where they differ."""
     if task.kind == "span":
         _compare_answers(task, split, first, second)
         return
@@ -132,7 +137,7 @@ def _compare(task: Task, split: str, first: Evaluation, second: Evaluation) -> N
 
 
 def _compare_answers(task: Task, split: str, first: Evaluation, second: Evaluation) -> None:
-    a, b = (task.rows(found.encoded, found.outputs) for found in (first, second))
+    a, b = (task.rows(each.encoded, each.outputs) for each in (first, second))
     differ = [i for i, row in enumerate(a) if row != b[i]]
     same = 100 * (1 - len(differ) / len(a))
     print(f"{split}: the same answer to {same:.2f} % of {len(a)} questions")
@@ -142,7 +147,7 @@ def _compare_answers(task: Task, split: str, first: Evaluation, second: Evaluati
 
 
 def _prediction_files(task: Task, folder: str) -> dict[str, Path]:
-    """A file for each split: .tsv, named as the GLUE server wants them; for answers .json."""
+    """Returns a file for each split: a .tsv with the GLUE server's name, for answers a .json."""
     if task.kind == "span":
         return {split: Path(folder) / f"{task.name}-{split}.json" for split in task.splits}
     if task.kind == "token_classifier":
@@ -156,8 +161,8 @@ def _prediction_files(task: Task, folder: str) -> dict[str, Path]:
 
 
 def _predictions(task: Task, evaluation: Evaluation) -> str:
-    """A file's text: index and prediction as the GLUE server wants them; for answers {id: text}, as
-    SQuAD's evaluation does."""
+    """Returns the text of a prediction file: index and prediction in the GLUE server's format, for
+    answers {id: text} as SQuAD's evaluation reads it."""
     rows = task.rows(evaluation.encoded, evaluation.outputs)
     if task.kind == "span":
         texts = {row["id"]: row["prediction"] for row in rows}

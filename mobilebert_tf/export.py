@@ -1,5 +1,6 @@
-"""python -m mobilebert_tf.export, python export/to_tflite.py: a model directory becomes one .tflite
-file for phones, with a report on it: FILE.tflite, FILE.json and FILE.html, all or none.
+"""python -m mobilebert_tf.export, or python export/to_tflite.py: exports a model to a .tflite file.
+
+It writes FILE.tflite and its report, FILE.json and FILE.html: all three or none.
 """
 
 import contextlib
@@ -35,25 +36,26 @@ from mobilebert_tf.training.held_out import score_file
 from mobilebert_tf.training.no_norm_swap import BATCH_SIZE, swap
 from mobilebert_tf.training.run_config import Phase
 
-_TEXTS = 96  # at least, that a swap is fitted to and checked on
-_CHECKS = 256  # of those texts, that the changed model is checked on; of few texts a quarter
-_TOKENS = 128  # at most, in each of them
+# Texts for the operational optimizations.
+_MIN_TEXTS = 96
+_CHECKS = 256  # of them for the check of the changed model, or a quarter if there are few
+_MAX_TOKENS = 128
 
 
 @dataclass(frozen=True)
 class ToTfliteConfig(ExportConfig):
-    """What to export, and how.
+    """Settings of an export.
 
     Args:
         operational_optimizations: first replace layer norms by NoNorm and GELU by ReLU (paper,
-            section 3.3), fitted on the calibration data; the changed model stays beside the file,
-            in the model's name with -no-norm.
-        recovery: steps and learning rate of the distillation that follows the fit.
-        task: a GLUE task, squad, or classification, regression, tokens: print its dev score, of
+            section 3.3), fitted on the calibration data. The changed model is written beside the
+            original, with -no-norm in its name.
+        recovery: steps and optimizer of the distillation after the fit.
+        task: a GLUE task, squad, or classification, regression, tokens; print its dev scores of
             the model and of the file.
-        data_dir: where the task's files are, as for finetune.
-        max_drop: the largest fall of the score (without a task: of the agreement after a swap)
-            with which a file is kept; 0.02 are 2 points.
+        data_dir: folder of the task's files, as for finetune.
+        max_drop: a file whose score is lower by more than this is not kept; 0.02 are 2 points.
+            Without a task, the same for the agreement of the changed model with the original.
     """
 
     operational_optimizations: bool = False
@@ -72,12 +74,11 @@ class ToTfliteConfig(ExportConfig):
 
 
 def export(config: ExportConfig, check: Callable[[Path], None] | None = None) -> Path:
-    """Exports a model directory to a .tflite file for phones, with a report in FILE.json, which
-    FILE.html shows.
+    """Exports a model directory to a .tflite file for phones, with a report in FILE.json and
+    FILE.html.
 
-    The file takes any number of tokens, carries its vocabulary and labels, and is checked against
-    the model on text: one that does not agree is not left behind. Nor is one for which `check`,
-    which is given the file, raises an InputError.
+    The file takes any number of tokens and carries its vocabulary and labels. It is compared with
+    the model on text, and not kept if the two do not agree.
     """
     directory = model_directory(config)
     output = Path(config.output or directory.parent / f"{directory.name}-{config.quantize}.tflite")
@@ -91,13 +92,13 @@ def export(config: ExportConfig, check: Callable[[Path], None] | None = None) ->
             check(output)
         return output
     with contextlib.ExitStack() as stack:
-        aside = [stack.enter_context(whole_file(path)) for path in files]
-        report = {"file": output.name} | write_checked(config, directory, aside[0])
+        temporary = [stack.enter_context(whole_file(path)) for path in files]
+        report = {"file": output.name} | write_checked(config, directory, temporary[0])
         if check is not None:
-            check(aside[0])
+            check(temporary[0])  # raises InputError for a file that is not to be kept
         report |= {"model_sha256": model_sha256, "options": config.content_options()}
-        aside[1].write_text(json.dumps(report, indent=2) + "\n")
-        aside[2].write_text(render("export.html", report=report), encoding="utf-8")
+        temporary[1].write_text(json.dumps(report, indent=2) + "\n")
+        temporary[2].write_text(render("export.html", report=report), encoding="utf-8")
     _print_summary(output, report)
     return output
 
@@ -106,7 +107,7 @@ def to_tflite(config: ToTfliteConfig) -> None:
     if config.operational_optimizations:
         path = _export_swapped(config)
     else:
-        path = export(config, _Gate(config).check if config.task else None)
+        path = export(config, _ScoreCheck(config).check_file if config.task else None)
     accuracy = score_file(path)
     if accuracy is not None:
         print(f"held-out masked LM accuracy: {100 * accuracy:.1f} %")
@@ -118,17 +119,21 @@ to_tflite.__doc__ = export.__doc__
 
 
 def _is_done(config: ExportConfig, files: list[Path], model_sha256: str) -> bool:
-    """Whether the same export is there already; InputError if another one is in the way."""
+    """Returns whether the files of this export exist already.
+
+    Raises InputError if they are those of another export.
+    """
     existing = [path for path in files if path.exists()]
     if not existing or config.overwrite:
         return False
     try:
         report = read_json(files[1])
-        made_from = (report["model_sha256"], report["options"], report["sha256"])
-        wanted = (model_sha256, config.content_options(), sha256(files[0].read_bytes()))
+        recorded = (report["model_sha256"], report["options"], report["sha256"])
+        expected = (model_sha256, config.content_options(), sha256(files[0].read_bytes()))
+        is_same = recorded == expected
     except (OSError, InputError, KeyError):
-        made_from, wanted = None, model_sha256
-    if made_from == wanted:
+        is_same = False
+    if is_same:
         return len(existing) == len(files)
     raise InputError(
         f"{existing[0]} exists, made from another model or with other options: "
@@ -144,8 +149,8 @@ def _print_summary(output: Path, report: dict) -> None:
     print(tabulate.tabulate(report["latency"], headers="keys", floatfmt=".3f"))
 
 
-class _Gate:
-    """Refuses what scores too far below the original model.
+class _ScoreCheck:
+    """Refuses files and models that score too far below the original model.
 
     Raises InputError if the task's files are missing or wrong, or the model has another head.
     """
@@ -155,63 +160,71 @@ class _Gate:
         self.config, self.model = config, load_model(directory)
         self.original = KerasModel(self.model, load_tokenizer(directory))
         if config.task:
-            arguments = (self.original, config.model, config.task, config.data_dir)
-            self.scores = DevScores(*arguments)
+            self.scores = DevScores(self.original, config.model, config.task, config.data_dir)
 
-    def check(self, path: Path) -> None:
-        """InputError if the file lost more than max_drop."""
-        self.refuse(self.lost(LiteModel(path), "the file"), f"the {self.config.quantize} file")
+    def check_file(self, path: Path) -> None:
+        """Raises InputError if the file's score is lower by more than max_drop."""
+        drop = self.drop(LiteModel(path), "the file")
+        self.check_drop(drop, f"the {self.config.quantize} file")
 
-    def lost(self, model: Runnable, name: str) -> float:
-        """How much lower the model's dev score is, which is printed beside the original's."""
-        after = self.scores.of(model)
+    def drop(self, model: Runnable, name: str) -> float:
+        """Prints the dev scores of the original and another model, and returns the difference."""
+        scores = self.scores.score(model)
         for metric, value in self.scores.original.items():
-            print(f"{metric}: {value:.4f}, {name} {after[metric]:.4f}")
-        return self.scores.lost(after)
+            print(f"{metric}: {value:.4f}, {name} {scores[metric]:.4f}")
+        return self.scores.drop(scores)
 
-    def refuse(self, lost: float, what: str) -> None:
-        if not lost <= self.config.max_drop:  # nor what is not a number
+    def check_drop(self, drop: float, name: str) -> None:
+        """Raises InputError if a drop is larger than max_drop."""
+        if not drop <= self.config.max_drop:  # NaN is refused too
             raise InputError(
-                f"{what} lost {100 * lost:.2f} points, more than `max_drop` "
+                f"{name} lost {100 * drop:.2f} points, more than `max_drop` "
                 f"{self.config.max_drop}, and is not kept"
             )
 
 
 def _export_swapped(config: ToTfliteConfig) -> Path:
-    """Exports the model with NoNorm and ReLU, which then stays beside the original."""
+    """Exports the model with NoNorm and ReLU, and writes that model beside the original."""
     directory = model_directory(config)
     target = directory.with_name(f"{directory.name}-no-norm")
     if target.exists() and not config.overwrite:
         raise InputError(f"{target} exists: export it with `model`, or `overwrite` it")
-    gate = _Gate(config)
+    score_check = _ScoreCheck(config)
     with tempfile.TemporaryDirectory(dir=directory.parent) as folder:
         swapped = Path(folder) / target.name
-        save_model(_swapped(config, gate), swapped, gate.original.tokenizer)
+        save_model(_swap(config, score_check), swapped, score_check.original.tokenizer)
         output = config.output or target.with_name(f"{target.name}-{config.quantize}.tflite")
         changed = dataclasses.replace(config, model=str(swapped), output=str(output))
-        path = export(changed, gate.check if config.task else None)
+        path = export(changed, score_check.check_file if config.task else None)
         put_directory(swapped, target)
     return path
 
 
-def _swapped(config: ToTfliteConfig, gate: _Gate) -> MobileBert:
-    """The model with NoNorm and ReLU; InputError if it lost more than max_drop."""
-    model, tokenizer = gate.model, gate.original.tokenizer
-    tokens = min(_TOKENS, gate.original.max_tokens)
-    masked = model.head.predicts_masks
-    most = _CHECKS + config.recovery.steps * BATCH_SIZE  # no step needs to see old text
-    texts = samples(config.calibration_data, tokenizer, tokens, _TEXTS, masked, most)
+def _swap(config: ToTfliteConfig, score_check: _ScoreCheck) -> MobileBert:
+    """Returns the model with NoNorm and ReLU.
+
+    Raises InputError if its score is lower by more than max_drop.
+    """
+    model, original = score_check.model, score_check.original
+    texts = samples(
+        config.calibration_data,
+        original.tokenizer,
+        min(_MAX_TOKENS, original.max_tokens),
+        count=_MIN_TEXTS,
+        masked=model.head.predicts_masks,
+        most=_CHECKS + config.recovery.steps * BATCH_SIZE,  # no step needs to repeat a text
+    )
     every = max(4, len(texts) // _CHECKS)
     checks = texts[::every]
     del texts[::every]
     swapped = swap(model, joined(texts), config.recovery)
-    after, name = KerasModel(swapped, tokenizer), "with NoNorm and ReLU"
+    changed, name = KerasModel(swapped, original.tokenizer), "with NoNorm and ReLU"
     if config.task:
-        drop = gate.lost(after, name)
+        drop = score_check.drop(changed, name)
     else:
-        drop = lost(agreement(after, gate.original, checks))
+        drop = lost(agreement(changed, original, checks))
         print(f"{name}: {100 * (1 - drop):.2f} % agreement with the original")
-    gate.refuse(drop, f"the model {name}")
+    score_check.check_drop(drop, f"the model {name}")
     return swapped
 
 

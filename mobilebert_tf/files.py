@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and JSON files that hold what they should."""
+"""Writes files and folders whole or not at all, and reads JSON files."""
 
 import contextlib
 import json
@@ -11,84 +11,87 @@ from typing import Any
 
 from mobilebert_tf.errors import InputError
 
-PARTIAL = ".partial"  # how the names of unfinished files and folders end
+PARTIAL = ".partial"  # suffix of unfinished files and folders
 
 
 def check_free(path: str | Path, overwrite: bool) -> None:
-    """Raises InputError if `path` exists and must not be replaced: a file, a folder, a device."""
+    """Raises InputError if `path` is a folder or a device, or a file that must not be replaced."""
     path = Path(path)
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} is not a file: choose another name")
+        raise InputError(f"{path} is no file: choose another name")
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists: choose another name, or `overwrite`")
 
 
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yields a path beside `path` to write to, which becomes `path` if the block ends well.
+    """Yields a temporary path to write to, which becomes `path` if the block raises no error.
 
-    Creates the folder of `path`. After an error nothing is left, and what `path` held stays.
+    Creates the folder of `path`. After an error the temporary file is deleted, and `path` is as it
+    was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + PARTIAL)
+    temporary = path.with_name(path.name + PARTIAL)
     try:
-        yield aside
-        os.replace(aside, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: str | Path, content: str | bytes) -> None:
-    """Writes a file whole or not at all; text as UTF-8."""
-    # Half a surrogate pair, which JSON may hold, is not text: it is written as its escape.
+    """Writes a file whole or not at all, text as UTF-8."""
+    # JSON may hold half a surrogate pair, which UTF-8 cannot: it is written as an escape.
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
-    with whole_file(path) as aside:
-        aside.write_bytes(data)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
 
 
 @contextlib.contextmanager
 def whole_directory(directory: str | Path) -> Iterator[Path]:
-    """Yields an empty folder beside `directory` to fill, which replaces `directory` if the block
-    ends well.
+    """Yields an empty folder to fill, which replaces `directory` if the block raises no error.
 
-    What `directory` held goes only when the new one stands; after an error it stays.
+    After an error the new folder is deleted, and `directory` is as it was.
     """
     directory = Path(directory).resolve()
     directory.parent.mkdir(parents=True, exist_ok=True)
-    # A new name: a folder that is called DIRECTORY.partial may be the user's.
-    aside = Path(tempfile.mkdtemp(PARTIAL, f"{directory.name}.", directory.parent))
-    aside.chmod(0o755)
+    # A random name, because the user may have a folder called DIRECTORY.partial.
+    temporary = Path(tempfile.mkdtemp(PARTIAL, f"{directory.name}.", directory.parent))
+    temporary.chmod(0o755)
     try:
-        yield aside
-        put_directory(aside, directory)
+        yield temporary
+        put_directory(temporary, directory)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def put_directory(aside: Path, directory: Path) -> None:
-    """Gives a finished folder its name; what had the name goes only when the new one stands."""
+def put_directory(temporary: Path, directory: Path) -> None:
+    """Renames a finished folder to `directory`; an existing folder is deleted afterwards.
+
+    If the renaming fails, the existing folder stays.
+    """
     if not directory.exists():
-        os.replace(aside, directory)
+        os.replace(temporary, directory)
         return
     with tempfile.TemporaryDirectory(".old", f"{directory.name}.", directory.parent) as trash:
         old = Path(trash) / directory.name
         os.replace(directory, old)
         try:
-            os.replace(aside, directory)
+            os.replace(temporary, directory)
         except BaseException:
             os.replace(old, directory)
             raise
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
-    """Returns what a JSON file holds.
+    """Returns the content of a JSON file.
 
     Args:
-        path: the file.
-        kind: dict or list, which the file must hold.
+        path: of the file.
+        kind: dict or list, the type of its content.
 
-    Raises InputError for a file that cannot be read, or holds something else.
+    Raises InputError for a file that cannot be read, or whose content is of another type.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""python -m mobilebert_tf.finetune --task T --model DIR --data-dir DIR: a model for a task.
+"""python -m mobilebert_tf.finetune --task T --model DIR --data-dir DIR: fine-tunes on a task.
 
-Every combination of settings and seeds is a trial; after each epoch it is judged on the dev split,
-and the best epoch of the best trial becomes OUTPUT_DIR/model.
+Every combination of settings and seeds is a trial. It is evaluated on the dev splits after each
+epoch, and the model of the best epoch of all trials becomes OUTPUT_DIR/model.
 """
 
 import json
@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tabulate
 
-from mobilebert_tf.checkpoints.formats import Loaded, load
+from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import write_whole
@@ -31,23 +31,23 @@ from mobilebert_tf.training.run_folder import open_run
 def finetune(config: FinetuneConfig) -> None:
     """Fine-tunes a model on a GLUE task or your own labelled texts.
 
-    Leaves OUTPUT_DIR/model, a model directory, and OUTPUT_DIR/scores.json with the dev scores of
-    every trial. The same command goes on where a killed one stopped.
+    Writes the model directory OUTPUT_DIR/model, and OUTPUT_DIR/scores.json with the dev scores of
+    every trial. The same command continues a run that was killed.
     """
     keras.config.set_dtype_policy(config.precision)
     start = load(config.model)
     if start.tokenizer is None:
         raise InputError(f"{config.model} has no vocabulary (vocab.txt): it cannot read text")
     if config.task == MLPERF:
-        raise InputError(f"{MLPERF} has nothing to train on: `task` squad")
+        raise InputError(f"{MLPERF} has no training data: give `task` squad")
     task = open_task(config.task, config.data_dir, ("train", "dev"), config.columns)
     if not task.dev_splits:
-        raise InputError(f"{config.data_dir} has no dev split to judge by")
+        raise InputError(f"{config.data_dir} has no dev split: it is needed to choose a model")
     head = task.head(_sequence_length(config, start.model))
     if config.quantization_aware:
         check_folds(start.model.config)
-    teacher = _teacher(config, head, start) if config.teacher else None
-    augment = _augment(config, task) if config.augment else None
+    teacher = _load_teacher(config, head, start) if config.teacher else None
+    augment = _read_unlabelled(config, task) if config.augment else None
     with open_run(config) as folder:
         trials = Trials(
             config, task, head, start=start, teacher=teacher, augment=augment, folder=folder
@@ -69,15 +69,17 @@ def _sequence_length(config: FinetuneConfig, model: MobileBert) -> int:
     return length
 
 
-def _teacher(config: FinetuneConfig, head: Head, start: Loaded) -> MobileBert:
+def _load_teacher(config: FinetuneConfig, head: Head, start: LoadedModel) -> MobileBert:
+    """Returns the teacher. Raises InputError if it does not fit the task or the model."""
     loaded = load(config.teacher)
-    theirs = loaded.model.head
-    if (theirs.kind, tuple(theirs.labels)) != (head.kind, tuple(head.labels)):
+    teacher_head = loaded.model.head
+    if (teacher_head.kind, tuple(teacher_head.labels)) != (head.kind, tuple(head.labels)):
         raise InputError(
-            f"{config.teacher} is no model of this task: {theirs.kind} {list(theirs.labels)}"
+            f"{config.teacher} is no model of this task: {teacher_head.kind} "
+            f"{list(teacher_head.labels)}"
         )
-    if loaded.tokenizer is None or loaded.tokenizer.vocabulary != start.tokenizer.vocabulary:
-        raise InputError(f"{config.teacher} has another vocabulary than {config.model}")
+    if loaded.tokenizer is None or not loaded.tokenizer.reads_as(start.tokenizer):
+        raise InputError(f"{config.teacher} has another vocabulary or casing than {config.model}")
     longest = loaded.model.config.max_position_embeddings
     if longest < head.sequence_length:
         raise InputError(f"{config.teacher} takes {longest} tokens: `sequence_length` {longest}")
@@ -86,9 +88,11 @@ def _teacher(config: FinetuneConfig, head: Head, start: Loaded) -> MobileBert:
     return loaded.model
 
 
-def _augment(config: FinetuneConfig, task: TextTask) -> Examples:
-    """The texts that only the teacher labels; InputError unless they are pairs where the task's
-    are."""
+def _read_unlabelled(config: FinetuneConfig, task: TextTask) -> Examples:
+    """Returns the texts that only the teacher labels.
+
+    Raises InputError if they are pairs and those of the task are not, or the other way round.
+    """
     examples = read_unlabelled(config.augment, config.columns)
     if (examples.pairs is None) != (task.splits["train"].pairs is None):
         wanted = "single texts" if examples.pairs else "pairs of texts: name `columns.pair`"
@@ -97,7 +101,7 @@ def _augment(config: FinetuneConfig, task: TextTask) -> Examples:
 
 
 def _table(results: Sequence[dict]) -> str:
-    """A row for each setting: mean and spread of the best epochs' dev scores over the seeds."""
+    """Returns a table with the mean and standard deviation over seeds of the best dev scores."""
     settings = {}
     for result in results:
         key = tuple(result[name] for name in GRID)

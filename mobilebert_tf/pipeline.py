@@ -1,4 +1,4 @@
-"""Pipeline(path)(texts): what a model says of raw text, with character offsets into it."""
+"""Pipeline(path)(texts): predictions of a model for raw text, with character offsets."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from mobilebert_tf.modeling.model import MODEL_INPUTS
 from mobilebert_tf.modeling.runner import KerasModel, Runnable, run_all
 from mobilebert_tf.tasks.registry import SPAN_LENGTH
 from mobilebert_tf.tasks.squad import Question, make_features, proportions
-from mobilebert_tf.tasks.squad_answers import answers
+from mobilebert_tf.tasks.squad_answers import Answer, answers
 from mobilebert_tf.text.offsets import tokenize_with_offsets
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A token for a [MASK]."""
+    """A predicted token for a [MASK]."""
 
     token: str
     probability: float
@@ -28,7 +28,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Filled:
-    """For each [MASK] of the text its candidates, best first."""
+    """A masked LM's result: for each [MASK] of the text its candidates, best first."""
 
     text: str
     masks: list[list[Candidate]]
@@ -36,7 +36,7 @@ class Filled:
 
 @dataclass(frozen=True)
 class Classified:
-    """The likeliest class, and all of them."""
+    """A classifier's result: the likeliest class, and the probabilities of all classes."""
 
     text: str
     label: str
@@ -46,15 +46,15 @@ class Classified:
 
 @dataclass(frozen=True)
 class Scored:
-    """A regression's value, or how good a choice the text is."""
+    """The score of a regression, or of a text as one of several choices."""
 
     text: str
     score: float
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """text[start:end] and what it is called: a word, or an entity of several."""
+class TextSpan:
+    """A labelled part of a text, text[start:end]: a word, an entity or an answer."""
 
     text: str
     start: int
@@ -65,24 +65,25 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Labelled:
-    """The label of each word (and of each punctuation mark), and the entities if they are B-, I-,
-    O."""
+    """A token classifier's result: the labelled words and punctuation marks, and for labels B-x,
+    I-x, O the entities that they form."""
 
     text: str
-    words: list[Stretch]
-    entities: list[Stretch]
+    words: list[TextSpan]
+    entities: list[TextSpan]
 
 
 @dataclass(frozen=True)
 class Answered:
-    """The answer is context[start:end]; "" if there is none. candidates: best first."""
+    """A span model's result: the answer is context[start:end], "" if there is none; the candidates
+    are ordered, best first."""
 
     text: str
     answer: str
     start: int
     end: int
     probability: float
-    candidates: list[Stretch]
+    candidates: list[TextSpan]
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,11 @@ Result = Filled | Classified | Scored | Labelled | Answered | Embedded
 
 
 def open_model(path: str | Path, num_threads: int = 1) -> Runnable:
-    """Opens a .tflite file, a model directory, or anything that convert reads.
+    """Opens a .tflite file, a model directory, or another format that convert reads.
 
     Args:
         path: of the file or folder.
-        num_threads: of a .tflite file.
+        num_threads: number of threads for a .tflite file.
 
     Raises InputError if it is none of them, or has no vocabulary.
     """
@@ -117,16 +118,18 @@ class Pipeline:
     """A model with its tokenizer, from text to results.
 
     Args:
-        model: a .tflite file, a model directory, a Hugging Face folder; or an opened one.
-        top: candidates for each [MASK] or answer.
-        truncate: cut texts that the model cannot take whole; else they are errors. Contexts of
-            questions may always have any length: they are read in windows.
-        null_threshold: for questions whose context may hold no answer (SQuAD 2.0): how much better
-            "no answer" must score than the best answer; None: there always is one.
-        num_threads: of a .tflite file.
+        model: a .tflite file, a model directory, a Hugging Face folder; or an opened model.
+        top: number of candidates for each [MASK] or answer.
+        truncate: cut texts that are too long for the model, which else raise an error. The contexts
+            of questions may have any length: they are read in windows.
+        null_threshold: allow "no answer" to a question (SQuAD 2.0), if its score is higher than
+            that of the best answer by more than this; None for an answer in any case.
+        num_threads: number of threads for a .tflite file.
 
-    Called with a text, or several, and their pairs (second texts; the contexts of questions), it
-    gives one Result, or a list of them. Raises InputError for text that it cannot take.
+    Called with a text and perhaps its pair (a second text, the context of a question) it returns a
+    Result; called with several of them, a list of Results.
+
+    Raises InputError for text that the model cannot take.
     """
 
     def __init__(
@@ -158,9 +161,9 @@ class Pipeline:
     ) -> Result | list[Result]:
         if isinstance(texts, str):
             return self([texts], None if pairs is None else [pairs])[0]
-        for given in (texts, pairs):
-            if not isinstance(given, Iterable | None) or texts is None:
-                raise InputError(f"{given!r} is neither a text nor several")
+        for argument in (texts, pairs):
+            if not isinstance(argument, Iterable | None) or texts is None:
+                raise InputError(f"{argument!r} is neither a text nor a list of texts")
         if isinstance(pairs, str):  # one context for all questions
             pairs = [pairs] * len(texts)
         if pairs is not None and len(pairs) != len(texts):
@@ -172,16 +175,16 @@ class Pipeline:
         return self._run(list(texts), pairs) if len(texts) else []
 
     def _outputs(self, texts, pairs, special_tokens: bool = False) -> tuple[dict, dict]:
-        """The encoded texts and the model's outputs, [N,...] each."""
+        """Returns the encoded texts and the model's outputs by name, [N,...] each."""
         longest = self.model.max_tokens
         arrays = self.model.tokenizer.encode(texts, pairs, special_tokens=special_tokens)
         tokens = arrays["input_mask"].sum(axis=1)
         if (tokens > longest).any():
             if not self.truncate:
-                place = int(tokens.argmax())
+                row = int(tokens.argmax())
                 raise InputError(
-                    f"the text is too long: {tokens[place]} tokens, the model takes {longest}: "
-                    f"{texts[place][:40]!r}..."
+                    f"the text is too long: {tokens[row]} tokens, the model takes {longest}: "
+                    f"{texts[row][:40]!r}..."
                 )
             arrays = self.model.tokenizer.encode(texts, pairs, longest, special_tokens)
         return arrays, run_all(self.model, arrays)
@@ -196,11 +199,11 @@ class Pipeline:
                 raise InputError(f"no [MASK] in the text to fill: {text!r}")
             probabilities = softmax(outputs["mlm_logits"][row, masks], axis=-1)  # [masks,V]
             order = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.top]
-            found = [
+            candidates = [
                 [Candidate(vocabulary[i], float(p[i])) for i in best]
                 for p, best in zip(probabilities, order, strict=True)
             ]
-            results.append(Filled(text, found))
+            results.append(Filled(text, candidates))
         return results
 
     def _classify(self, texts, pairs) -> list[Classified]:
@@ -235,8 +238,8 @@ class Pipeline:
             results.append(Labelled(text, words, _entities(text, words)))
         return results
 
-    def _words(self, text: str, pieces, rows: np.ndarray) -> Iterator[Stretch]:
-        """Pieces joined to words; a word's label is that of its first piece, as in training."""
+    def _words(self, text: str, pieces, rows: np.ndarray) -> Iterator[TextSpan]:
+        """Yields the words of a text, each with the label of its first piece, as in training."""
         starts, ends, best = [], [], []
         names = self.model.tokenizer.tokens(pieces.ids)
         for name, (start, end), row in zip(names, pieces.spans, rows, strict=False):
@@ -247,21 +250,30 @@ class Pipeline:
                 ends.append(end)
                 best.append((self.model.labels[int(row.argmax())], float(row.max())))
         for start, end, (label, probability) in zip(starts, ends, best, strict=True):
-            yield Stretch(text[start:end], start, end, label, probability)
+            yield TextSpan(
+                text[start:end], start=start, end=end, label=label, probability=probability
+            )
 
     def _answer(self, texts, pairs) -> list[Answered]:
         if pairs is None:
             raise InputError("a question is answered from a text: give it as its pair (`context`)")
         questions = [
-            Question(str(i), question, context, (), (), False)
+            Question(str(i), question, context, answers=(), starts=(), is_impossible=False)
             for i, (question, context) in enumerate(zip(texts, pairs, strict=True))
         ]
         length = min(self.model.sequence_length or SPAN_LENGTH, self.model.max_tokens)
-        features = make_features(questions, self.model.tokenizer, length, *proportions(length))
+        stride, longest_question = proportions(length)
+        features = make_features(
+            questions,
+            self.model.tokenizer,
+            sequence_length=length,
+            stride=stride,
+            longest_question=longest_question,
+        )
         if features.skipped.get("no text"):
             raise InputError("the context holds no text to answer from")
         outputs = run_all(self.model, {name: getattr(features, name) for name in MODEL_INPUTS})
-        found = answers(
+        answers_by_id = answers(
             questions,
             features,
             outputs["start_logits"],
@@ -270,22 +282,34 @@ class Pipeline:
             null_threshold=self.null_threshold or 0.0,
             version_2=self.null_threshold is not None,
         )
-        results = []
-        for question in questions:
-            best = found[question.id]
-            candidates = [
-                Stretch(span.text, span.start, span.end, "answer" if span.text else "none", p)
-                for span in best.best
-                for p in (float(span.probability),)
-            ]
-            values = (best.text, best.start, best.end, float(best.probability))
-            results.append(Answered(question.question, *values, candidates))
-        return results
+        return [_answered(question, answers_by_id[question.id]) for question in questions]
 
 
-def _entities(text: str, words: Sequence[Stretch]) -> list[Stretch]:
-    """Words labelled B-x, I-x ... joined; each with the lowest probability of its words."""
-    entities: list[Stretch] = []
+def _answered(question: Question, answer: Answer) -> Answered:
+    candidates = [
+        TextSpan(
+            span.text,
+            start=span.start,
+            end=span.end,
+            label="answer" if span.text else "none",
+            probability=float(span.probability),
+        )
+        for span in answer.best
+    ]
+    return Answered(
+        question.question,
+        answer=answer.text,
+        start=answer.start,
+        end=answer.end,
+        probability=float(answer.probability),
+        candidates=candidates,
+    )
+
+
+def _entities(text: str, words: Sequence[TextSpan]) -> list[TextSpan]:
+    """Returns entities, joined from words labelled B-x, I-x, ..., with the lowest probability of
+    their words."""
+    entities: list[TextSpan] = []
     open_label = None
     for word in words:
         mark, dash, kind = word.label.partition("-")
@@ -294,9 +318,17 @@ def _entities(text: str, words: Sequence[Stretch]) -> list[Stretch]:
             continue
         if mark == "I" and kind == open_label:
             last = entities.pop()
-            start, p = last.start, min(last.probability, word.probability)
+            start, probability = last.start, min(last.probability, word.probability)
         else:
-            start, p = word.start, word.probability
-        entities.append(Stretch(text[start : word.end], start, word.end, kind, p))
+            start, probability = word.start, word.probability
+        entities.append(
+            TextSpan(
+                text[start : word.end],
+                start=start,
+                end=word.end,
+                label=kind,
+                probability=probability,
+            )
+        )
         open_label = kind
     return entities

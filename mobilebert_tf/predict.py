@@ -1,7 +1,7 @@
-"""python -m mobilebert_tf.predict MODEL TEXT...: what a model directory or a .tflite file says.
+"""python -m mobilebert_tf.predict MODEL TEXT...: runs a model directory or a .tflite file on text.
 
-A pre-training model fills each [MASK], a classifier names the class, a token classifier labels the
-words, a span model answers the question TEXT from --context, a bare encoder gives its embedding.
+A masked LM fills each [MASK], a classifier names the class, a token classifier labels the words, a
+span model answers the question TEXT from --context, a bare encoder returns its embedding.
 """
 
 import csv
@@ -35,23 +35,23 @@ _BATCH = 64  # texts of a file that are run together
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """What to predict with, and on.
+    """Settings of a prediction.
 
     Args:
         model: a model directory, an exported .tflite file or a Hugging Face folder.
-        texts: one prediction each; without any, and without input, lines of standard input.
-        input: a .txt file with a text a line, or a .tsv, .csv or .jsonl file with columns.
-        text_column: of the texts in the input.
-        pair_column: of the second texts, or of the contexts of questions.
-        context: the passage that a span model answers from, of any length, or a file with it
+        texts: the texts; without texts and input, the lines of standard input.
+        input: a .txt file with a text in each line, or a .tsv, .csv or .jsonl file with columns.
+        text_column: column of the texts in the input.
+        pair_column: column of the second texts, or of the contexts of questions.
+        context: the text, of any length, from which a span model answers, or a file with it
             (@FILE); a classifier's second sentence.
         top: candidates for each [MASK] or answer.
         truncate: cut texts that are too long for the model.
-        null_threshold: for questions that may have no answer: how much better "no answer" must
-            score than the best one.
-        format: readable lines, one JSON object a text, or CSV.
+        null_threshold: allow "no answer" to a question, if its score is higher than that of the
+            best answer by more than this.
+        format: readable lines, a JSON object for each text, or CSV.
         json: the same as --format jsonl.
-        output: a file for the results, in place of standard output.
+        output: a file for the results, instead of standard output.
         overwrite: replace output if it exists.
         num_threads: of a .tflite file.
     """
@@ -73,13 +73,17 @@ class PredictConfig:
 
 
 def predict(config: PredictConfig) -> None:
-    """Fills masks, classifies, labels words, answers or embeds, as the model's head can."""
-    _check(config)
+    """Fills masks, classifies, labels words, answers questions or embeds, by the model's head."""
+    _check_options(config)
     pipeline = Pipeline(
-        config.model, config.top, config.truncate, config.null_threshold, config.num_threads
+        config.model,
+        top=config.top,
+        truncate=config.truncate,
+        null_threshold=config.null_threshold,
+        num_threads=config.num_threads,
     )
-    results = _results(pipeline, config)
-    lines = _lines(results, "jsonl" if config.json else config.format)
+    results = _predict(pipeline, config)
+    lines = _format(results, "jsonl" if config.json else config.format)
     if config.output:
         write_whole(Path(config.output), "".join(f"{line}\n" for line in lines))
         return
@@ -87,20 +91,20 @@ def predict(config: PredictConfig) -> None:
         print(line, flush=True)
 
 
-def _check(config: PredictConfig) -> None:
-    """InputError for options of which one would be passed over."""
+def _check_options(config: PredictConfig) -> None:
+    """Raises InputError for options that do not go together."""
     if config.output:
         check_free(config.output, config.overwrite)
     if config.input and config.texts:
-        raise InputError("texts go with no `input`: it has texts of its own")
+        raise InputError("give texts or `input`, not both")
     if config.pair_column and (config.context or not config.input):
         raise InputError("`pair_column` goes with `input`, and without `context`")
     if config.json and config.format == "csv":
-        raise InputError("`json` goes with no `format` csv")
+        raise InputError("give `json` or `format` csv, not both")
 
 
-def _results(pipeline: Pipeline, config: PredictConfig) -> Iterator[Result]:
-    """Results of the arguments, the file's rows in batches, or of each line as it comes."""
+def _predict(pipeline: Pipeline, config: PredictConfig) -> Iterator[Result]:
+    """Yields results of the arguments, of the file's rows in batches, or of each input line."""
     context = _context(config)
     if config.input:
         rows = iter(read_texts(Path(config.input), config.text_column, config.pair_column))
@@ -110,11 +114,11 @@ def _results(pipeline: Pipeline, config: PredictConfig) -> Iterator[Result]:
     elif config.texts:
         yield from pipeline(config.texts, context)
     else:
-        for line in _lines_of_input():
+        for line in _read_standard_input():
             yield pipeline(line, context)
 
 
-def _lines_of_input() -> Iterator[str]:
+def _read_standard_input() -> Iterator[str]:
     if sys.stdin is None:
         raise InputError("no texts, no `input`, and no standard input")
     for number, line in enumerate(sys.stdin.buffer, start=1):
@@ -130,7 +134,7 @@ def _context(config: PredictConfig) -> str | None:
     return read_text(Path(config.context[1:]))
 
 
-def _lines(results: Iterable[Result], style: str) -> Iterator[str]:
+def _format(results: Iterable[Result], style: str) -> Iterator[str]:
     if style == "jsonl":
         yield from (json.dumps(_record(result), ensure_ascii=False) for result in results)
     elif style == "text":
@@ -141,7 +145,7 @@ def _lines(results: Iterable[Result], style: str) -> Iterator[str]:
 
 
 def _csv(results: Iterable[Result]) -> Iterator[str]:
-    """A column for each field; lists and objects as JSON."""
+    """Yields CSV lines with a column for each field; lists and objects are written as JSON."""
     for number, result in enumerate(results):
         record = _record(result)
         if number == 0:
@@ -169,14 +173,14 @@ def _readable(result: Result) -> list[str]:
         case Scored():
             return [f"{result.score:.3f}  {result.text}"]
         case Answered():
-            place = f"{result.start}-{result.end}"
-            return [f"{result.answer} {result.probability:.3f} ({place})  {result.text}"]
+            position = f"{result.start}-{result.end}"
+            return [f"{result.answer} {result.probability:.3f} ({position})  {result.text}"]
         case Labelled():
             words = (f"{w.text} {w.label} {w.probability:.3f}" for w in result.words)
             return [result.text, *(f"  {word}" for word in words)]
         case Filled():
-            found = (", ".join(f"{c.token} {c.probability:.3f}" for c in m) for m in result.masks)
-            return [result.text, *(f"  {line}" for line in found)]
+            masks = (", ".join(f"{c.token} {c.probability:.3f}" for c in m) for m in result.masks)
+            return [result.text, *(f"  {mask}" for mask in masks)]
         case Embedded():
             return [json.dumps(_record(result), ensure_ascii=False)]
 

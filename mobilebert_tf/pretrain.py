@@ -1,4 +1,4 @@
-"""`python -m mobilebert_tf.pretrain`: a teacher, or a bare student, from raw text."""
+"""python -m mobilebert_tf.pretrain: pre-trains a teacher, or a student without one, on raw text."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,19 @@ from mobilebert_tf.training.run_folder import open_run
 def pretrain(config: PretrainConfig) -> None:
     """Pre-trains a model on raw text with masked LM and next sentence prediction.
 
-    Leaves a model directory, OUTPUT_DIR/teacher (or /student by --role), with the history of the
-    run beside it. The same command goes on where a killed one stopped.
+    Writes the model directory OUTPUT_DIR/teacher (or /student with --role), with the history of
+    the run beside it. The same command continues a run that was killed.
     """
     prepare_process(config.seed, config.precision)
     with open_run(config) as folder:
         text = prepare_text(config, folder / "data")
         directory = pretrain_alone(
-            config.model, config.training, text, name=config.role, folder=folder, config=config
+            config.model,
+            config.training,
+            text,
+            name=config.role,
+            folder=folder,
+            config=config,
         )
         accuracy = masked_lm_accuracy(load_model(directory), text.held_out_examples())
     print(f"{directory}: held-out masked LM accuracy {100 * accuracy:.1f} %")

@@ -1,7 +1,7 @@
-"""python -m mobilebert_tf.quantization_report FILE --model DIR: where a quantized file loses.
+"""python -m mobilebert_tf.quantization_report FILE --model DIR: errors of a quantized file.
 
-Every operation's output is compared with that of the same graph in float, on the texts that the
-export was checked on. `--search` then keeps the worst operations in float, as few as will do.
+The output of each operation is compared with that of the same graph in float, on the texts with
+which the export was checked. `--search` then keeps the worst operations in float, as few as needed.
 """
 
 import hashlib
@@ -32,25 +32,25 @@ from mobilebert_tf.reports.html_pages import render
 from mobilebert_tf.tasks.evaluation import DevScores, check_options
 
 _SHOWN = 15  # of the worst operations
-_COMPARED = 16  # texts
+_COMPARED_TEXTS = 16
 
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """What to look into.
+    """Settings of a report on a quantized file.
 
     Args:
-        file: a .tflite file of export/to_tflite.py, its .json beside it.
-        model: the model directory that it was made from.
-        search: also write FILE-mixed.tflite, with so many of the worst operations in float that the
-            file agrees with the model.
-        task: a GLUE task, squad, or classification, regression, tokens: score model and file, and
-            search by the score.
-        data_dir: where the task's files are, as for finetune.
-        max_drop: the largest fall of the score that --search accepts, 0.01 is a point; without a
-            task the share of texts or tokens with another choice (of an encoder: of the cosine
-            from 1).
-        overwrite: replace what an earlier report wrote.
+        file: a .tflite file of export/to_tflite.py, with its .json beside it.
+        model: the model directory from which it was made.
+        search: also write FILE-mixed.tflite, with as many of the worst operations in float as are
+            needed for the file to agree with the model.
+        task: a GLUE task, squad, or classification, regression, tokens; score the model and the
+            file, and search by the score.
+        data_dir: folder of the task's files, as for finetune.
+        max_drop: how much lower the score may be for --search, where 0.01 is a point. Without a
+            task, the share of texts or tokens with another prediction, or for an encoder the
+            distance of the cosine from 1.
+        overwrite: replace the files of an earlier report.
     """
 
     file: str
@@ -66,13 +66,15 @@ class ReportConfig:
 
 
 def quantization_report(config: ReportConfig) -> None:
-    """Compares each operation of a quantized file with its float twin, which FILE-layers.html
-    and FILE-layers.json show."""
+    """Compares each operation of a quantized file with the same operation in float, and writes
+    FILE-layers.html and FILE-layers.json."""
     path, page = Path(config.file), _beside(config.file, "-layers.html")
-    mixed = [_beside(config.file, "-mixed.tflite")] if config.search else []
-    for written in (page, page.with_suffix(".json"), *mixed):
-        check_free(written, config.overwrite)
-    export_config, report = _export_of(path, config.model)
+    outputs = [page, page.with_suffix(".json")]
+    if config.search:
+        outputs.append(_beside(config.file, "-mixed.tflite"))
+    for output in outputs:
+        check_free(output, config.overwrite)
+    export_config, report = _read_export(path, config.model)
     weights = load_model(config.model)
     model = KerasModel(weights, load_tokenizer(config.model), export_config.head)
     dev = None
@@ -81,26 +83,36 @@ def quantization_report(config: ReportConfig) -> None:
     checks, calibration = texts(export_config, model)
     arguments = (export_config.head, export_config.sequence_length)
     twin = quantize.float_twin(weights, report["mode"], calibration, *arguments)
-    samples = [for_graph(sample) for sample in checks[:_COMPARED]]
+    samples = [for_graph(sample) for sample in checks[:_COMPARED_TEXTS]]
     errors = layer_errors(path.read_bytes(), twin, samples)
     rows = [_row(error) for error in errors]
     worst = sorted(rows, key=lambda row: row["snr_db"])[:_SHOWN]
     print(tabulate.tabulate(worst, headers="keys", floatfmt=".4g"))
     record = {"file": path.name, "sha256": report["sha256"], "operations": rows}
-    if dev:
-        record["scores"] = {"model": dev.original, "file": dev.of(LiteModel(path))}
+    if dev is not None:
+        record["scores"] = {"model": dev.original, "file": dev.score(LiteModel(path))}
         print(tabulate.tabulate([{"": k} | v for k, v in record["scores"].items()], headers="keys"))
     write_whole(page.with_suffix(".json"), json.dumps(record, indent=2) + "\n")
     write_whole(page, _page(path, report, record))
     print(page)
     if config.search:
-        trained = weights.quantization
-        search = _Search(export_config, model, twin, checks, calibration, trained, dev)
-        _search(config, search, errors)
+        mixed_export = _MixedExport(
+            export_config,
+            model=model,
+            twin=twin,
+            checks=checks,
+            calibration=calibration,
+            trained=weights.quantization,
+            dev=dev,
+        )
+        _search(config, mixed_export, errors)
 
 
-def _export_of(path: Path, model: str) -> tuple[ExportConfig, dict]:
-    """The options that a file was exported with, and its report."""
+def _read_export(path: Path, model: str) -> tuple[ExportConfig, dict]:
+    """Returns the options with which a file was exported, and its report.
+
+    Raises InputError if there is no report, or it does not belong to the file and the model.
+    """
     report_path = path.with_suffix(".json")
     if not path.is_file() or not report_path.is_file():
         raise InputError(f"{path} and {report_path.name} beside it: make both with an export")
@@ -144,8 +156,18 @@ def _page(path: Path, report: dict, record: dict) -> str:
 
 
 @dataclass(frozen=True)
-class _Search:
-    """What a search needs of an export."""
+class _MixedExport:
+    """Exports a model again with some operations in float.
+
+    Args:
+        config: of the original export.
+        model: the model.
+        twin: the file in float.
+        checks: texts to compare file and model on.
+        calibration: texts to calibrate on.
+        trained: the result of quantization-aware training, if there was one.
+        dev: dev scores to compare; None to compare predictions.
+    """
 
     config: ExportConfig
     model: KerasModel
@@ -153,39 +175,43 @@ class _Search:
     checks: list[dict]
     calibration: list[dict]
     trained: Quantization | None
-    dev: DevScores | None  # None: choices are compared
+    dev: DevScores | None
 
     def content(self, in_float: list[str]) -> bytes:
-        """The file with some operations in float."""
-        ranges = self.config.calibration_ranges
-        per_channel = self.config.per_channel
-        arguments = dict(ranges=ranges, per_channel=per_channel, in_float=in_float)
-        arguments |= dict(trained=self.trained)
-        content = quantize.quantized(self.twin, self.config.quantize, self.calibration, **arguments)
+        """Returns the file with the named operations in float."""
+        content = quantize.quantized(
+            self.twin,
+            self.config.quantize,
+            self.calibration,
+            ranges=self.config.calibration_ranges,
+            per_channel=self.config.per_channel,
+            in_float=in_float,
+            trained=self.trained,
+        )
         if self.config.with_tokenizer:
             content, _ = with_tokenizer(content, self.config, self.model)
         return metadata.pack(content, packed(self.model))
 
     def drop(self, content: bytes) -> float:
-        """How far the file's score, or its choices, are from the model's: 0 to 1."""
+        """Returns how much lower a file's score, or its agreement with the model, is: 0 to 1."""
         with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
             file.write(content)
             file.flush()
             lite = LiteModel(file.name)
-            if self.dev:
-                return self.dev.lost(self.dev.of(lite))
+            if self.dev is not None:
+                return self.dev.drop(self.dev.score(lite))
             return lost(agreement(lite, self.model, self.checks))
 
 
-def _search(config: ReportConfig, search: _Search, errors: list[LayerError]) -> None:
-    """Bisects how many of the worst operations must be float; writes that file."""
+def _search(config: ReportConfig, mixed: _MixedExport, errors: list[LayerError]) -> None:
+    """Finds by bisection how many of the worst operations must be in float; writes that file."""
     integers = [error for error in errors if error.dtype in ("int8", "int16")]
     worst = [error.name for error in sorted(integers, key=lambda error: error.snr)]
     if not worst:
         raise InputError(f"{config.file} has no integer operation to keep in float")
-    enough, best = len(worst), search.content(worst)
-    drop = search.drop(best)
-    if not drop <= config.max_drop:  # nor what is not a number
+    enough, best = len(worst), mixed.content(worst)
+    drop = mixed.drop(best)
+    if not drop <= config.max_drop:  # NaN is refused too
         raise InputError(
             f"even with all {len(worst)} operations in float {100 * drop:.2f} % are lost, more "
             f"than `max_drop` {config.max_drop}"
@@ -196,10 +222,10 @@ def _search(config: ReportConfig, search: _Search, errors: list[LayerError]) -> 
     ) as progress:
         while enough - too_few > 1:
             count = (enough + too_few) // 2
-            content = search.content(worst[:count])
-            found = search.drop(content)
-            if found <= config.max_drop:
-                enough, best, drop = count, content, found
+            content = mixed.content(worst[:count])
+            content_drop = mixed.drop(content)
+            if content_drop <= config.max_drop:
+                enough, best, drop = count, content, content_drop
             else:
                 too_few = count
             progress.update()

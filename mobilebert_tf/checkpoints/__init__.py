@@ -1,1 +1,1 @@
-"""Foreign weights: one explicit name table for each format."""
+"""Checkpoints of other projects: one explicit table of weight names for each format."""

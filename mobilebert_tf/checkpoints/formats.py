@@ -1,4 +1,4 @@
-"""Every format that a model can come from and go to, behind one `load` and one `save`."""
+"""`load` and `save` for every format of models."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ from mobilebert_tf.checkpoints.huggingface_tokenizer import (
     load_tokenizer_files,
     save_tokenizer_files,
 )
-from mobilebert_tf.checkpoints.table import Checkpoint
+from mobilebert_tf.checkpoints.name_table import Checkpoint
 from mobilebert_tf.checkpoints.tensorflow_file import find_prefix, is_object_based
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig
@@ -32,8 +32,8 @@ from mobilebert_tf.modeling.model_directory import (
 from mobilebert_tf.text.tokenizer import WordPiece
 
 FORMATS = ("mobilebert", "google", "huggingface", "model-garden")
-# The names of the files that `save` writes.
-WRITTEN = (
+# Names and patterns of the files that `save` writes.
+SAVED_FILES = (
     *MODEL_FILES,
     *("model.safetensors", "tokenizer.json", "special_tokens_map.json"),
     *sentence_transformers.FILES,
@@ -44,14 +44,14 @@ _HUB_FILES = ["*.json", "*.txt", "*.safetensors"]
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A model from any format.
+class LoadedModel:
+    """A model loaded from any format.
 
     Args:
         model: the model.
-        tokenizer: None if there is no vocabulary beside it.
+        tokenizer: None if there is no vocabulary beside the weights.
         format: one of FORMATS.
-        skipped: tensors of the file that have no place in the model, how many for which reason.
+        skipped: numbers of the file's tensors that the model does not have, by reason.
     """
 
     model: MobileBert
@@ -61,7 +61,10 @@ class Loaded:
 
 
 def detect(path: Path) -> str:
-    """Which of FORMATS a file or folder has; InputError if none."""
+    """Returns the format, one of FORMATS, of a folder or checkpoint prefix.
+
+    Raises InputError if it has none of them.
+    """
     if (path / "config.json").is_file():
         return "mobilebert" if (path / "model.weights.h5").is_file() else "huggingface"
     prefix = find_prefix(path)
@@ -77,15 +80,15 @@ def detect(path: Path) -> str:
     )
 
 
-def load(path: str | Path, name: str = "auto", config: ModelConfig | None = None) -> Loaded:
-    """The model of a model directory, checkpoint, Hugging Face folder or hub id.
+def load(path: str | Path, name: str = "auto", config: ModelConfig | None = None) -> LoadedModel:
+    """Returns the model of a model directory, checkpoint, Hugging Face folder or hub id.
 
     Args:
         path: a folder, the prefix of a TensorFlow checkpoint, or with name "huggingface" a hub id.
-        name: one of FORMATS, or "auto" to tell by the files.
+        name: one of FORMATS, or "auto" to detect it.
         config: of a TensorFlow checkpoint, in place of the bert_config.json beside it.
 
-    Raises InputError if it is none of that format, damaged, or does not fit its config.
+    Raises InputError if it has another format, is damaged, or does not fit its config.
     """
     name = detect(Path(path)) if name == "auto" else name
     if name == "huggingface" and not Path(path).exists():
@@ -95,28 +98,33 @@ def load(path: str | Path, name: str = "auto", config: ModelConfig | None = None
         raise InputError(f"a {name} folder has its own config.json: leave out `model_config`")
     if name == "mobilebert":
         tokenizer = load_tokenizer(path) if (path / "vocab.txt").is_file() else None
-        return Loaded(load_model(path), tokenizer, name)
-    checkpoint = _open(path, name, config)
+        return LoadedModel(load_model(path), tokenizer, name)
+    checkpoint = _open_checkpoint(path, name, config)
     folder = path if path.is_dir() else path.parent
     numbers = sum(map(math.prod, checkpoint.shapes.values()))
     size = sum(file.stat().st_size for file in folder.iterdir())
     check_size(checkpoint.config, numbers, size, checkpoint.source)
     model = MobileBert(checkpoint.config, checkpoint.head)
     checkpoint.assign(model)
-    return Loaded(model, load_tokenizer_files(folder), name, checkpoint.skipped())
+    return LoadedModel(model, load_tokenizer_files(folder), name, checkpoint.skipped())
 
 
 def load_into(model: MobileBert, directory: Path, name: str) -> None:
-    """Sets the weights of `model` to those that `save` wrote for it."""
+    """Loads the weights into `model` that `save` wrote for it."""
     if name == "mobilebert":
         load_weights(model, directory)
     else:
-        _open(directory, name, None).assign(model)
+        _open_checkpoint(directory, name, None).assign(model)
 
 
-def held(config: ModelConfig, head: Head, name: str) -> tuple[ModelConfig, Head]:
-    """What of a model a format has a place for, at least its encoder."""
-    if name == "model-garden" and head.kind == "pretraining":  # its next sentence head is another
+def supported_part(config: ModelConfig, head: Head, name: str) -> tuple[ModelConfig, Head]:
+    """Returns config and head of the part of a model that a format can hold.
+
+    Args:
+        config, head: of the model.
+        name: one of FORMATS.
+    """
+    if name == "model-garden" and head.kind == "pretraining":  # its next sentence head differs
         head = dataclasses.replace(head, kind="masked_lm")
     if name == "huggingface" and HEADS[head.kind].by_token and not head.reads_pooler:
         config = config.replace(classifier_activation=False)
@@ -126,9 +134,15 @@ def held(config: ModelConfig, head: Head, name: str) -> tuple[ModelConfig, Head]
 
 
 def save(model: MobileBert, tokenizer: WordPiece | None, directory: Path, name: str) -> None:
-    """Writes a model that `held` leaves as it is into an existing folder, all its files.
+    """Writes a model into an existing folder.
 
-    Raises InputError if the format cannot hold it.
+    Args:
+        model: with the config and head of its `supported_part`.
+        tokenizer: written too, unless None.
+        directory: the folder.
+        name: one of FORMATS.
+
+    Raises InputError if the format cannot hold the model.
     """
     if name == "mobilebert":
         save_model(model, directory, tokenizer)
@@ -144,7 +158,7 @@ def save(model: MobileBert, tokenizer: WordPiece | None, directory: Path, name: 
         tokenizer.save_files(directory)
 
 
-def _open(path: Path, name: str, config: ModelConfig | None) -> Checkpoint:
+def _open_checkpoint(path: Path, name: str, config: ModelConfig | None) -> Checkpoint:
     if name == "huggingface":
         return huggingface.open_checkpoint(path)
     return _FOREIGN[name].open_checkpoint(path, config)

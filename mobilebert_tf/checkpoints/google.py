@@ -1,10 +1,10 @@
-"""Weights of Google's TF 1.15 release: `mobilebert_variables.ckpt` beside a bert_config.json."""
+"""Checkpoints of Google's TF 1.15 release: `mobilebert_variables.ckpt` and bert_config.json."""
 
 from pathlib import Path
 
 import tensorflow as tf
 
-from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, dense, foreign_tensors
+from mobilebert_tf.checkpoints.name_table import Checkpoint, Entry, Ignored, dense, foreign_tensors
 from mobilebert_tf.checkpoints.tensorflow_file import TensorFlowFile
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig
@@ -12,7 +12,7 @@ from mobilebert_tf.modeling.heads import HEADS, Head
 from mobilebert_tf.modeling.model import MobileBert
 
 PREFIX = "mobilebert_variables.ckpt"
-LABELS_FILE = "labels.txt"  # ours: Google's code has the labels in its data processors
+LABELS_FILE = "labels.txt"  # an addition of ours: Google's code has no file of labels
 IGNORED = (
     Ignored("teacher/*", "the frozen teacher of distillation"),
     Ignored("*/adam_[mv]", "optimizer slots"),
@@ -21,21 +21,32 @@ IGNORED = (
 
 
 def open_checkpoint(path: Path, config: ModelConfig | None = None) -> Checkpoint:
-    """A folder with Google's files, or the prefix of a checkpoint.
+    """Opens a checkpoint of Google's.
 
     Args:
+        path: a folder with its files, or the prefix of a checkpoint.
         config: in place of the bert_config.json beside it.
 
-    Raises InputError if it is none, or damaged.
+    Raises InputError if there is no checkpoint, or it is damaged.
     """
     file = TensorFlowFile(path, config)
     head = _read_head(file.shapes, file.folder / LABELS_FILE)
-    table = name_table(file.config, head)
-    return Checkpoint(file.prefix, file.config, head, table, file.shapes, file.read, IGNORED)
+    return Checkpoint(
+        source=file.prefix,
+        config=file.config,
+        head=head,
+        table=name_table(file.config, head),
+        shapes=file.shapes,
+        read=file.read,
+        ignored=IGNORED,
+    )
 
 
 def _read_head(shapes: dict[str, tuple[int, ...]], labels_path: Path) -> Head:
-    """What the heads in a checkpoint are for; labels are numbers unless labels.txt names them."""
+    """Returns the head that a checkpoint's tensors belong to.
+
+    Labels are numbers unless labels.txt names them.
+    """
     masked_lm, next_sentence, span, classifier = (
         any(name.startswith(scope) for name in shapes)
         for scope in ("cls/predictions/", "cls/seq_relationship/", "cls/squad/", "output_")
@@ -65,7 +76,7 @@ def _read_head(shapes: dict[str, tuple[int, ...]], labels_path: Path) -> Head:
 def save_checkpoint(model: MobileBert, directory: Path) -> None:
     """Writes Google's files into an existing folder: checkpoint, bert_config.json, labels.txt.
 
-    Raises InputError for a head that Google's code has not.
+    Raises InputError for a head that Google's code does not have.
     """
     table = dict(foreign_tensors(model, name_table(model.config, model.head)))
     tf.raw_ops.SaveV2(
@@ -81,7 +92,7 @@ def save_checkpoint(model: MobileBert, directory: Path) -> None:
 
 
 def name_table(config: ModelConfig, head: Head) -> list[Entry]:
-    """Every weight of a model with its name in Google's checkpoints."""
+    """Returns an entry for every weight of a model, with its name in Google's checkpoints."""
     return _encoder(config) + _heads(config, head)
 
 
@@ -153,10 +164,11 @@ def _block(config: ModelConfig, ours: str, theirs: str) -> list[Entry]:
 
 
 def _feed_forward_scopes(config: ModelConfig) -> list[str]:
-    """The last network of a block has BERT's own scope, the others before it their number."""
+    """Returns the scopes of a block's networks: the last one has BERT's, those before a number."""
     return [f"ffn_layer_{i}/" for i in range(config.num_feedforward_networks - 1)] + [""]
 
 
 def _feed_forward_outputs(config: ModelConfig) -> list[tuple[str, str]]:
+    """Returns (our scope, Google's scope) of the networks' output layers."""
     scopes = _feed_forward_scopes(config)
     return [(f"feed_forward_{i}/output", f"{scope}output") for i, scope in enumerate(scopes)]

@@ -9,8 +9,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from mobilebert_tf.checkpoints.name_table import Checkpoint, Entry, Ignored, foreign_tensors
 from mobilebert_tf.checkpoints.sentence_transformers import read_embedding, write_embedding
-from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, foreign_tensors
 from mobilebert_tf.checkpoints.torch_files import TensorFiles
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import read_json
@@ -20,20 +20,20 @@ from mobilebert_tf.modeling.layers import LAYER_NORM_EPSILON
 from mobilebert_tf.modeling.model import MobileBert
 
 WEIGHTS_FILE = "model.safetensors"
-# By config.json's model_type: Hugging Face's defaults for what config.json leaves out.
+# By config.json's model_type: Hugging Face's defaults of keys that config.json leaves out.
 DEFAULTS = {
     "bert": SIZES["bert-base"],
     "mobilebert": SIZES["mobilebert"].replace(classifier_activation=True),
 }
-# How the names of its classes begin; HEADS has how they end.
+# By model_type: prefix of Hugging Face's class names; HEADS has their suffixes.
 FAMILIES = {"bert": "Bert", "mobilebert": "MobileBert"}
-# Keys of config.json that a BERT has too; MobileBERT's has all of ours.
+# Keys of ours in a BERT's config.json; a MobileBERT's has all of them.
 BERT_KEYS = (
     "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act "
     "hidden_dropout_prob attention_probs_dropout_prob max_position_embeddings type_vocab_size "
     "initializer_range"
 ).split()
-# Settings that change what the model computes and that ours does not have.
+# The only values that we support of settings that our config does not have.
 SUPPORTED = {
     "layer_norm_eps": LAYER_NORM_EPSILON,
     "position_embedding_type": "absolute",
@@ -42,7 +42,7 @@ SUPPORTED = {
     "tie_word_embeddings": True,
     "pruned_heads": {},
 }
-# Their activations' names and ours: the same name means another function.
+# {Hugging Face's name: ours} of activations: "gelu" names different functions.
 ACTIVATIONS = {"gelu": "gelu_erf", "gelu_new": "gelu", "relu": "relu", "relu6": "relu6"}
 ACTIVATION_SYNONYMS = {"gelu_pytorch_tanh": "gelu_new", "gelu_python": "gelu"}
 
@@ -60,9 +60,9 @@ DENSE_KEYS = {"kernel": "weight", "bias": "bias"}
 
 
 def open_checkpoint(directory: Path) -> Checkpoint:
-    """A folder with config.json and the weights in one file or in shards.
+    """Opens a folder with config.json and the weights in one file or in shards.
 
-    Raises InputError if it is none, damaged, or a model that ours is not.
+    Raises InputError if it is none, is damaged, or holds a model that we do not have.
     """
     values = _read_config(directory / "config.json")
     files = TensorFiles(directory)
@@ -71,12 +71,12 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     path = directory / "config.json"
     head, config = _read_head(values, shapes, path), _model_config(values, path)
     if not any(name.endswith("pooler.dense.weight") for name in shapes):
-        # Without weights for it nothing reads the pooler's output.
+        # The model was saved without a pooler.
         config = config.replace(classifier_activation=False)
     ignored = list(IGNORED)
     if head.kind == "encoder" and (embedding := read_embedding(directory)):
         head = replace(head, **embedding)
-        if head.pooling == "first":  # theirs is the token itself
+        if head.pooling == "first":  # sentence-transformers takes the token without a pooler
             config = config.replace(classifier_activation=False)
             ignored.append(UNUSED_POOLER)
     prefix = f"{values['model_type']}."
@@ -85,19 +85,19 @@ def open_checkpoint(directory: Path) -> Checkpoint:
         ignored += [UNUSED_TRANSFORMATION, EMPTY_OUTPUT]
     table = name_table(config, head, prefix)
     return Checkpoint(
-        str(directory),
-        config,
-        head,
-        table,
-        shapes,
-        lambda name: files.read(names[name]),
-        ignored,
+        source=str(directory),
+        config=config,
+        head=head,
+        table=table,
+        shapes=shapes,
+        read=lambda name: files.read(names[name]),
+        ignored=ignored,
     )
 
 
 def save_checkpoint(model: MobileBert, directory: Path) -> None:
-    """Writes config.json and model.safetensors into an existing folder, and what
-    sentence-transformers reads of an encoder.
+    """Writes config.json and model.safetensors into an existing folder; for an encoder also the
+    files of sentence-transformers.
 
     Raises InputError for a model that Hugging Face's classes cannot hold.
     """
@@ -118,9 +118,9 @@ def save_checkpoint(model: MobileBert, directory: Path) -> None:
 
 def _read_config(path: Path) -> dict:
     values = read_json(path)
-    if values.get("model_type") not in list(FAMILIES):
-        found, known = values.get("model_type"), " or ".join(FAMILIES)
-        raise InputError(f"{path}: model_type is {found!r}, expected {known}")
+    family = values.get("model_type")
+    if family not in list(FAMILIES):
+        raise InputError(f"{path}: model_type is {family!r}, expected {' or '.join(FAMILIES)}")
     for key, supported in SUPPORTED.items():
         if values.get(key, supported) != supported:
             raise InputError(f"{path}: {key} is {values[key]}, only {supported} is supported")
@@ -132,26 +132,26 @@ def _read_config(path: Path) -> dict:
 def _model_config(values: Mapping, path: Path) -> ModelConfig:
     defaults = asdict(DEFAULTS[values["model_type"]])
     keys = defaults if values["model_type"] == "mobilebert" else BERT_KEYS
-    own = {key: values[key] for key in keys if key in values}
-    if "hidden_act" in own:
-        act = str(own["hidden_act"])
-        act = ACTIVATION_SYNONYMS.get(act, act)
-        own["hidden_act"] = ACTIVATIONS.get(act, act)
+    sizes = {key: values[key] for key in keys if key in values}
+    if "hidden_act" in sizes:
+        activation = str(sizes["hidden_act"])
+        activation = ACTIVATION_SYNONYMS.get(activation, activation)
+        sizes["hidden_act"] = ACTIVATIONS.get(activation, activation)
     else:
-        own["hidden_act"] = ACTIVATIONS[defaults["hidden_act"]]
+        sizes["hidden_act"] = ACTIVATIONS[defaults["hidden_act"]]
     if values["model_type"] == "bert":
-        own |= {"embedding_size": None, "intra_bottleneck_size": None}
-    return parse_strictly(ModelConfig, defaults | own, str(path))
+        sizes |= {"embedding_size": None, "intra_bottleneck_size": None}
+    return parse_strictly(ModelConfig, defaults | sizes, str(path))
 
 
 def _config_values(config: ModelConfig, head: Head, family: str) -> dict:
     values = asdict(config)
     if family == "bert":
         values = {key: values[key] for key in BERT_KEYS}
-    theirs = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
+    activations = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
     values |= {
         "architectures": [FAMILIES[family] + HEADS[head.kind].huggingface],
-        "hidden_act": theirs[config.hidden_act],
+        "hidden_act": activations[config.hidden_act],
         "layer_norm_eps": LAYER_NORM_EPSILON,
         "model_type": family,
         "pad_token_id": 0,
@@ -167,7 +167,10 @@ def _config_values(config: ModelConfig, head: Head, family: str) -> dict:
 
 
 def model_type(config: ModelConfig, head: Head) -> str:
-    """Which of their families computes what our config says; InputError if none does."""
+    """Returns the key of FAMILIES whose classes can hold a model of ours.
+
+    Raises InputError if none can.
+    """
     if (
         not config.use_bottleneck
         and not config.trigram_input
@@ -201,7 +204,7 @@ def _read_head(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Pat
 
 
 def _kind(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) -> str:
-    """By the class that saved the model; a file that does not name it has the tensors it has."""
+    """Returns the kind of head by the class in config.json, or without one by the tensors."""
     for architecture in values.get("architectures") or ():
         for name, kind in HEADS.items():
             if architecture == FAMILIES[values["model_type"]] + kind.huggingface:
@@ -216,8 +219,11 @@ def _kind(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) ->
 
 
 def _original_names(files: TensorFiles) -> dict[str, str]:
-    """{today's name: name in the files}: old ones name layer norms as TensorFlow does, and a file
-    may have kept the other of two tied tensors. InputError if tied tensors differ."""
+    """Returns {current name: name in the files}.
+
+    Old files name the weights of layer norms as TensorFlow does, and some hold only the copy of a
+    tied tensor. Raises InputError if tied tensors differ.
+    """
     names = {}
     for name in files.shapes:
         modern = name.replace("LayerNorm.gamma", "LayerNorm.weight")
@@ -235,7 +241,12 @@ def _original_names(files: TensorFiles) -> dict[str, str]:
 
 
 def name_table(config: ModelConfig, head: Head, prefix: str) -> list[Entry]:
-    """Every weight of a model with its name in a file whose encoder's names begin with `prefix`."""
+    """Returns an entry for every weight of a model.
+
+    Args:
+        config, head: of the model.
+        prefix: of the names of the encoder's tensors.
+    """
     return _encoder(config, prefix) + _heads(config, head)
 
 
@@ -286,15 +297,15 @@ def _heads(config: ModelConfig, head: Head) -> list[Entry]:
         table += _norm("masked_lm/norm", "cls.predictions.transform.LayerNorm")
         table.append(Entry("masked_lm/output_bias", "cls.predictions.bias"))
         if config.hidden_size > config.embedding_size:
-            extra = Entry("masked_lm/extra_output_weights", "cls.predictions.dense.weight", True)
-            table.append(extra)
+            name, extra = "masked_lm/extra_output_weights", "cls.predictions.dense.weight"
+            table.append(Entry(name, extra, transposed=True))
     if head.output_layer is not None:
         table += _dense(head.output_layer, HEADS[head.kind].huggingface_layer)
     return table
 
 
 def _dense(ours: str, theirs: str) -> list[Entry]:
-    """PyTorch keeps a matrix as [out, in]."""
+    """Returns the entries of a PyTorch dense layer, whose matrix is [out, in]."""
     return [
         Entry(f"{ours}/{our}", f"{theirs}.{their}", transposed=our == "kernel")
         for our, their in DENSE_KEYS.items()

@@ -12,14 +12,14 @@ from mobilebert_tf.modeling.model_directory import load_tokenizer
 from mobilebert_tf.text.fast_tokenizer import build_fast_tokenizer
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 
-# Settings under which the same text gives other pieces than ours.
+# The only values that we support of settings that change how a text is split.
 SUPPORTED = {"tokenize_chinese_chars": True, "do_basic_tokenize": True, "never_split": None}
 
 
 def load_tokenizer_files(directory: Path) -> WordPiece | None:
-    """The tokenizer of a folder, from vocab.txt or else tokenizer.json; None if it has neither.
+    """Returns the tokenizer of vocab.txt or else tokenizer.json; None if a folder has neither.
 
-    Raises InputError for files that are damaged, no BERT's, or with settings that ours lacks.
+    Raises InputError for files that are damaged, not of a BERT, or with unsupported settings.
     """
     if (directory / "vocab.txt").is_file():
         tokenizer = load_tokenizer(directory)
@@ -41,9 +41,8 @@ def _from_json(path: Path) -> WordPiece:
     try:
         values = read_json(path)
         ids, normalizer = values["model"]["vocab"], values["normalizer"]
-        if normalizer["type"] == "Sequence":  # as we write it: before or after NFC
-            parts = {part["type"]: part for part in normalizer["normalizers"]}
-            normalizer = parts["BertNormalizer"]
+        if normalizer["type"] == "Sequence":  # we save BertNormalizer with NFC behind it
+            normalizer = normalizer["normalizers"][0]
         kinds = (values["model"]["type"], normalizer["type"], values["pre_tokenizer"]["type"])
         lower_case, strip_accents = normalizer["lowercase"], normalizer.get("strip_accents")
         pieces = sorted(ids, key=ids.get)
@@ -59,11 +58,13 @@ def _from_json(path: Path) -> WordPiece:
 
 
 def save_tokenizer_files(tokenizer: WordPiece, directory: Path, family: str, longest: int) -> None:
-    """Writes all that transformers and tokenizers read.
+    """Writes the tokenizer files of transformers and tokenizers into an existing folder.
 
     Args:
-        family: how the names of its classes begin, MobileBert or Bert.
-        longest: tokens that the model takes.
+        tokenizer: to write.
+        directory: the folder.
+        family: prefix of the class names of transformers, MobileBert or Bert.
+        longest: number of tokens that the model takes.
     """
     tokenizer.save(directory / "vocab.txt")
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
@@ -86,18 +87,16 @@ def save_tokenizer_files(tokenizer: WordPiece, directory: Path, family: str, lon
 
 
 def _with_special_tokens(tokenizer: WordPiece) -> tokenizers.Tokenizer:
-    """The tokenizers library's tokenizer of the same vocabulary, as transformers uses it."""
-    theirs = build_fast_tokenizer(
-        tokenizer.vocabulary, tokenizer.lower_case, tokenizer.strip_accents
-    )
+    """Returns a tokenizer of the tokenizers library, set up as transformers does for a BERT."""
+    fast = build_fast_tokenizer(tokenizer.vocabulary, tokenizer.lower_case, tokenizer.strip_accents)
     # BertTokenizer composes accents that it does not strip; BertNormalizer does not.
     if not tokenizer.strip_accents:
-        theirs.normalizer = normalizers.Sequence([normalizers.NFC(), theirs.normalizer])
-    theirs.post_processor = processors.TemplateProcessing(
+        fast.normalizer = normalizers.Sequence([fast.normalizer, normalizers.NFC()])
+    fast.post_processor = processors.TemplateProcessing(
         single="[CLS]:0 $A:0 [SEP]:0",
         pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
         special_tokens=[("[CLS]", tokenizer.cls_id), ("[SEP]", tokenizer.sep_id)],
     )
-    theirs.decoder = decoders.WordPiece()
-    theirs.add_special_tokens(list(SPECIAL_TOKENS))
-    return theirs
+    fast.decoder = decoders.WordPiece()
+    fast.add_special_tokens(list(SPECIAL_TOKENS))
+    return fast

@@ -1,8 +1,8 @@
-"""Model Garden's TF2 checkpoints (tf-models-official): object graphs of its MobileBERTEncoder and
-MobileBertMaskedLM, beside a bert_config.json.
+"""Model Garden's TF2 checkpoints (tf-models-official) of MobileBERTEncoder and MobileBertMaskedLM.
 
-A tensor's name here is its path through the objects, as `encoder/layer_with_weights-0/...`; what
-the file itself calls a tensor depends on which objects were saved with it.
+In this table the name of a tensor is its path through the checkpoint's objects, as
+`encoder/layer_with_weights-0/...`. The file's own key of a tensor depends on the objects that were
+saved with it.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from mobilebert_tf.checkpoints.table import Checkpoint, Entry, Ignored, dense
+from mobilebert_tf.checkpoints.name_table import Checkpoint, Entry, Ignored, dense
 from mobilebert_tf.checkpoints.tensorflow_file import OBJECT_GRAPH, TensorFlowFile, reading
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig
@@ -19,7 +19,7 @@ from mobilebert_tf.modeling.heads import Head
 from mobilebert_tf.modeling.model import MobileBert
 
 PREFIX = "mobilebert.ckpt"
-# Where a checkpoint keeps encoder and masked LM: the converter's files, a trainer's.
+# Paths of encoder and masked LM in checkpoints of Model Garden's converter, and of its trainer.
 ROOTS = (
     {"encoder": "encoder", "masked_lm": "masked_lm"},
     {"encoder": "model/encoder_network", "masked_lm": "model/masked_lm"},
@@ -29,26 +29,27 @@ IGNORED = (
     Ignored("global_step/*", "the step of training"),
     Ignored("optimizer/*", "optimizer state"),
     Ignored("*/.OPTIMIZER_SLOT/*", "optimizer slots"),
-    Ignored("next_sentence*", "a next sentence head with a hidden layer, which ours has not"),
-    Ignored("model/classification_heads/*", "heads with a hidden layer, which ours have not"),
+    Ignored("next_sentence*", "a next sentence head with a hidden layer, unlike ours"),
+    Ignored("model/classification_heads/*", "heads with a hidden layer, unlike ours"),
 )
 ATTENTION_LAYERS = ("query", "key", "value")
 
 
 def open_checkpoint(path: Path, config: ModelConfig | None = None) -> Checkpoint:
-    """A folder with a TF2 checkpoint, or the prefix of one.
+    """Opens a TF2 checkpoint.
 
     Args:
+        path: a folder with one checkpoint, or the prefix of a checkpoint.
         config: in place of the bert_config.json beside it.
 
-    Raises InputError if it is none, damaged, or of another kind of model.
+    Raises InputError if there is no checkpoint, or it is damaged or of another kind of model.
     """
     file = TensorFlowFile(path, config)
     _check_config(file.config)
     graph = trackable_object_graph_pb2.TrackableObjectGraph()
     with reading(file.prefix):
         graph.ParseFromString(file.read(OBJECT_GRAPH))
-    roots = _roots(graph, file.prefix)
+    roots = _find_roots(graph, file.prefix)
     head = Head(kind="masked_lm" if _descend(graph, roots["masked_lm"]) is not None else "encoder")
     table = name_table(file.config, head)
     keys = _keys(graph, table, roots)
@@ -58,24 +59,32 @@ def open_checkpoint(path: Path, config: ModelConfig | None = None) -> Checkpoint
     def read(name):
         return file.read(keys[name])
 
-    return Checkpoint(file.prefix, file.config, head, table, shapes, read, IGNORED)
+    return Checkpoint(
+        source=file.prefix,
+        config=file.config,
+        head=head,
+        table=table,
+        shapes=shapes,
+        read=read,
+        ignored=IGNORED,
+    )
 
 
 def save_checkpoint(model: MobileBert, directory: Path) -> None:
     """Writes a TF2 checkpoint and bert_config.json into an existing folder.
 
-    A next sentence head is left out. Raises InputError for other heads: Model Garden's have a
-    hidden layer.
+    A next sentence head is left out. Raises InputError for a head that is no masked LM: those of
+    Model Garden have a hidden layer.
     """
     _check_config(model.config)
     root = tf.train.Checkpoint()
     weights = {weight.path: weight.value for weight in model.weights}
     for entry in name_table(model.config, model.head):
-        variable = weights[entry.ours]  # itself: a copy of all takes as much memory again
+        variable = weights[entry.ours]  # not a copy, which would need the memory twice
         if entry.shape is not None:
             variable = tf.Variable(entry.to_theirs(variable.value()))
         _track(root, entry.theirs, variable)
-    if model.head.predicts_masks:  # one variable, tracked twice
+    if model.head.predicts_masks:  # a second path to the same variable
         embeddings = getattr(root.encoder, "layer_with_weights-0")
         root.masked_lm.embedding_table = embeddings.word_embedding.embeddings
     root.save(str(directory / PREFIX))
@@ -92,6 +101,7 @@ def _check_config(config: ModelConfig) -> None:
 
 
 def _track(root: tf.Module, name: str, variable: tf.Variable) -> None:
+    """Adds a variable to a checkpoint at a path of objects, which are made where needed."""
     *path, last = name.split("/")
     node = root
     for part in path:
@@ -102,7 +112,7 @@ def _track(root: tf.Module, name: str, variable: tf.Variable) -> None:
 
 
 def _descend(graph, path: str) -> int | None:
-    """The node that a path of child names leads to from the root; None if it leads nowhere."""
+    """Returns the node at a path of child names from the root; None if there is none."""
     node = 0
     for part in path.split("/"):
         children = {child.local_name: child.node_id for child in graph.nodes[node].children}
@@ -112,7 +122,7 @@ def _descend(graph, path: str) -> int | None:
     return node
 
 
-def _roots(graph, prefix: str) -> Mapping[str, str]:
+def _find_roots(graph, prefix: str) -> Mapping[str, str]:
     for roots in ROOTS:
         if _descend(graph, f"{roots['encoder']}/layer_with_weights-0") is not None:
             return roots
@@ -120,7 +130,7 @@ def _roots(graph, prefix: str) -> Mapping[str, str]:
 
 
 def _keys(graph, table: list[Entry], roots: Mapping[str, str]) -> dict[str, str]:
-    """{name: the file's key} of every name of the table that the file has."""
+    """Returns {name: key in the file} of each name of the table that the file has."""
     keys = {}
     for entry in table:
         root, _, rest = entry.theirs.partition("/")
@@ -132,10 +142,13 @@ def _keys(graph, table: list[Entry], roots: Mapping[str, str]) -> dict[str, str]
 
 
 def name_table(config: ModelConfig, head: Head) -> list[Entry]:
-    """Every weight of a model but the next sentence head's, with its path in Model Garden's."""
+    """Returns an entry for every weight of a model, except those of a next sentence head.
+
+    Raises InputError for a head that is no masked LM.
+    """
     if head.kind not in ("encoder", "masked_lm", "pretraining"):
         raise InputError(
-            f"Model Garden's {head.kind} head has a hidden layer, ours has not: convert the "
+            f"Model Garden's {head.kind} head has a hidden layer, ours has none: convert the "
             "encoder alone (`head` encoder)"
         )
     embeddings = "encoder/layer_with_weights-0"
@@ -161,24 +174,24 @@ def name_table(config: ModelConfig, head: Head) -> list[Entry]:
 
 def _block(config: ModelConfig, ours: str, theirs: str) -> list[Entry]:
     layers = f"{theirs}/block_layers"
-    # (our scope, their lists of a dense layer, with its place, and a norm, with its)
+    # (our scope, Model Garden's list of layers, index of the dense layer in it, index of the norm)
     normed = [("input_bottleneck", "bottleneck_input", 0, 1)]
-    normed.append(("output_bottleneck", "bottleneck_output", 0, 2))  # 1 is a dropout
+    normed.append(("output_bottleneck", "bottleneck_output", 0, 2))  # layer 1 is a dropout
     if config.key_query_shared_bottleneck:
         normed.append(("shared_bottleneck", "kq_shared_bottleneck", 0, 1))
     for index in range(config.num_feedforward_networks):
         normed.append((f"feed_forward_{index}/output", f"ffn/{index}", 1, 2))
     table = _attention(config, f"{ours}/attention", f"{layers}/attention")
-    for inner, outer, dense_place, norm_place in normed:
-        table += dense(f"{ours}/{inner}/dense", f"{layers}/{outer}/{dense_place}")
-        table += _norm(f"{ours}/{inner}/norm", f"{layers}/{outer}/{norm_place}")
+    for inner, outer, dense_index, norm_index in normed:
+        table += dense(f"{ours}/{inner}/dense", f"{layers}/{outer}/{dense_index}")
+        table += _norm(f"{ours}/{inner}/norm", f"{layers}/{outer}/{norm_index}")
     for index in range(config.num_feedforward_networks):
         table += dense(f"{ours}/feed_forward_{index}/intermediate", f"{layers}/ffn/{index}/0")
     return table
 
 
 def _attention(config: ModelConfig, ours: str, theirs: str) -> list[Entry]:
-    """Keras's multi-head attention keeps the heads as an axis of their own."""
+    """Returns the entries of Keras's multi-head attention, whose weights have a heads dimension."""
     heads, size = config.num_attention_heads, config.head_size
     table = _norm(f"{ours}/output/norm", f"{theirs}/1")
     for name in ATTENTION_LAYERS:
@@ -202,5 +215,8 @@ def _masked_lm(config: ModelConfig) -> list[Entry]:
 
 
 def _norm(ours: str, theirs: str) -> list[Entry]:
-    """By name: in a layer norm gamma comes first, in Model Garden's NoNorm beta does."""
+    """Returns the entries of a norm.
+
+    Model Garden's NoNorm makes beta before gamma, unlike its layer norm, so order does not tell.
+    """
     return [Entry(f"{ours}/{name}", f"{theirs}/{name}") for name in ("gamma", "beta")]

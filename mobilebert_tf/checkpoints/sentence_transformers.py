@@ -1,4 +1,4 @@
-"""sentence-transformers' folders: modules.json says how tokens' vectors become a text's."""
+"""sentence-transformers' modules.json, which says how to pool tokens to a text's embedding."""
 
 import json
 from pathlib import Path
@@ -13,14 +13,14 @@ MODULES_FILE = "modules.json"
 POOLING_FILE = "1_Pooling/config.json"
 FILES = (MODULES_FILE, POOLING_FILE)
 MODULES = ("Transformer", "Pooling", "Normalize")  # in this order; the last one may be missing
-# Their key in the Pooling's config and our Task's pooling.
+# {key in the config of Pooling: our Head's pooling}
 POOLINGS = {"pooling_mode_cls_token": "first", "pooling_mode_mean_tokens": "mean"}
 
 
 def read_embedding(directory: Path) -> dict[str, Any]:
-    """A Task's pooling and normalized; nothing if the folder has no modules.json.
+    """Returns a Head's pooling and normalized; an empty dict if a folder has no modules.json.
 
-    Raises InputError for modules, and for ways to pool, that ours have not.
+    Raises InputError for unsupported modules and kinds of pooling.
     """
     path = directory / MODULES_FILE
     if not path.is_file():
@@ -48,9 +48,10 @@ def read_embedding(directory: Path) -> dict[str, Any]:
 
 
 def write_embedding(config: ModelConfig, head: Head, directory: Path) -> None:
-    """Writes an encoder's files; none where it has a pooler with weights, which theirs has not.
+    """Writes the files of an encoder, but none for the output of a pooler with weights, which
+    sentence-transformers does not have.
 
-    Raises InputError for the output of such a pooler in length 1.
+    Raises InputError if such an output is normalized.
     """
     if head.pooling == "first" and config.classifier_activation:
         if head.normalized:

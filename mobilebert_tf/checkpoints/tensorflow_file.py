@@ -1,4 +1,4 @@
-"""TensorFlow's checkpoint files (.index and .data): found, opened, with errors of ours."""
+"""Finds and reads TensorFlow's checkpoint files (.index and .data)."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,17 +9,17 @@ import tensorflow as tf
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 
-OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # in TF2 checkpoints only, which go by object paths
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # a key of TF2's object-based checkpoints only
 
 
 class TensorFlowFile:
-    """A checkpoint's tensors by key, and the config of its model.
+    """The tensors of a checkpoint by key, and the config of its model.
 
     Args:
         path: a folder with one checkpoint, or the prefix of a checkpoint.
         config: in place of the bert_config.json beside it.
 
-    Raises InputError if there is none, or it is damaged.
+    Raises InputError if there is no checkpoint, or it is damaged.
     """
 
     def __init__(self, path: Path, config: ModelConfig | None = None):
@@ -39,9 +39,12 @@ class TensorFlowFile:
 
 
 def find_prefix(path: str | Path) -> str | None:
-    """The prefix of the one checkpoint in a folder, or `path` itself; None if there is none.
+    """Returns the prefix of a checkpoint; None if there is none.
 
-    Raises InputError if a folder has several.
+    Args:
+        path: a folder with one checkpoint, or a prefix.
+
+    Raises InputError if the folder has several.
     """
     if Path(f"{path}.index").is_file():
         return str(path)
@@ -54,7 +57,7 @@ def find_prefix(path: str | Path) -> str | None:
 
 @contextmanager
 def reading(prefix: str):
-    """Turns what TensorFlow raises for a damaged file into an InputError."""
+    """Turns the errors that TensorFlow raises for a damaged file into an InputError."""
     try:
         yield
     except (tf.errors.OpError, ValueError, IndexError, TypeError) as error:
@@ -63,5 +66,6 @@ def reading(prefix: str):
 
 
 def is_object_based(prefix: str) -> bool:
+    """Returns whether a checkpoint is one of TF2's, with object paths for names."""
     with reading(prefix):
         return tf.train.load_checkpoint(prefix).has_tensor(OBJECT_GRAPH)

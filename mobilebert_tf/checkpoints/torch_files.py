@@ -1,7 +1,7 @@
-"""Tensors of a Hugging Face folder, from safetensors or PyTorch files, one or in shards.
+"""Reads the tensors of a Hugging Face folder from safetensors or PyTorch files.
 
-Nothing in a file is executed: a PyTorch file is a pickle, and is read by torch's weights-only
-reader, or not at all.
+Nothing in a file is executed: a PyTorch file is a pickle, which only torch's weights-only reader
+may read.
 """
 
 import json
@@ -17,10 +17,11 @@ SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 
 
 class TensorFiles:
-    """All tensors of a folder by name.
+    """All tensors of a folder by name, in one file or in shards.
 
-    `shapes` has the shape of each; `read(name)` gives it in float32. Raises InputError for a
-    folder without weights, and for damaged or refused files.
+    `shapes` has the shape of each tensor; `read(name)` returns it, half precision as float32.
+
+    Raises InputError for a folder without weights, and for damaged or refused files.
     """
 
     def __init__(self, directory: Path):
@@ -50,9 +51,8 @@ class _Safetensors:
 
     def read(self, name: str) -> np.ndarray:
         tensor = self._file.get_tensor(name)
-        # every value of these two is one of float32's
-        half = tensor.dtype.name in ("float16", "bfloat16")
-        return tensor.astype(np.float32) if half else tensor
+        is_half = tensor.dtype.name in ("float16", "bfloat16")  # exact in float32
+        return tensor.astype(np.float32) if is_half else tensor
 
 
 class _Pickle:
@@ -68,7 +68,7 @@ class _Pickle:
             ) from None
         try:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # refused pickles, damaged archives: many kinds of error
+        except Exception as error:  # torch raises errors of many kinds for refused or damaged files
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"{path} is damaged or not only weights: {reason}") from None
         if not isinstance(tensors, dict) or not all(map(torch.is_tensor, tensors.values())):
@@ -82,7 +82,10 @@ class _Pickle:
 
 
 def _refuse_compressed(path: Path) -> None:
-    """torch stores its archives uncompressed; a compressed one can be far larger inside."""
+    """Raises InputError for a compressed archive, which may unpack to far more bytes.
+
+    torch never compresses its archives.
+    """
     if not zipfile.is_zipfile(path):  # the format before torch 1.6
         return
     with zipfile.ZipFile(path) as archive:

@@ -43,7 +43,7 @@ class TokenizedCorpus:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes one .npz file, whole or not at all."""
-        with whole_file(path) as aside, open(aside, "wb") as file:
+        with whole_file(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, **asdict(self))
 
     @classmethod
@@ -59,22 +59,25 @@ class TokenizedCorpus:
 
     @property
     def single_sentence_documents(self) -> int:
-        """Number of documents with one sentence, in which no sentence follows another."""
+        """Number of documents with a single sentence, which has no next sentence."""
         return int((np.diff(self.document_offsets) == 1).sum())
 
     def share_of(self, token: int) -> float:
-        """Returns how much of the text is a token's id, 0 to 1."""
+        """Returns the share of a token in the text, 0 to 1."""
         return float((self.tokens == token).mean())
 
     def pieces(self, longest: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns sentence_offsets and document_offsets with the sentences of more than `longest`
-        tokens cut into consecutive pieces of nearly equal length."""
+        """Returns sentence_offsets and document_offsets of the text with shorter sentences.
+
+        Sentences of more than `longest` tokens are cut into consecutive pieces of nearly equal
+        length.
+        """
         lengths = np.diff(self.sentence_offsets)
         counts = -(-lengths // longest)  # [S]
         first = np.concatenate([[0], np.cumsum(counts)])  # [S + 1]: each sentence's first piece
         sentence = np.repeat(np.arange(len(lengths)), counts)  # [pieces]
-        place = np.arange(len(sentence)) - first[sentence]
-        starts = self.sentence_offsets[sentence] + lengths[sentence] * place // counts[sentence]
+        index = np.arange(len(sentence)) - first[sentence]  # of each piece in its sentence
+        starts = self.sentence_offsets[sentence] + lengths[sentence] * index // counts[sentence]
         return np.append(starts, self.sentence_offsets[-1]), first[self.document_offsets]
 
 
@@ -115,11 +118,11 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
 class PretrainingExamples:
     """Batches of pre-training examples; each depends on these arguments and its step alone.
 
-    The examples of an epoch hold every token of the corpus. (All epochs have as many batches as the
-    first: one with more examples leaves a few out, others each time.) A sentence that is too long
-    for half of an example is cut into consecutive pieces, which count as sentences: text without
-    full stops is pieces alone. Where BERT's own code trims an example that became too long, here
-    the sentence that did not fit starts the next example. [UNK] is never predicted.
+    The examples of an epoch contain every token of the corpus. (All epochs have as many batches as
+    the first; an epoch with more examples leaves a few out, different ones each time.) Sentences
+    longer than half of an example are cut into consecutive pieces, each of which counts as a
+    sentence. Where BERT's code truncates an example, here the sentence that did not fit starts the
+    next example. [UNK] is never predicted.
 
     Args:
         corpus: the tokenized text.
@@ -265,15 +268,14 @@ class PretrainingExamples:
     ) -> tuple[int, int]:
         """Returns a random piece of another document, and the end of that document.
 
-        If there is no other document, the piece is another one than `following`, as far as there
-        are several.
+        If there is only one document, returns another piece of it than `following`, if it has one.
         """
         other = self._other_document(document, draw())
         begin, limit = self._document_offsets[other : other + 2]
         count = limit - begin
         if other == document and following < limit and count > 1:
-            place = int(draw() * (count - 1))
-            return begin + place + (begin + place >= following), limit
+            piece = begin + int(draw() * (count - 1))
+            return piece + (piece >= following), limit
         return begin + int(draw() * count), limit
 
     def _other_document(self, document: int, uniform: float) -> int:
@@ -297,8 +299,7 @@ class PretrainingExamples:
             first, second: where the segments start in the tokens, [B] each.
             a, b: their lengths, [B] each.
 
-        Returns the inputs by name, and where there is a token of the text other than [UNK], [B, T]
-        each.
+        Returns the inputs by name, and a mask of the text's tokens except [UNK]: [B, T] each.
         """
         position = np.arange(self.sequence_length)[None, :]  # [1, T]
         first, a, second, b = (x[:, None] for x in (first, a, second, b))  # [B, 1] each

@@ -39,6 +39,7 @@ class InferenceGraph:
         head: "encoder" for the bare encoder, or None for the model's own head.
         scales: of free channels, as in lite.fold.fold.
         arithmetic: made of the folded weights; computes the operations.
+        mask: added to the score of a padded key: so low that the sum is under every real score.
 
     Outputs by head: classifier probability [1,C]; token_classifier token_probability [1,T,C];
     regression and multiple_choice score [1,1]; span start_logits, end_logits [1,T]; encoder
@@ -52,8 +53,9 @@ class InferenceGraph:
         head: str | None = None,
         scales: dict[str, np.ndarray] | None = None,
         arithmetic: Callable[[dict[str, np.ndarray]], Arithmetic] = Arithmetic,
+        mask: float = ATTENTION_MASK,
     ):
-        self.config = model.config
+        self.config, self.mask = model.config, mask
         self.kind = head or model.head.kind
         if self.kind not in ("encoder", model.head.kind):
             raise InputError(f"no {self.kind} head to export: the model's is {model.head.kind}")
@@ -92,6 +94,8 @@ class InferenceGraph:
             x = self._trigrams(x)  # [T,3E]
         if "embeddings/embedding_transformation/kernel" in self.weights:
             x = self._dense(x, "embeddings/embedding_transformation")  # [T,H]
+        if self.config.type_vocab_size == 1:
+            segment_ids = tf.minimum(segment_ids, 0)
         segments = self.arithmetic.rows("token_type_embeddings", segment_ids)
         x = self.arithmetic.add("embeddings/with_segments", x, segments)
         positions = self.arithmetic.rows("position_embeddings", self._positions(mask))
@@ -114,8 +118,9 @@ class InferenceGraph:
 
     def _attention_bias(self, mask):
         """[1,1,T]: what is added to the scores of each key."""
-        padding = tf.cast(1 - mask, tf.float32)
-        return tf.reshape(padding * ATTENTION_MASK, [1, 1, -1])
+        # Looked up: a product of 0 and a mask that is infinite in 16 bits would be no number.
+        table = np.array([self.mask, 0], np.float32)
+        return tf.reshape(tf.gather(table, mask), [1, 1, -1])
 
     def _average(self, hidden, mask):
         """Of the real tokens: hidden [T,H], mask [T] -> [1,H]."""
@@ -273,19 +278,7 @@ class InferenceGraph:
 
 
 class IntegerGraph(InferenceGraph):
-    """The same for files that compute in integers alone: the mask is looked up, not computed.
-
-    Args:
-        mask: added to the score of a padded key: so low that the sum is under every real score.
-    """
-
-    def __init__(self, model, head=None, scales=None, arithmetic=Arithmetic, mask=ATTENTION_MASK):
-        super().__init__(model, head, scales, arithmetic)
-        self.mask = mask
-
-    def _attention_bias(self, mask):
-        table = np.array([self.mask, 0], np.float32)
-        return tf.reshape(tf.gather(table, mask), [1, 1, -1])  # [1,1,T]
+    """The same for files that compute in integers alone."""
 
     def _average(self, hidden, mask):
         """The bias of all real tokens is 0, so that its softmax gives them equal shares."""

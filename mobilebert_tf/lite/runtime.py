@@ -27,8 +27,6 @@ class LiteModel:
     Raises InputError for a file that is missing, damaged or not made by export/to_tflite.py.
     """
 
-    max_batch = 1
-
     def __init__(self, path: str | os.PathLike, num_threads: int = 1):
         self.path = Path(path)
         if not self.path.is_file():

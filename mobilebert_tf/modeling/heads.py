@@ -108,7 +108,7 @@ class Head:
         labels: names of the classes of a classifier or token_classifier, in the order of its
             logits.
         sequence_length: number of tokens that the head was trained on; null if unknown.
-        metric: name of the metric that the head is judged by.
+        metric: name of the metric with which the head was evaluated.
         pooling: how an encoder makes the embedding of a text: "first" is the pooled output of the
             first token, "mean" the mean of the sequence output over real tokens.
         normalized: whether that embedding has length 1.

@@ -15,10 +15,10 @@ from keras import ops
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig
 
-# Added to the score of a padded key. It is finite, so that a row of padding alone gives no NaN,
-# and it is the value of all float references (Google's 2020 code, Hugging Face's TensorFlow code).
-# e^-10000 is 0 in float32, so padding gets exactly no weight.
-ATTENTION_MASK = -10000.0
+# Added in float32 to the score of a padded key, which then gets exactly no weight. It is finite, so
+# that a row of padding alone gives no NaN, and larger than any score: -10000, as in the references
+# (Google's 2020 code, Hugging Face's TensorFlow code), is too little for a model with scores of 1e5.
+ATTENTION_MASK = -1e30
 LAYER_NORM_EPSILON = 1e-12
 
 # By hidden_act. Google's "gelu" is the tanh approximation; Hugging Face's "gelu", with which its
@@ -128,6 +128,8 @@ class Embeddings(keras.layers.Layer):
             words = ops.concatenate([after, words, before], axis=-1)  # [B,T,3E]
         if self.embedding_transformation is not None:
             words = self.embedding_transformation(words)  # [B,T,H]
+        if self.config.type_vocab_size == 1:  # both texts of a pair have the only segment id
+            segment_ids = ops.zeros_like(segment_ids)
         segments = ops.take(self.token_type_embeddings, segment_ids, axis=0)  # [B,T,H]
         positions = self.position_embeddings[: ops.shape(input_ids)[1]]  # [T,H]
         return self.dropout(self.norm(words + segments + positions), training=training)
@@ -167,17 +169,17 @@ class ResidualOutput(keras.layers.Layer):
         return self.norm(self.dropout(self.dense(x), training=training) + residual)
 
 
-class AttentionBias(keras.layers.Layer):
-    """input_mask, int32 [B,T] -> float32 [B,1,1,T]: 0 at real keys, ATTENTION_MASK at padding."""
+class Padding(keras.layers.Layer):
+    """input_mask, int32 [B,T] -> float32 [B,1,1,T]: 1 at padding, 0 at real keys."""
 
     def call(self, input_mask):
-        return ops.cast(1 - input_mask[:, None, None, :], "float32") * ATTENTION_MASK
+        return ops.cast(1 - input_mask[:, None, None, :], "float32")
 
 
 class Attention(keras.layers.Layer):
     """Multi-head self-attention with its output layer (paper, section 3.1).
 
-    Called with query_key [B,T,H or I], value [B,T,H or I], residual [B,T,I] and attention_bias
+    Called with query_key [B,T,H or I], value [B,T,H or I], residual [B,T,I] and padding
     [B,1,1,T]; returns the output [B,T,I] and the masked scores before softmax [B,N,T,T] in float32.
     The first three may be flattened to [B*T,...]; the output then is flat too.
     """
@@ -193,7 +195,7 @@ class Attention(keras.layers.Layer):
         dropout = 0.0 if config.use_bottleneck else config.hidden_dropout_prob
         self.output_layer = ResidualOutput(config, config.attention_size, dropout, name="output")
 
-    def build(self, query_key_shape, value_shape, residual_shape, attention_bias_shape):
+    def build(self, query_key_shape, value_shape, residual_shape, padding_shape):
         self.query.build(query_key_shape)
         self.key.build(query_key_shape)
         self.value.build(value_shape)
@@ -203,15 +205,15 @@ class Attention(keras.layers.Layer):
         x = ops.reshape(x, (-1, tokens, self.heads, self.head_size))  # [B,T,N,D]
         return ops.transpose(x, (0, 2, 1, 3))  # [B,N,T,D]
 
-    def call(self, query_key, value, residual, attention_bias, training=None):
-        tokens = ops.shape(attention_bias)[-1]
+    def call(self, query_key, value, residual, padding, training=None):
+        tokens = ops.shape(padding)[-1]
         query = self._split_heads(self.query(query_key), tokens)  # [B,N,T,D]
         key = self._split_heads(self.key(query_key), tokens)  # [B,N,T,D]
         value = self._split_heads(self.value(value), tokens)  # [B,N,T,D]
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [B,N,T,T]
         # Scores and their softmax stay float32; Keras hands over the bias in the compute dtype.
         scores = ops.cast(scores, "float32") * self.head_size**-0.5
-        scores += ops.cast(attention_bias, "float32")  # [B,N,T,T]
+        scores += ops.cast(padding, "float32") * ATTENTION_MASK  # [B,N,T,T]
         probabilities = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
         probabilities = self.dropout(probabilities, training=training)
         context = ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))  # [B,T,N,D]
@@ -241,7 +243,7 @@ class FeedForward(keras.layers.Layer):
 class Block(keras.layers.Layer):
     """One MobileBERT, IB-BERT or BERT block (paper, figure 1 and section 3.2).
 
-    Called with hidden [B,T,H] and attention_bias [B,1,1,T]; returns the next hidden [B,T,H] and
+    Called with hidden [B,T,H] and padding [B,1,1,T]; returns the next hidden [B,T,H] and
     the masked attention scores [B,N,T,T]. Inside, tensors are flattened to [B*T,...].
     """
 
@@ -262,7 +264,7 @@ class Block(keras.layers.Layer):
             for i in range(config.num_feedforward_networks)
         ]
 
-    def build(self, hidden_shape, attention_bias_shape):
+    def build(self, hidden_shape, padding_shape):
         outer = (*hidden_shape[:-1], self.config.hidden_size)
         inner = (*hidden_shape[:-1], self.config.attention_size)
         for bottleneck in (self.input_bottleneck, self.shared_bottleneck):
@@ -270,13 +272,13 @@ class Block(keras.layers.Layer):
                 bottleneck.build(outer)
         query_key = inner if self._query_key_is_inner() else outer
         value = inner if self.config.use_bottleneck_attention else outer
-        self.attention.build(query_key, value, inner, attention_bias_shape)
+        self.attention.build(query_key, value, inner, padding_shape)
         for feed_forward in self.feed_forward:
             feed_forward.build(inner)
         if self.output_bottleneck is not None:
             self.output_bottleneck.build(inner, outer)
 
-    def compute_output_spec(self, hidden, attention_bias, training=None):
+    def compute_output_spec(self, hidden, padding, training=None):
         """Returns the shapes and types that `call` returns.
 
         Keras would trace `call` to find them, which is half of the time in which a model of 24
@@ -292,8 +294,8 @@ class Block(keras.layers.Layer):
     def _query_key_is_inner(self) -> bool:
         return self.config.use_bottleneck_attention or self.shared_bottleneck is not None
 
-    def call(self, hidden, attention_bias, training=None):
-        shape = (-1, ops.shape(attention_bias)[-1], self.config.hidden_size)
+    def call(self, hidden, padding, training=None):
+        shape = (-1, ops.shape(padding)[-1], self.config.hidden_size)
         # Flattened, because a dense layer on three dimensions of unknown length adds 25 TensorFlow
         # operations on shapes: two thirds of the graph, and of the time to trace it.
         hidden = ops.reshape(hidden, (-1, self.config.hidden_size))  # [B*T,H]
@@ -303,7 +305,7 @@ class Block(keras.layers.Layer):
             query_key = value = x
         elif self.shared_bottleneck is not None:
             query_key = self.shared_bottleneck(hidden)  # [B*T,I]
-        x, scores = self.attention(query_key, value, x, attention_bias, training=training)
+        x, scores = self.attention(query_key, value, x, padding, training=training)
         for feed_forward in self.feed_forward:
             x = feed_forward(x, training=training)  # [B*T,I]
         if self.output_bottleneck is not None:
@@ -339,9 +341,12 @@ class MaskedLanguageModel(keras.layers.Layer):
     def __init__(self, config: ModelConfig, embeddings: Embeddings, **kwargs):
         super().__init__(**kwargs)
         self.config = config
-        # The weight belongs to the embeddings: behind a function Keras does not track and save it
-        # a second time.
-        self.word_embeddings = lambda: embeddings.word_embeddings
+
+        # A function, so that Keras does not track and save the embeddings' weight a second time.
+        def word_embeddings():
+            return embeddings.word_embeddings
+
+        self.word_embeddings = word_embeddings
         self.transform = dense(
             config, config.hidden_size, "transform", ACTIVATIONS[config.hidden_act]
         )
@@ -364,9 +369,11 @@ class MaskedLanguageModel(keras.layers.Layer):
 
     def call(self, hidden):
         x = self.norm(self.transform(hidden))  # [B,P,H]
-        table = ops.cast(self.word_embeddings(), x.dtype)
+        # In float32 under mixed precision too: logits in 16 bits have ties.
+        x, table = (ops.cast(tensor, "float32") for tensor in (x, self.word_embeddings()))
         size = self.config.embedding_size
         logits = ops.matmul(x[..., :size], ops.transpose(table))  # [B,P,V]
         if self.extra_output_weights is not None:
-            logits += ops.matmul(x[..., size:], ops.transpose(self.extra_output_weights))
-        return ops.cast(logits + self.output_bias, "float32")
+            extra = ops.cast(self.extra_output_weights, "float32")
+            logits += ops.matmul(x[..., size:], ops.transpose(extra))
+        return logits + ops.cast(self.output_bias, "float32")

@@ -13,10 +13,10 @@ from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 from mobilebert_tf.modeling.heads import HEADS, Head
 from mobilebert_tf.modeling.layers import (
-    AttentionBias,
     Block,
     Embeddings,
     MaskedLanguageModel,
+    Padding,
     Pooler,
     dense,
 )
@@ -83,10 +83,10 @@ class MobileBert(keras.Model):
 
 def _encode(config: ModelConfig, embeddings: Embeddings, inputs: dict) -> dict:
     hidden = embeddings(**inputs)  # [B,T,H]
-    attention_bias = AttentionBias(name="attention_bias")(inputs["input_mask"])  # [B,1,1,T]
+    padding = Padding(name="padding")(inputs["input_mask"])  # [B,1,1,T]
     hidden_states, attention_scores = [hidden], []
     for index in range(config.num_hidden_layers):
-        hidden, scores = Block(config, name=f"block_{index}")(hidden, attention_bias)
+        hidden, scores = Block(config, name=f"block_{index}")(hidden, padding)
         hidden_states.append(hidden)
         attention_scores.append(scores)
     return {

@@ -52,8 +52,8 @@ def save_model(
     directory = Path(directory).resolve()
     if directory.exists() and not set(os.listdir(directory)) <= MODEL_FILES:
         raise InputError(f"{directory} holds more than a model: choose another directory")
-    with whole_directory(directory) as aside:
-        _write_files(model, aside, tokenizer)
+    with whole_directory(directory) as temporary:
+        _write_files(model, temporary, tokenizer)
 
 
 def _write_files(model: MobileBert, directory: Path, tokenizer: WordPiece | None) -> None:

@@ -37,6 +37,7 @@ class Quantization:
         return max((high - low for low, high in scores), default=0.0)
 
     def save(self, directory: str | os.PathLike) -> None:
+        """Writes quantization.npz into a model directory."""
         arrays = {f"scale:{name}": scale for name, scale in self.scales.items()}
         arrays |= {f"range:{name}": np.array(ends) for name, ends in self.ranges.items()}
         np.savez(Path(directory) / QUANTIZATION_FILE, **arrays)

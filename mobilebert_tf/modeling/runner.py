@@ -23,7 +23,6 @@ class Runnable(Protocol):
         labels: names of the head's classes.
         max_tokens: longest input, in tokens.
         sequence_length: number of tokens that the head was trained on; None if unknown.
-        max_batch: largest number of texts in one call.
     """
 
     kind: str
@@ -31,7 +30,6 @@ class Runnable(Protocol):
     labels: list[str]
     max_tokens: int
     sequence_length: int | None
-    max_batch: int
 
     def __call__(self, input_ids, input_mask, segment_ids) -> dict[str, np.ndarray]:
         """Returns the head's outputs by name, float32 [B,...], for inputs of int32 [B,T] each."""
@@ -45,8 +43,6 @@ class KerasModel:
         tokenizer: of the model's vocabulary.
         head: "encoder" to return the encoder's embedding whatever the model's head is.
     """
-
-    max_batch = 32
 
     def __init__(self, model: MobileBert, tokenizer: WordPiece, head: str | None = None):
         self.kind = head or model.head.kind
@@ -78,18 +74,20 @@ class KerasModel:
             ones = tf.ones_like(input_ids)  # predict at every position
             inputs["masked_lm_positions"] = tf.cumsum(ones, axis=1, exclusive=True)  # [B,T]
         outputs = self._model(inputs, training=False)
-        if self.kind == "encoder":
-            outputs.setdefault("embedding", outputs["pooled_output"])
-        logits = outputs.get("nsp_logits" if self.kind == "next_sentence" else "logits")
-        if logits is not None:
-            outputs["probability"] = outputs["token_probability"] = tf.nn.softmax(logits)
-        if "score" in outputs:
-            outputs["score"] = outputs["score"][:, None]  # [B,1]
-        return {name: outputs[name] for name in HEADS[self.kind].outputs}
+        return {name: self._output(name, outputs) for name in HEADS[self.kind].outputs}
+
+    def _output(self, name: str, outputs: dict):
+        """Returns an output of the head from those of the Keras model."""
+        if name == "embedding":
+            return outputs[name] if name in outputs else outputs["pooled_output"]
+        if name in ("probability", "token_probability"):
+            logits = "nsp_logits" if self.kind == "next_sentence" else "logits"
+            return tf.nn.softmax(outputs[logits])
+        return outputs[name][:, None] if name == "score" else outputs[name]
 
 
 def run_all(
-    model: Runnable, arrays: dict[str, np.ndarray], batch_size: int | None = None
+    model: Runnable, arrays: dict[str, np.ndarray], batch_size: int = 32
 ) -> dict[str, np.ndarray]:
     """Returns the model's outputs for many texts by name, float32 [N,...].
 
@@ -98,11 +96,11 @@ def run_all(
     Args:
         model: a KerasModel runs texts of one length together, a file runs one text at a time.
         arrays: MODEL_INPUTS by name, int32 [N,T].
-        batch_size: number of texts in a batch, at most the model's max_batch, which None means.
+        batch_size: number of texts that a KerasModel runs together.
     """
     collected = {}
     count, width = arrays["input_ids"].shape
-    size = min(batch_size or model.max_batch, model.max_batch)
+    size = batch_size if isinstance(model, KerasModel) else 1
     inputs = {name: arrays[name] for name in MODEL_INPUTS}
     for rows, batch in by_length(inputs, size):
         for name, values in model(**batch).items():

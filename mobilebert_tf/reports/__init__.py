@@ -1,1 +1,1 @@
-"""What people look at after a run: report.html and its plots, and the pages of exports."""
+"""HTML reports of training runs, exports and quantization, with their plots."""

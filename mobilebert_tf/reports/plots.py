@@ -1,4 +1,4 @@
-"""The report's pictures, as `data:` addresses for <img>: an image can neither run nor load."""
+"""The plots of the report, as `data:` URLs for <img>, where they cannot run or load anything."""
 
 import base64
 import io
@@ -9,9 +9,9 @@ import matplotlib.image
 import numpy as np
 from matplotlib.figure import Figure
 
-CURVE_POINTS = 300  # a long run's curves are drawn from this many means
-LOG_FROM = 20  # largest over smallest value
-DARKEST = 8  # times an even spread at least: a map without structure stays light
+CURVE_POINTS = 300  # the curves of a long run are drawn from this many means
+LOG_FROM = 20  # a curve gets a log scale if its largest value is so many times the smallest
+DARKEST = 8  # times a uniform distribution, at least: maps without structure stay light
 PANELS = {
     "total loss": ("loss",),
     "transfer terms, before weighting": (
@@ -23,18 +23,18 @@ PANELS = {
 }  # fmt: skip
 TEACHER_STUDENT = ("teacher", "student")
 
-# Text stays text, in the reader's fonts; a token such as "$" starts no formula.
+# Text stays text, in the reader's fonts, and a token such as "$" does not start a formula.
 _STYLE = {"svg.fonttype": "none", "svg.hashsalt": "report", "text.parse_math": False}
 _STYLE |= {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 _styled = matplotlib.rc_context(_STYLE)
 
 
 class Plot(NamedTuple):
-    """A picture.
+    """A plot.
 
     Args:
-        title: in words.
-        address: "data:image/...", with the whole content.
+        title: its title.
+        address: a "data:image/..." URL with the whole content.
     """
 
     title: str
@@ -42,7 +42,7 @@ class Plot(NamedTuple):
 
 
 def _axes(bottom: float = 0.16, top: float = 0.92):
-    """Axes with the given room, since matplotlib's layouts find it by drawing everything twice."""
+    """Returns axes with fixed margins; matplotlib's layouts would draw everything twice."""
     return Figure(figsize=(5, 3)).add_axes((0.13, bottom, 0.83, top - bottom))
 
 
@@ -63,14 +63,21 @@ def _address(kind: str, file: io.BytesIO) -> str:
 
 @_styled
 def curves(stages: list[dict]) -> list[Plot]:
-    """What was logged in the stages (of report._stages) over the steps, a plot per PANELS."""
+    """Returns the logged values over the steps, in the PANELS of each model.
+
+    Args:
+        stages: of run_report._stages.
+    """
     plots = []
     for model in dict.fromkeys(stage["model"] for stage in stages):
-        own = [stage for stage in stages if stage["model"] == model]
         for title, names in PANELS.items():
-            having = [stage for stage in own if set(names) & set(stage["records"][0])]
-            if having:
-                plots.append(_curve_plot(f"{model}: {title}", having, names))
+            logged = [
+                stage
+                for stage in stages
+                if stage["model"] == model and set(names) & set(stage["records"][0])
+            ]
+            if logged:
+                plots.append(_curve_plot(f"{model}: {title}", logged, names))
     return plots
 
 
@@ -80,8 +87,8 @@ def _curve_plot(title: str, stages: list[dict], names: tuple[str, ...]) -> Plot:
     _shade_stages(axes, stages)
     colors = matplotlib.color_sequences["tab10"]
     for color, name in zip(colors, names, strict=False):
-        for number, (steps, values) in enumerate(_pieces(stages, name)):
-            label = "_" * (number > 0) + name  # one entry in the legend
+        for number, (steps, values) in enumerate(_stage_curves(stages, name)):
+            label = name if number == 0 else f"_{name}"  # "_" hides all but one from the legend
             axes.plot(
                 steps, values, color=color, label=label, marker="." if len(steps) == 1 else ""
             )
@@ -95,41 +102,45 @@ def _curve_plot(title: str, stages: list[dict], names: tuple[str, ...]) -> Plot:
     return _plot(title, axes)
 
 
-def _pieces(stages: list[dict], name: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(steps, values) of each stage that logged `name`, thinned to CURVE_POINTS in all."""
+def _stage_curves(stages: list[dict], name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns (steps, values) of each stage that logged `name`, averaged to CURVE_POINTS in all."""
     total = max(CURVE_POINTS, sum(len(stage["records"]) for stage in stages))
-    pieces = []
+    curves = []
     for stage in stages:
         points = [(r["total_step"], r[name]) for r in stage["records"] if name in r]
         if points:
             parts = np.array_split(points, max(1, len(points) * CURVE_POINTS // total))
-            pieces.append(np.array([part.mean(axis=0) for part in parts]).T)
-    return pieces
+            curves.append(np.array([part.mean(axis=0) for part in parts]).T)
+    return curves
 
 
 def _choose_scale(axes) -> None:
     values = np.concatenate([line.get_ydata() for line in axes.lines])
     if values.min() > 0 and values.max() > LOG_FROM * values.min():
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")  # the default one writes formulas
+        axes.yaxis.set_major_formatter("{x:g}")  # the default writes formulas
         axes.yaxis.set_minor_formatter("")
 
 
 def _shade_stages(axes, stages: list[dict]) -> None:
-    place = {"transform": axes.get_xaxis_transform(), "fontsize": 7, "color": "#555"}
-    place |= {"rotation": 40 if len(stages) > 2 else 0, "rotation_mode": "anchor"}
-    labelled = 1 + len(stages) // 8  # every which: a name needs room
+    style = {"transform": axes.get_xaxis_transform(), "fontsize": 7, "color": "#555"}
+    style |= {"rotation": 40 if len(stages) > 2 else 0, "rotation_mode": "anchor"}
+    label_every = 1 + len(stages) // 8  # there is room for eight names
     for number, stage in enumerate(stages):
         last = stage["records"][-1]["total_step"]
         first = last - stage["steps"]
         axes.axvspan(first, last, color="#e9eef5" if number % 2 else "#ffffff", linewidth=0)
-        if number % labelled == 0:
-            axes.text(first, 1.02, stage["name"], **place)
+        if number % label_every == 0:
+            axes.text(first, 1.02, stage["name"], **style)
 
 
 @_styled
 def distances(before_and_after: dict[str, dict[str, list[float]]]) -> list[Plot]:
-    """Bars by student layer, from {"before", "after", "end"} of held_out.map_distances."""
+    """Returns bar charts by student layer.
+
+    Args:
+        before_and_after: {"before", "after", "end"} of held_out.map_distances.
+    """
     titles = {
         "feature_map": "feature maps: mean square error after normalisation",
         "attention_map": "attention maps: KL(teacher || student)",
@@ -154,7 +165,7 @@ def distances(before_and_after: dict[str, dict[str, list[float]]]) -> list[Plot]
 
 @_styled
 def labelled_maps(pair: list[np.ndarray], tokens: list[str]) -> list[Plot]:
-    """A teacher's and a student's attention map [T,T] with tokens at both sides."""
+    """Returns the attention maps [T,T] of teacher and student, labelled with their tokens."""
     plots = []
     for name, values in zip(TEACHER_STUDENT, pair, strict=True):
         axes = Figure(figsize=(5.5, 5.5)).add_axes((0.2, 0.2, 0.79, 0.79))
@@ -166,7 +177,7 @@ def labelled_maps(pair: list[np.ndarray], tokens: list[str]) -> list[Plot]:
 
 
 def small_maps(pair: list[np.ndarray]) -> list[Plot]:
-    """A teacher's and a student's attention map [T,T], one pixel for each entry."""
+    """Returns the attention maps [T,T] of teacher and student, with a pixel for each entry."""
     plots = []
     for name, values in zip(TEACHER_STUDENT, pair, strict=True):
         file = io.BytesIO()
@@ -176,18 +187,22 @@ def small_maps(pair: list[np.ndarray]) -> list[Plot]:
 
 
 def darkest(pair: list[np.ndarray]) -> float:
-    """The probability that is drawn darkest in a pair of maps [T,T]: one scale for both."""
+    """Returns the probability with the darkest colour, the same for both maps [T,T] of a pair."""
     return max(DARKEST / len(pair[0]), *(float(values.max()) for values in pair))
 
 
 def _colors(pair: list[np.ndarray]) -> dict:
-    """For square roots, as most probabilities are small."""
+    """Returns the colour scale of the maps' square roots: most probabilities are small."""
     return {"cmap": "Blues", "vmin": 0, "vmax": np.sqrt(darkest(pair))}
 
 
 @_styled
 def latency(files: list[dict]) -> Plot | None:
-    """Milliseconds by tokens, from the exporter's reports; None if nothing was measured."""
+    """Returns latency by number of tokens; None if it was not measured.
+
+    Args:
+        files: of run_report._files.
+    """
     axes = _axes()
     for file in files:
         for threads in sorted({row["threads"] for row in file["latency"]}):

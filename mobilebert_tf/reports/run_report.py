@@ -1,7 +1,7 @@
-"""The report of a run: report.html, one self-contained page made of the files in its folder.
+"""The report of a run: report.html, a self-contained page made from the files in its folder.
 
-Written when a run ends and again after an export. What is not there yet is left out, with a line
-that says which command makes it.
+It is written when a run ends, and again after each export. For a missing part it names the command
+that makes it.
 """
 
 import datetime
@@ -17,16 +17,16 @@ import numpy as np
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import write_whole
 from mobilebert_tf.reports import plots
-from mobilebert_tf.reports.attention_examples import guesses_of_file
+from mobilebert_tf.reports.attention_examples import predict_masks
 from mobilebert_tf.reports.html_pages import percent, render
 from mobilebert_tf.training.run_folder import RunFolder
 
-LEARNED = 1.5  # times the accuracy of the most frequent token; below, it is only word counts
-SHOWN_TOKENS = 40  # of an attention map: more labels than that cannot be read
+LEARNED = 1.5  # times the accuracy of always predicting the most frequent token
+SHOWN_TOKENS = 40  # of an attention map; more labels cannot be read
 
 
 def write_report(run_directory: Path) -> Path:
-    """Writes report.html, whole or not at all, from what the run's folder holds; gives its path.
+    """Writes report.html from the files in a run's folder, whole or not at all; returns its path.
 
     Raises InputError if the folder holds no run, or a damaged file.
     """
@@ -35,9 +35,10 @@ def write_report(run_directory: Path) -> Path:
     if run is None:
         raise InputError(f"{folder.path} holds no run: it has no run.json")
     evaluation = _read_json(folder / "evaluation.json")
-    maps, files = _read_arrays(folder / "maps.npz"), _files(folder.path)
+    examples, files = _read_arrays(folder / "maps.npz"), _files(folder.path)
     stages = _stages(folder.history())
-    chance = _chance(_read_arrays(folder / "data" / "held_out.npz"))
+    held_out = _read_arrays(folder / "data" / "held_out.npz")
+    chance = _chance_accuracy(held_out["tokens"]) if held_out is not None else None
     rows = _rows(evaluation, files, run["settings"]["sequence_length"])
     page = render(
         "report.html",
@@ -51,9 +52,9 @@ def write_report(run_directory: Path) -> Path:
         evaluation=evaluation,
         stages=stages,
         curves=plots.curves(stages),
-        distances=evaluation and plots.distances(evaluation["distances"]),
-        attention=maps and _attention(maps),
-        sentences=maps and _sentences(maps, files, folder.path),
+        distances=plots.distances(evaluation["distances"]) if evaluation is not None else None,
+        attention=_attention(examples) if examples is not None else None,
+        sentences=_sentences(examples, files, folder.path) if examples is not None else None,
         latency=plots.latency(files),
     )
     write_whole(folder / "report.html", page)
@@ -78,7 +79,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def _files(directory: Path) -> list[dict[str, Any]]:
-    """The exported files, each with its exporter's report if that is there."""
+    """Returns name, size and exporter's report (if there is one) of each exported file."""
     return [
         {"latency": [], "agreement": {}}
         | (_read_json(path.with_suffix(".json")) or {})
@@ -88,35 +89,35 @@ def _files(directory: Path) -> list[dict[str, Any]]:
 
 
 def _stages(history: list[dict]) -> list[dict[str, Any]]:
-    """The stages in the order of training, each with its records."""
-    records = {}
+    """Returns the stages in the order of training, each with its records."""
+    by_stage = {}
     for record in history:
-        records.setdefault((record["model"], record["stage_index"]), []).append(record)
+        by_stage.setdefault((record["model"], record["stage_index"]), []).append(record)
     return [
         {
             "model": model,
-            "name": of_stage[0]["stage"],
-            "steps": of_stage[-1]["step"],
-            "milliseconds": statistics.median(record["ms_per_step"] for record in of_stage),
-            "first": of_stage[0]["loss"],
-            "last": of_stage[-1]["loss"],
-            "records": of_stage,
+            "name": records[0]["stage"],
+            "steps": records[-1]["step"],
+            "milliseconds": statistics.median(record["ms_per_step"] for record in records),
+            "first": records[0]["loss"],
+            "last": records[-1]["loss"],
+            "records": records,
         }
-        for (model, _), of_stage in records.items()
+        for (model, _), records in by_stage.items()
     ]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A model or an exported file; None: not measured.
+    """A model or an exported file; None where a value was not measured.
 
     Args:
-        name: teacher, student, or of the file.
-        bytes: of the file; of a model's float32 weights.
+        name: teacher, student, or the name of the file.
+        bytes: size of the file, or of a model's float32 weights.
         accuracy: held-out masked LM accuracy.
-        parameters: of a model.
-        timing: a row of a file's latency.
-        agreement: share of a file's choices that are those of the model that it was made from.
+        parameters: number of a model's parameters.
+        timing: one row of a file's latency.
+        agreement: share of predictions in which a file agrees with the model it was made from.
     """
 
     name: str
@@ -128,7 +129,7 @@ class Row:
 
 
 def _rows(evaluation: dict | None, files: list[dict], tokens: int) -> list[Row]:
-    """The table of models and files; latency is that at the length nearest to `tokens`."""
+    """Returns the table of models and files, with the latency at the length nearest to `tokens`."""
     rows = []
     for name, model in (evaluation["models"] if evaluation else {}).items():
         count = model["parameters"]
@@ -149,7 +150,7 @@ def _rows(evaluation: dict | None, files: list[dict], tokens: int) -> list[Row]:
 
 
 def _headline(stages: list[dict], rows: list[Row]) -> str:
-    """The result in a sentence or two."""
+    """Returns the result in a sentence or two."""
     by_name = {row.name: row for row in rows}
     if "student" not in by_name:
         ends = {stage["model"]: stage["records"][-1] for stage in stages}
@@ -174,22 +175,21 @@ def _headline(stages: list[dict], rows: list[Row]) -> str:
     return text
 
 
-def _chance(held_out: dict[str, np.ndarray] | None) -> float | None:
-    """The masked LM accuracy of always guessing the most frequent token."""
-    return held_out and float(np.bincount(held_out["tokens"]).max() / len(held_out["tokens"]))
+def _chance_accuracy(tokens: np.ndarray) -> float:
+    """Returns the masked LM accuracy of always predicting the most frequent token."""
+    return float(np.bincount(tokens).max() / len(tokens))
 
 
 def _checks(
     stages: list[dict], evaluation: dict | None, chance: float | None
 ) -> list[tuple[bool, str]]:
-    """What shows at a glance whether the run worked: (good, a sentence)."""
+    """Returns (passed, sentence) of each check whether the run worked."""
     checks = []
-    # A stage that was logged once has no first and last to compare.
-    compared = [stage for stage in stages if len(stage["records"]) > 1]
-    if compared:
-        stuck = [stage["name"] for stage in compared if stage["last"] >= stage["first"]]
-        stuck_text = f"The loss did not fall in: {', '.join(stuck)}"
-        checks.append((not stuck, stuck_text if stuck else "The loss fell in every stage"))
+    comparable = [stage for stage in stages if len(stage["records"]) > 1]
+    if comparable:
+        stuck = [stage["name"] for stage in comparable if stage["last"] >= stage["first"]]
+        text = f"The loss did not fall in: {', '.join(stuck)}"
+        checks.append((not stuck, text if stuck else "The loss fell in every stage"))
     for name, model in (evaluation["models"] if evaluation and chance else {}).items():
         learned = model["mlm_accuracy"] > LEARNED * chance
         text = (
@@ -213,18 +213,18 @@ def _distance_checks(distances: dict[str, dict[str, list[float]]]) -> list[tuple
     return checks
 
 
-def _attention(maps: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The first layer's maps with token labels, and small ones of all layers."""
-    tokens = maps["tokens"][:SHOWN_TOKENS].tolist()
+def _attention(examples: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Returns the maps of the first layer with token labels, and small maps of all layers."""
+    tokens = examples["tokens"][:SHOWN_TOKENS].tolist()
     shown = len(tokens)
     pairs = [
         [heads[:, :shown, :shown].astype(np.float32).mean(axis=0) for heads in pair]
-        for pair in zip(maps["teacher"], maps["student"], strict=True)
+        for pair in zip(examples["teacher"], examples["student"], strict=True)
     ]  # [L][2], each [T,T]
-    layers = zip(maps["layer_map"].tolist(), pairs, strict=True)
+    layers = zip(examples["layer_map"].tolist(), pairs, strict=True)
     return {
         "shown": shown,
-        "length": len(maps["tokens"]),
+        "length": len(examples["tokens"]),
         "labelled": plots.labelled_maps(pairs[0], tokens),
         "layers": [
             {
@@ -238,23 +238,23 @@ def _attention(maps: dict[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
-def _sentences(maps: dict[str, np.ndarray], files: list[dict], directory: Path) -> list[dict]:
-    """The fill-mask examples with every model's guesses."""
-    guesses = {
-        name: (maps[f"{name}_tokens"], maps[f"{name}_probabilities"])
+def _sentences(examples: dict[str, np.ndarray], files: list[dict], directory: Path) -> list[dict]:
+    """Returns the fill-mask examples with the predictions of all models and files."""
+    predictions = {
+        name: (examples[f"{name}_tokens"], examples[f"{name}_probabilities"])
         for name in plots.TEACHER_STUDENT
     }
     for file in files:
-        guessed = guesses_of_file(directory / file["file"], maps)
-        if guessed is not None:
-            guesses[file["file"]] = guessed
+        file_predictions = predict_masks(directory / file["file"], examples)
+        if file_predictions is not None:
+            predictions[file["file"]] = file_predictions
     return [
-        {name: str(maps[name][row]) for name in ("before", "after", "true")}
+        {name: str(examples[name][row]) for name in ("before", "after", "true")}
         | {
             "guesses": {
                 name: list(zip(tokens[row].tolist(), probabilities[row].tolist(), strict=True))
-                for name, (tokens, probabilities) in guesses.items()
+                for name, (tokens, probabilities) in predictions.items()
             }
         }
-        for row in range(len(maps["true"]))
+        for row in range(len(examples["true"]))
     ]

@@ -1,1 +1,1 @@
-"""Downstream tasks: files, examples, metrics, and one evaluation of any model on any of them."""
+"""Downstream tasks: their files, examples and metrics, and the evaluation of a model on a task."""

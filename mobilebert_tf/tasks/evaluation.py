@@ -1,4 +1,4 @@
-"""One evaluation of any model on any task: what evaluate, fine-tuning and export judge by."""
+"""The evaluation of a model on a task, which evaluate, fine-tuning and export share."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ from mobilebert_tf.tasks.task import Encoded, Task
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model said of a split's N examples, and how good that is.
+    """The outputs and scores of a model for the N examples of a split.
 
     Args:
         encoded: the examples.
         outputs: of the model by name, [N,...], classes in the task's order.
-        scores: the task's, by name; none if the split has no labels.
-        seconds: that the model took.
+        scores: the task's scores by name; empty if the split has no labels.
+        seconds: how long the model ran.
     """
 
     encoded: Encoded
@@ -34,36 +34,44 @@ class Evaluation:
 def evaluate_split(
     model: Runnable, task: Task, encoded: Encoded, order: Sequence[int] | None = None
 ) -> Evaluation:
-    """Runs the model on encoded examples and scores it.
+    """Runs a model on encoded examples and scores its outputs.
 
     Args:
         model: with the task's head.
-        task, encoded: the task, and a split as its `encode` gives it.
-        order: from `class_order`; None if model and task have the same classes.
+        task: the task.
+        encoded: a split, from the task's `encode`.
+        order: from `class_order`; None if model and task have the same classes in the same order.
     """
     started = time.perf_counter()
     outputs = run_all(model, encoded.arrays)
     seconds = time.perf_counter() - started
-    outputs = {name: _ordered(name, values, order) for name, values in outputs.items()}
+    if order is not None:
+        outputs = {
+            name: values[..., order] if name.endswith("probability") else values
+            for name, values in outputs.items()
+        }
     return Evaluation(encoded, outputs, task.score(encoded, outputs), seconds)
 
 
-def _ordered(name: str, values: np.ndarray, order: Sequence[int] | None) -> np.ndarray:
-    return values if order is None or not name.endswith("probability") else values[..., order]
+def max_length(model: Runnable, task: Task, sequence_length: int | None = None) -> int:
+    """Returns the largest number of tokens to encode texts in, at most what the model takes.
 
-
-def longest(model: Runnable, task: Task, sequence_length: int | None = None) -> int:
-    """Returns how many tokens of a text are read: as asked for, or as many as the head was trained
-    on, or the usual number; at most what the model takes."""
+    Args:
+        model: its sequence_length is used if none is given.
+        task: its usual length is used if the model does not have one either.
+        sequence_length: the length that the user wants.
+    """
     usual = SPAN_LENGTH if task.kind == "span" else SEQUENCE_LENGTH
     return min(sequence_length or model.sequence_length or usual, model.max_tokens)
 
 
 def class_order(name: str, model: Runnable, task: Task) -> list[int] | None:
-    """Returns the model's class number for each of the task's classes; None if it has no classes.
+    """Returns the model's class number for each class of the task; None for a task without classes.
 
     Args:
         name: of the model, for messages.
+        model: a model for the task.
+        task: the task.
 
     Raises InputError for a model with another head or other classes.
     """
@@ -71,14 +79,14 @@ def class_order(name: str, model: Runnable, task: Task) -> list[int] | None:
         raise InputError(f"{name} has a {model.kind} head, {task.name} needs a {task.kind}")
     if not task.labels:
         return None
-    theirs, ours = list(model.labels), list(task.labels)
-    if set(theirs) == set(ours):
-        return [theirs.index(label) for label in ours]
-    theirs, ours = ([label.lower() for label in labels] for labels in (theirs, ours))
-    if set(theirs) == set(ours) and len(set(ours)) == len(ours) == len(theirs):
-        return [theirs.index(label) for label in ours]
-    if len(theirs) == len(ours) and theirs == [f"label_{i}" for i in range(len(ours))]:
-        return list(range(len(ours)))  # Hugging Face's names for classes without a name
+    names, wanted = list(model.labels), list(task.labels)
+    if set(names) == set(wanted):
+        return [names.index(label) for label in wanted]
+    names, wanted = ([label.lower() for label in labels] for labels in (names, wanted))
+    if set(names) == set(wanted) and len(set(wanted)) == len(wanted) == len(names):
+        return [names.index(label) for label in wanted]
+    if names == [f"label_{i}" for i in range(len(wanted))]:  # Hugging Face's default names
+        return list(range(len(wanted)))
     raise InputError(
         f"{name} has the classes {', '.join(model.labels)}, {task.name} has "
         f"{', '.join(task.labels)}"
@@ -86,7 +94,7 @@ def class_order(name: str, model: Runnable, task: Task) -> list[int] | None:
 
 
 def dev_scores(evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
-    """Returns all scores of the dev splits, each named after its split: accuracy_matched."""
+    """Returns all scores of the dev splits, named for their splits: "accuracy_matched"."""
     return {
         name + split.removeprefix("dev"): value
         for split, evaluation in evaluations.items()
@@ -95,12 +103,12 @@ def dev_scores(evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
 
 
 def dev_ranking(task: Task, evaluations: Mapping[str, Evaluation]) -> float:
-    """Returns what models are ranked by: the mean of the task's metrics over its dev splits."""
+    """Returns the mean of the task's metrics over its dev splits, by which models are ranked."""
     return ranking([e.scores[name] for e in evaluations.values() for name in task.metrics])
 
 
 def check_options(task: str | None, data_dir: str | None) -> None:
-    """Raises InputError for one setting without the other, or a task that has no dev split."""
+    """Raises InputError for one setting without the other, or for MLPerf's task."""
     if (task is None) != (data_dir is None):
         raise InputError("`task` and `data_dir` go together")
     if task == MLPERF:
@@ -108,12 +116,13 @@ def check_options(task: str | None, data_dir: str | None) -> None:
 
 
 class DevScores:
-    """What a model scores on a task's dev splits, and how much lower other forms of it do.
+    """The dev scores of a model, and how much lower those of its exported files are.
 
     Args:
         original: the model.
         name: its path, for messages.
-        task, data_dir: as for finetune.
+        task: name of the task.
+        data_dir: of the task's files.
 
     Raises InputError if the task's files are missing or wrong, or the model has another head.
     """
@@ -123,19 +132,19 @@ class DevScores:
         self._task = open_task(task, data_dir, ("dev",), labels=original.labels)
         if not self._task.dev_splits:
             raise InputError(f"{data_dir} has no dev split")
-        self.original = self.of(original)
+        self.original = self.score(original)
 
-    def of(self, model: Runnable) -> dict[str, float]:
+    def score(self, model: Runnable) -> dict[str, float]:
         """Returns the task's metrics on all dev splits, 0 to 1."""
         task, scores = self._task, {}
         order = class_order(self._name, model, task)
         for split in task.dev_splits:
-            encoded = task.encode(split, model.tokenizer, longest(model, task))
-            found = evaluate_split(model, task, encoded, order).scores
+            encoded = task.encode(split, model.tokenizer, max_length(model, task))
+            split_scores = evaluate_split(model, task, encoded, order).scores
             suffix = split.removeprefix("dev")
-            scores |= {name + suffix: found[name] / task.unit for name in task.metrics}
+            scores |= {name + suffix: split_scores[name] / task.unit for name in task.metrics}
         return scores
 
-    def lost(self, scores: dict[str, float]) -> float:
-        """Returns how much lower scores are than the original's, 0 to 1."""
+    def drop(self, scores: dict[str, float]) -> float:
+        """Returns how much lower the scores are than the original's, 0 to 1."""
         return ranking(self.original.values()) - ranking(scores.values())

@@ -1,9 +1,10 @@
 """The nine GLUE tasks (Wang et al., 2019): files, columns, labels, metrics.
 
-The official TSV files, which are not quoted; or with the data folder "tfds" TensorFlow Datasets'
-`glue/*`, which downloads them.
+Their data are the official TSV files, or for the data folder "tfds" TensorFlow Datasets' `glue/*`,
+which is downloaded.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +18,15 @@ from mobilebert_tf.tasks.tfds import TFDS, load_rows
 
 @dataclass(frozen=True)
 class GlueTask:
-    """One task.
+    """One GLUE task.
 
     Args:
-        folder: of its official files.
-        texts: the column of the text, and of its pair.
-        label: the column of the label; labels in the order of the class numbers, none for scores.
-        metrics: official ones, the first of them (or their mean, GLUE's own rule) ranks models.
-        dev: names of its dev splits; its test splits have "test" in place of "dev".
+        folder: name of the folder of its official files.
+        texts: column of the text, and of the second text if there is one.
+        label: column of the label.
+        labels: in the order of the class numbers; empty for scores.
+        metrics: names of the official metrics.
+        dev: names of the dev splits; those of test splits have "test" in place of "dev".
     """
 
     folder: str
@@ -35,40 +37,54 @@ class GlueTask:
     dev: tuple[str, ...] = ("dev",)
 
 
-_NLI = ("entailment", "not_entailment")
+_SENTENCES = ("sentence1", "sentence2")
+_BINARY, _NLI = ("0", "1"), ("entailment", "not_entailment")
+_MNLI = ("contradiction", "entailment", "neutral")
 GLUE = {
-    "cola": GlueTask("CoLA", ("sentence",), "label", ("0", "1"), ("matthews",)),
-    "sst-2": GlueTask("SST-2", ("sentence",), "label", ("0", "1"), ("accuracy",)),
-    "mrpc": GlueTask("MRPC", ("#1 String", "#2 String"), "Quality", ("0", "1"), ("f1", "accuracy")),
-    "sts-b": GlueTask("STS-B", ("sentence1", "sentence2"), "score", (), ("pearson", "spearman")),
+    "cola": GlueTask("CoLA", ("sentence",), "label", labels=_BINARY, metrics=("matthews",)),
+    "sst-2": GlueTask("SST-2", ("sentence",), "label", labels=_BINARY, metrics=("accuracy",)),
+    "mrpc": GlueTask(
+        "MRPC",
+        ("#1 String", "#2 String"),
+        "Quality",
+        labels=_BINARY,
+        metrics=("f1", "accuracy"),
+    ),
+    "sts-b": GlueTask("STS-B", _SENTENCES, "score", labels=(), metrics=("pearson", "spearman")),
     "qqp": GlueTask(
-        "QQP", ("question1", "question2"), "is_duplicate", ("0", "1"), ("f1", "accuracy")
+        "QQP",
+        ("question1", "question2"),
+        "is_duplicate",
+        labels=_BINARY,
+        metrics=("f1", "accuracy"),
     ),
     "mnli": GlueTask(
         "MNLI",
-        ("sentence1", "sentence2"),
+        _SENTENCES,
         "gold_label",
-        ("contradiction", "entailment", "neutral"),
-        ("accuracy",),
+        labels=_MNLI,
+        metrics=("accuracy",),
         dev=("dev_matched", "dev_mismatched"),
     ),
-    "qnli": GlueTask("QNLI", ("question", "sentence"), "label", _NLI, ("accuracy",)),
-    "rte": GlueTask("RTE", ("sentence1", "sentence2"), "label", _NLI, ("accuracy",)),
-    "wnli": GlueTask("WNLI", ("sentence1", "sentence2"), "label", ("0", "1"), ("accuracy",)),
+    "qnli": GlueTask("QNLI", ("question", "sentence"), "label", labels=_NLI, metrics=("accuracy",)),
+    "rte": GlueTask("RTE", _SENTENCES, "label", labels=_NLI, metrics=("accuracy",)),
+    "wnli": GlueTask("WNLI", _SENTENCES, "label", labels=_BINARY, metrics=("accuracy",)),
 }
-# The one task whose labelled files have no header line.
+# CoLA's labelled files have no header line.
 COLA_HEADER = ("source", "label", "original", "sentence")
-# Where TensorFlow Datasets calls the columns otherwise.
+# Tasks whose columns have other names in TensorFlow Datasets.
 _TFDS_TEXTS = {"mrpc": ("sentence1", "sentence2"), "mnli": ("premise", "hypothesis")}
 
 
 def read_split(name: str, data_dir: str | Path, split: str) -> Examples:
-    """The examples of a task's split: train, a dev or a test split.
+    """Returns the examples of a split.
 
     Args:
+        name: of the task.
         data_dir: the task's folder, or the folder of all tasks, with the official files; or "tfds".
+        split: train, or a dev or test split of the task.
 
-    Raises InputError for files that are missing or not as they should be, with file and line.
+    Raises InputError for missing or damaged files, with file and line.
     """
     task = GLUE[name]
     if str(data_dir) == TFDS:
@@ -87,12 +103,17 @@ def read_split(name: str, data_dir: str | Path, split: str) -> Examples:
         ids = _unique_ids(path, rows)
     texts = [values[0] for _, values in rows]
     pairs = [values[1] for _, values in rows] if len(task.texts) == 2 else None
-    targets = [_target(task, path, n, v[-1]) for n, v in rows] if labelled else None
-    return Examples(texts, pairs, targets and _array(task, targets), ids)
+    targets = None
+    if labelled:
+        targets = _array(task, [_target(task, path, line, row[-1]) for line, row in rows])
+    return Examples(texts, pairs, targets, ids)
 
 
 def _unique_ids(path: Path, rows: list[tuple[int, list[str]]]) -> list[str]:
-    """The last value of each row; InputError if one occurs twice: GLUE's server counts by it."""
+    """Returns the last value of each row, by which GLUE's server knows the examples.
+
+    Raises InputError if one occurs twice.
+    """
     lines = {}
     for line, (*_, id) in rows:
         if id in lines:
@@ -122,14 +143,22 @@ def _from_tfds(name: str, split: str) -> Examples:
     texts = [[row[column].decode() for row in rows] for column in columns]
     targets = None
     if not split.startswith("test"):
-        named = features["label"]
-        order = [task.labels.index(n) if n in task.labels else i for i, n in _names(named)]
-        targets = [order[row["label"]] if order else row["label"] for row in rows]
+        labels = [row["label"] for row in rows]
+        if task.labels:
+            numbers = _class_numbers(task, features["label"].names)
+            labels = [numbers[label] for label in labels]
+        targets = _array(task, labels)
     ids = [str(row["idx"]) for row in rows]
     pairs = texts[1] if len(texts) == 2 else None
-    return Examples(texts[0], pairs, targets and _array(task, targets), ids)
+    return Examples(texts[0], pairs, targets, ids)
 
 
-def _names(feature) -> list[tuple[int, str]]:
-    """(number, name) of each class; nothing for scores."""
-    return list(enumerate(feature.names)) if hasattr(feature, "names") else []
+def _class_numbers(task: GlueTask, names: Sequence[str]) -> list[int]:
+    """Returns our class number for each class of TensorFlow Datasets.
+
+    It names the classes of some tasks otherwise; those have the same numbers as ours.
+    """
+    return [
+        task.labels.index(name) if name in task.labels else number
+        for number, name in enumerate(names)
+    ]

@@ -1,4 +1,4 @@
-"""The official metrics of each task, by name; libraries compute them."""
+"""The official metrics of the tasks by name, computed by scikit-learn and SciPy."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,12 +10,13 @@ from mobilebert_tf.tasks.examples import NO_LABEL
 
 
 def scores(names: Sequence[str], targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    """Each metric of `names`.
+    """Returns the value of each metric.
 
     Args:
         names: accuracy, f1 (of class 1), macro_f1, matthews, pearson, spearman.
-        targets: int class numbers or float scores [N]; [N,T] with NO_LABEL where none counts.
-        predictions: as targets.
+        targets: int class numbers or float scores [N]; or class numbers [N,T] with NO_LABEL at
+            tokens that are not counted.
+        predictions: of the shape of targets.
     """
     counted = targets != NO_LABEL if targets.ndim > 1 else np.ones(len(targets), bool)
     targets, predictions = targets[counted], predictions[counted]
@@ -23,7 +24,7 @@ def scores(names: Sequence[str], targets: np.ndarray, predictions: np.ndarray) -
 
 
 def ranking(values: Iterable[float]) -> float:
-    """Returns what early stopping and search go by: the mean of a task's metrics, GLUE's rule."""
+    """Returns the mean of a task's metrics (GLUE's rule), by which models are ranked."""
     return float(np.mean(list(values)))
 
 
@@ -36,7 +37,10 @@ def _spearman(targets, predictions):
 
 
 def _correlation(statistic, targets, predictions):
-    """0 where all are the same: scipy's NaN is no JSON, and has no rank among epochs."""
+    """Returns a correlation, and 0 where SciPy's is NaN because all values are equal.
+
+    JSON has no NaN, and epochs cannot be ranked by it.
+    """
     if min(len(np.unique(targets)), len(np.unique(predictions))) < 2:
         return 0.0
     return statistic(targets, predictions).statistic

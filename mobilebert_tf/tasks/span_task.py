@@ -1,4 +1,4 @@
-"""Tasks on questions about a text: SQuAD, and the MLPerf Mobile benchmark's windows of it."""
+"""Question answering tasks: SQuAD, and MLPerf Mobile's benchmark on its windows of SQuAD."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from mobilebert_tf.text.tokenizer import WordPiece
 
 @dataclass(frozen=True)
 class SpanTask:
-    """Extractive question answering, with windows over documents of any length; see Task.
+    """Extractive question answering in windows of the contexts; see Task.
 
     Args:
-        name: squad, or squad-v2 where a question may have no answer.
-        splits: questions by split: train, dev.
+        name: squad, or squad-v2, in which a question may have no answer.
+        splits: questions by name of the split: train, dev.
     """
 
     name: str
@@ -40,10 +40,20 @@ class SpanTask:
         return Head("span", (), sequence_length, self.metrics[0])
 
     def encode(self, split: str, tokenizer: WordPiece, longest: int) -> Encoded:
-        """Returns all windows of the split's contexts, for the train split with targets."""
+        """Returns all windows of the split's contexts; those of the train split have targets.
+
+        Raises InputError if no context has any text.
+        """
         training = split == "train"
-        sizes = (longest, *proportions(longest))
-        windows = make_features(self.splits[split], tokenizer, *sizes, training)
+        stride, longest_question = proportions(longest)
+        windows = make_features(
+            self.splits[split],
+            tokenizer,
+            sequence_length=longest,
+            stride=stride,
+            longest_question=longest_question,
+            training=training,
+        )
         for reason, count in windows.skipped.items():
             if count:
                 print(f"{self.name} {split}: {count} questions: {reason}")
@@ -56,7 +66,7 @@ class SpanTask:
         return Encoded(split, arrays, windows)
 
     def answers(self, encoded: Encoded, outputs: Mapping[str, np.ndarray]) -> dict[str, Answer]:
-        """Returns an answer for each question's id."""
+        """Returns the answer to each question by its id."""
         logits = (outputs["start_logits"], outputs["end_logits"])
         version_2 = self.name == "squad-v2"
         questions = self.splits[encoded.split]
@@ -65,30 +75,33 @@ class SpanTask:
     def score(self, encoded: Encoded, outputs: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Returns the official exact match and F1 in percent.
 
-        For SQuAD 2.0 also the best that any threshold between "no answer" and the best span would
-        reach, and that threshold, whatever was answered.
+        For SQuAD 2.0 also the best scores that any threshold between "no answer" and the best span
+        would reach, and those thresholds.
         """
-        found, questions = self.answers(encoded, outputs), self.splits[encoded.split]
-        texts = {id: answer.text for id, answer in found.items()}
+        predictions, questions = self.answers(encoded, outputs), self.splits[encoded.split]
+        texts = {id: answer.text for id, answer in predictions.items()}
         if self.name != "squad-v2":
             values = score(questions, texts)
             return {name: values[name] for name in self.metrics}
-        nulls = {id: answer.null_score_difference for id, answer in found.items()}
-        spans = {id: next((s.text for s in a.best if s.text), "") for id, a in found.items()}
+        nulls = {id: answer.null_score_difference for id, answer in predictions.items()}
+        # The best thresholds are those for the best span of each question, declined or not.
+        spans = {
+            id: next((span.text for span in answer.best if span.text), "")
+            for id, answer in predictions.items()
+        }
         values = score(questions, texts, nulls)
-        answered = score(questions, spans, nulls)
-        values |= {name: answered[name] for name in answered if name.startswith("best_")}
+        span_values = score(questions, spans, nulls)
+        values |= {name: span_values[name] for name in span_values if name.startswith("best_")}
         return {name: value for name, value in values.items() if not name.endswith("total")}
 
     def rows(self, encoded: Encoded, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-        found = self.answers(encoded, outputs)
-        return [{"id": id, "prediction": answer.text} for id, answer in found.items()]
+        predictions = self.answers(encoded, outputs)
+        return [{"id": id, "prediction": answer.text} for id, answer in predictions.items()]
 
 
 @dataclass(frozen=True)
 class MlperfTask:
-    """The MLPerf Mobile benchmark's question answering: its own windows, order and scoring; see
-    Task."""
+    """MLPerf Mobile's question answering benchmark, with its own windows and score; see Task."""
 
     data: MlperfSquad
     name: ClassVar[str] = "mlperf-squad"
@@ -109,8 +122,10 @@ class MlperfTask:
         return Head("span", (), sequence_length, self.metrics[0])
 
     def encode(self, split: str, tokenizer: WordPiece, longest: int) -> Encoded:
-        """Returns the benchmark's own windows of 384 tokens. Raises InputError for a shorter
-        model."""
+        """Returns the benchmark's own windows of 384 tokens.
+
+        Raises InputError for a model that takes fewer tokens.
+        """
         arrays = _inputs(self.data.features)
         width = arrays["input_ids"].shape[1]
         if longest < width:

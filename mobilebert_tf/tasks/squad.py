@@ -1,4 +1,4 @@
-"""Questions about a text: SQuAD, and the windows that a model sees of it.
+"""SQuAD's questions, and the windows of their contexts that a model reads.
 
 Windows and answer positions are those of google-research/bert's run_squad.py.
 """
@@ -18,19 +18,20 @@ from mobilebert_tf.tasks.tfds import load_rows
 from mobilebert_tf.text.offsets import tokenize_with_offsets
 from mobilebert_tf.text.tokenizer import WordPiece
 
-_WORD = re.compile("[^ \t\r\n\u202f]+")  # run_squad.py's idea of a word
+_WORD = re.compile("[^ \t\r\n\u202f]+")  # what run_squad.py takes for a word
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question, the text that it is about, and the answers people gave.
+    """A question about a context, with the answers that people gave.
 
     Args:
         id: unique in its file.
-        question, context: text.
-        answers: as written in the context; none if the answer is not in it.
-        starts: for each answer its first character in the context.
-        is_impossible: SQuAD 2.0's mark that the context holds no answer.
+        question: its text.
+        context: the text that holds the answer.
+        answers: as written in the context; empty if it holds no answer.
+        starts: the first character of each answer in the context.
+        is_impossible: marked in SQuAD 2.0 as a question that the context does not answer.
     """
 
     id: str
@@ -43,19 +44,23 @@ class Question:
 
 @dataclass(frozen=True)
 class Features:
-    """Windows [CLS] question [SEP] part of the context [SEP]: N of them, T tokens each.
+    """N windows of T tokens: [CLS] question [SEP] part of the context [SEP].
 
     Args:
-        input_ids, input_mask (1 = token), segment_ids (1 = context, its [SEP]): int32 [N,T].
-        question_index: which question a window belongs to, ascending; int32 [N].
-        starts, ends: each token's characters in the context, -1 outside it; int32 [N,T].
-        max_context: whether this is, of the windows that hold the token, the one with the most
-            text on both sides of it; bool [N,T].
-        words: index of the token's white-space word in the context (Google's token_to_orig_map),
-            -1 outside it; int32 [N,T].
-        start_positions, end_positions: the answer's first and last token, 0 in windows that do
-            not hold it whole; int32 [N], None unless made for training.
-        skipped: how many questions have no window, or none with their answer, by reason.
+        input_ids: int32 [N,T].
+        input_mask: 1 = token; int32 [N,T].
+        segment_ids: 1 = context and its [SEP]; int32 [N,T].
+        question_index: index of each window's question, ascending; int32 [N].
+        starts: first character of each token in the context, -1 outside it; int32 [N,T].
+        ends: the character after each token's last, -1 outside the context; int32 [N,T].
+        max_context: whether no other window has more context around the token; bool [N,T].
+        words: index of the token's word in the context (Google's token_to_orig_map), -1 outside
+            it; int32 [N,T].
+        start_positions: position of the answer's first token, 0 in windows that do not hold the
+            whole answer; int32 [N], None if not made for training.
+        end_positions: position of its last token, likewise.
+        skipped: numbers of questions without a window, or without a window that holds the answer,
+            by reason.
     """
 
     input_ids: np.ndarray
@@ -77,9 +82,9 @@ class Features:
 
 
 def read_squad(path: str | os.PathLike) -> list[Question]:
-    """The questions of a SQuAD 1.1 or 2.0 JSON file, in its order.
+    """Returns the questions of a SQuAD 1.1 or 2.0 JSON file, in its order.
 
-    Raises InputError for a file that cannot be read or has another layout, for ids that repeat and
+    Raises InputError for a file that cannot be read or has another layout, for repeated ids, and
     for "impossible" questions with an answer.
     """
     content = read_json(Path(path))
@@ -89,17 +94,17 @@ def read_squad(path: str | os.PathLike) -> list[Question]:
         for paragraph in _get(article, "paragraphs", list, path)
         for entry in _get(paragraph, "qas", list, path)
     )
-    return _unique((_question(*entry, path) for entry in entries), path)
+    return _unique((_question(entry, context, path) for entry, context in entries), path)
 
 
 def load_squad(version: str, split: str) -> list[Question]:
-    """The questions of a split of TensorFlow Datasets' squad, by id.
+    """Returns the questions of a split of TensorFlow Datasets' squad, ordered by id.
 
     Args:
         version: v1.1 or v2.0.
         split: train or dev.
 
-    Raises InputError if it does not give them.
+    Raises InputError if they cannot be loaded.
     """
     name = f"squad/{version}"
     rows, _ = load_rows(name, split)
@@ -120,27 +125,27 @@ def _from_row(row: dict) -> Question:
 
 
 def _unique(questions: Iterable[Question], source: str | os.PathLike) -> list[Question]:
-    """All of them; InputError if an id repeats, or there is none."""
-    found = {}
+    """Returns all questions. Raises InputError if an id is repeated, or there are none."""
+    by_id = {}
     for question in questions:
-        if question.id in found:
+        if question.id in by_id:
             raise InputError(f"{source}: question {question.id} appears more than once")
-        found[question.id] = question
-    if not found:
+        by_id[question.id] = question
+    if not by_id:
         raise InputError(f"{source} holds no question")
-    return list(found.values())
+    return list(by_id.values())
 
 
 def _question(entry: dict, context: str, path: str | os.PathLike) -> Question:
     id = _get(entry, "id", str, path)
     where = f"{path}: question {id}"
-    given = _get(entry, "answers", list, where)
+    answers = _get(entry, "answers", list, where)
     question = Question(
         id=id,
         question=_get(entry, "question", str, where),
         context=context,
-        answers=tuple(_get(answer, "text", str, where) for answer in given),
-        starts=tuple(_get(answer, "answer_start", int, where) for answer in given),
+        answers=tuple(_get(answer, "text", str, where) for answer in answers),
+        starts=tuple(_get(answer, "answer_start", int, where) for answer in answers),
         is_impossible=bool(entry.get("is_impossible", False)),
     )
     if question.is_impossible and question.answers:
@@ -149,6 +154,7 @@ def _question(entry: dict, context: str, path: str | os.PathLike) -> Question:
 
 
 def _get(values: dict, key: str, kind: type, where: str | os.PathLike):
+    """Returns a value of a JSON object. Raises InputError if it is missing or of another type."""
     value = values.get(key) if isinstance(values, dict) else None
     if not isinstance(value, kind):
         problem = "has no" if value is None else f"needs a {kind.__name__} as"
@@ -163,7 +169,8 @@ def _get(values: dict, key: str, kind: type, where: str | os.PathLike):
 
 @dataclass(frozen=True)
 class _Passage:
-    """A tokenized context: ids [P], spans [P,2], words [P], all int32; starts of its words [W]."""
+    """A tokenized context, all int32: ids [P], character spans [P,2] and word indices [P] of its
+    tokens; first characters of its words [W]."""
 
     ids: np.ndarray
     spans: np.ndarray
@@ -172,7 +179,10 @@ class _Passage:
 
 
 def proportions(sequence_length: int) -> tuple[int, int]:
-    """Stride and longest question of windows of any length, as Google's 128 and 64 are to 384."""
+    """Returns the stride and the longest question for windows of a length.
+
+    They are in proportion to Google's 128 and 64 for windows of 384 tokens.
+    """
     return max(1, sequence_length // 3), max(1, sequence_length // 6)
 
 
@@ -184,14 +194,16 @@ def make_features(
     longest_question: int = 64,
     training: bool = False,
 ) -> Features:
-    """Cuts each question's context into windows that overlap.
+    """Cuts the contexts of the questions into overlapping windows.
 
     Args:
+        questions: the questions.
+        tokenizer: tokenizes questions and contexts.
         sequence_length: T, tokens of a window with the question and 3 special tokens.
-        stride: tokens from the start of a window to that of the next.
-        longest_question: tokens; the rest of a longer one is dropped.
-        training: also give the position of each question's first answer, and leave out the
-            questions that have none to learn from (`skipped` counts them).
+        stride: tokens from the start of one window to that of the next.
+        longest_question: tokens; a longer question is cut.
+        training: also find each question's first answer, and leave out questions without an
+            answer to learn from (`skipped` counts them).
 
     Raises InputError for lengths that leave no room for the context.
     """
@@ -203,7 +215,7 @@ def make_features(
     if stride < 1 or longest_question < 1:
         raise InputError(f"stride ({stride}) and longest question must be at least 1 token")
     passages = _passages({question.context for question in questions}, tokenizer)
-    asked = tokenizer.tokenize([question.question for question in questions]).to_list()
+    question_ids = tokenizer.tokenize([question.question for question in questions]).to_list()
     targets, skipped = [None] * len(questions), collections.Counter()
     if training:
         targets, skipped = _targets(questions, passages, tokenizer)
@@ -211,15 +223,15 @@ def make_features(
     for index, question in enumerate(questions):
         if targets[index] == _UNUSABLE:
             continue
-        ids, passage = asked[index][:longest_question], passages[question.context]
-        found = _windows(len(passage.ids), sequence_length - len(ids) - 3, stride)
-        places = [_place(targets[index], start, end, len(ids) + 2) for start, end in found]
-        skipped["no text"] += not found
-        skipped["answer in no window"] += bool(targets[index] and found) and not any(places)
-        nearest = _max_context(found, len(passage.ids))
-        for window, place, mine in zip(found, places, nearest, strict=True):
-            windows.append((index, ids, passage, window, mine, place))
-    return _features(windows, tokenizer, sequence_length, training, skipped)
+        ids, passage = question_ids[index][:longest_question], passages[question.context]
+        ranges = _window_ranges(len(passage.ids), sequence_length - len(ids) - 3, stride)
+        positions = [_in_window(targets[index], start, end, len(ids) + 2) for start, end in ranges]
+        skipped["no text"] += not ranges
+        skipped["answer in no window"] += bool(targets[index] and ranges) and not any(positions)
+        max_context = _max_context(ranges, len(passage.ids))
+        for window in zip(ranges, max_context, positions, strict=True):
+            windows.append((index, ids, passage, *window))
+    return _features(windows, tokenizer, length=sequence_length, training=training, skipped=skipped)
 
 
 def _passages(contexts: Iterable[str], tokenizer: WordPiece) -> dict[str, _Passage]:
@@ -236,12 +248,12 @@ def _passages(contexts: Iterable[str], tokenizer: WordPiece) -> dict[str, _Passa
 
 
 def _word_at(word_starts: np.ndarray, characters):
-    """The words that these characters of a text are in, or follow."""
+    """Returns the indices of the words in which characters are, or which they follow."""
     return np.searchsorted(word_starts, characters, side="right") - 1
 
 
-def _windows(tokens: int, room: int, stride: int) -> list[tuple[int, int]]:
-    """First token and end of each window over a passage."""
+def _window_ranges(tokens: int, room: int, stride: int) -> list[tuple[int, int]]:
+    """Returns (first token, end) of each window over a passage."""
     if not tokens:
         return []
     windows = [(0, min(room, tokens))]
@@ -252,28 +264,34 @@ def _windows(tokens: int, room: int, stride: int) -> list[tuple[int, int]]:
 
 
 def _max_context(windows: list[tuple[int, int]], tokens: int) -> np.ndarray:
-    """Which window has the most context around each token: bool [windows,tokens].
+    """Returns which window has the most context around each token: bool [windows,tokens].
 
-    The smaller of both sides counts, and a hundredth of the window's length; if equal, the earlier.
+    As in run_squad.py, a window's score is the number of tokens on the shorter side plus a
+    hundredth of the window's length; of equal windows the first is taken.
     """
     if not windows:
         return np.zeros((0, tokens), bool)
     start, end = np.array(windows).T[:, :, None]  # [windows,1] each
-    place = np.arange(tokens)
-    context = np.minimum(place - start, end - 1 - place)  # [windows,tokens]
+    token = np.arange(tokens)
+    context = np.minimum(token - start, end - 1 - token)  # [windows,tokens]
     score = np.where(context >= 0, context + 0.01 * (end - start), -np.inf)
     return score.argmax(axis=0) == np.arange(len(windows))[:, None]
 
 
 def _features(
-    windows: list, tokenizer: WordPiece, length: int, training: bool, skipped: collections.Counter
+    windows: list,
+    tokenizer: WordPiece,
+    *,
+    length: int,
+    training: bool,
+    skipped: collections.Counter,
 ) -> Features:
     shape = (len(windows), length)
     ids = np.full(shape, tokenizer.pad_id, np.int32)
     mask, segments = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     starts, ends, words = (np.full(shape, -1, np.int32) for _ in range(3))
     max_context = np.zeros(shape, bool)
-    for row, (_, question, passage, (first, last), nearest, _) in enumerate(windows):
+    for row, (_, question, passage, (first, last), is_max_context, _) in enumerate(windows):
         text = slice(len(question) + 2, len(question) + 2 + last - first)
         ids[row, : text.start] = [tokenizer.cls_id, *question, tokenizer.sep_id]
         ids[row, text] = passage.ids[first:last]
@@ -282,18 +300,26 @@ def _features(
         segments[row, text.start : text.stop + 1] = 1
         starts[row, text], ends[row, text] = passage.spans[first:last].T
         words[row, text] = passage.words[first:last]
-        max_context[row, text] = nearest[first:last]
-    positions = np.array([place or (0, 0) for *_, place in windows], np.int32).reshape(-1, 2)
+        max_context[row, text] = is_max_context[first:last]
+    positions = np.array([position or (0, 0) for *_, position in windows], np.int32)
+    positions = positions.reshape(-1, 2)
     return Features(
-        ids, mask, segments, np.array([window[0] for window in windows], np.int32),
-        starts, ends, max_context, words,
-        positions[:, 0] if training else None, positions[:, 1] if training else None,
-        {reason: int(count) for reason, count in skipped.items() if count},
-    )  # fmt: skip
+        input_ids=ids,
+        input_mask=mask,
+        segment_ids=segments,
+        question_index=np.array([window[0] for window in windows], np.int32),
+        starts=starts,
+        ends=ends,
+        max_context=max_context,
+        words=words,
+        start_positions=positions[:, 0] if training else None,
+        end_positions=positions[:, 1] if training else None,
+        skipped={reason: int(count) for reason, count in skipped.items() if count},
+    )
 
 
 # ---------------------------------------------------------------------------------------------
-# Where the answer is, for training
+# Positions of answers, for training
 # ---------------------------------------------------------------------------------------------
 
 _UNUSABLE = (-1, -1)
@@ -302,9 +328,10 @@ _UNUSABLE = (-1, -1)
 def _targets(
     questions: Sequence[Question], passages: dict[str, _Passage], tokenizer: WordPiece
 ) -> tuple[list[tuple[int, int] | None], collections.Counter]:
-    """The first and last token of each question's first answer in its passage.
+    """Returns the first and last token of each question's first answer in its passage.
 
-    None for an impossible question, _UNUSABLE for one that cannot be trained on, which is counted.
+    The target of an impossible question is None, that of a question that cannot be trained on is
+    _UNUSABLE. Also returns counts of the unusable questions by reason.
     """
     texts = [question.answers[0] if question.answers else "" for question in questions]
     targets, skipped = [], collections.Counter()
@@ -313,8 +340,10 @@ def _targets(
         if not question.is_impossible:
             target = _answer_tokens(question, passages[question.context], answer) or _UNUSABLE
         if target == _UNUSABLE:
-            known = "answer not at its start in the text" if question.answers else "no answer"
-            skipped[known] += 1
+            reason = (
+                "answer not found at its position in the text" if question.answers else "no answer"
+            )
+            skipped[reason] += 1
         targets.append(target)
     return targets, skipped
 
@@ -322,10 +351,11 @@ def _targets(
 def _answer_tokens(
     question: Question, passage: _Passage, answer: list[int]
 ) -> tuple[int, int] | None:
-    """First and last token of the words that hold the answer, or of the answer itself.
+    """Returns the first and last token of the answer, or of the words that contain it.
 
-    None if the text is not there. As in run_squad.py: "1895" is found in the word "(1895-1943).",
-    but "Japan", part of one token, becomes "Japanese".
+    As in run_squad.py, "1895" is found within the word "(1895-1943).", but "Japan" within
+    "Japanese", which is one token, becomes the whole word. None if the text at the answer's start
+    is another.
     """
     if not answer:
         return None
@@ -339,16 +369,17 @@ def _answer_tokens(
         return None
     first = int(np.searchsorted(passage.words, first_word))
     last = int(np.searchsorted(passage.words, last_word, side="right")) - 1
-    for place in range(first, last + 2 - len(answer)):
-        if passage.ids[place : place + len(answer)].tolist() == answer:
-            return place, place + len(answer) - 1
+    for position in range(first, last + 2 - len(answer)):
+        if passage.ids[position : position + len(answer)].tolist() == answer:
+            return position, position + len(answer) - 1
     return (first, last) if first <= last else None
 
 
-def _place(
+def _in_window(
     target: tuple[int, int] | None, start: int, end: int, offset: int
 ) -> tuple[int, int] | None:
-    """The target's tokens in a window, None unless it is whole in it."""
+    """Returns the positions of a target in a window from `start` to `end`, None unless it contains
+    the whole target."""
     if target is None or target[0] < start or target[1] >= end:
         return None
     return target[0] - start + offset, target[1] - start + offset

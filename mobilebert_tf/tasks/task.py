@@ -1,4 +1,4 @@
-"""What every task offers, whatever its head: the one protocol behind fine-tuning and evaluation."""
+"""The interface of a task, through which fine-tuning and evaluation use every kind of head."""
 
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass
@@ -13,14 +13,15 @@ from mobilebert_tf.text.tokenizer import WordPiece
 
 @dataclass(frozen=True)
 class Encoded:
-    """A split's examples as a model takes them: N rows of T tokens.
+    """The examples of a split as inputs of a model: N rows of T tokens.
 
     Args:
-        split: its name.
-        arrays: MODEL_INPUTS int32 [N,T], and `targets` if the split has labels: int32 [N] classes,
-            float32 [N] scores, int32 [N,T] classes by token with NO_LABEL where there is none; for
-            training on questions int32 [N,2], positions of the first and last token.
-        windows: for questions, which part of which context each row is; else None.
+        split: name of the split.
+        arrays: MODEL_INPUTS int32 [N,T], and `targets` if the split has labels. Targets are int32
+            [N] classes, float32 [N] scores, or int32 [N,T] classes of tokens with NO_LABEL where
+            there is none; for training on questions int32 [N,2], the positions of the answer's
+            first and last token.
+        windows: for questions, the part of a context that each row holds; else None.
     """
 
     split: str
@@ -40,7 +41,7 @@ class Task(Protocol):
         labels: names of the classes, in the order of their numbers; () if there are none.
         metrics: the scores that rank models.
         unit: the best value of these metrics: 1, or 100 for percentages.
-        splits: examples, or questions, by the split's name.
+        splits: examples, or questions, by name of the split.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Task(Protocol):
 
     @property
     def dev_splits(self) -> list[str]:
-        """The splits that models are judged by."""
+        """The splits by whose scores models are ranked."""
 
     def head(self, sequence_length: int) -> Head:
         """Returns the head that a model needs for the task."""
@@ -63,7 +64,7 @@ class Task(Protocol):
         """Returns a split's examples in at most `longest` tokens."""
 
     def score(self, encoded: Encoded, outputs: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Returns the scores by name; none if the split has no labels.
+        """Returns the scores by name; an empty dict if the split has no labels.
 
         Args:
             encoded: from `encode`.
@@ -71,4 +72,4 @@ class Task(Protocol):
         """
 
     def rows(self, encoded: Encoded, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-        """Returns id and prediction of each text or question. Arguments as for `score`."""
+        """Returns {"id", "prediction"} of each text or question. Arguments as for `score`."""

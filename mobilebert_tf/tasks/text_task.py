@@ -1,4 +1,4 @@
-"""Tasks on texts: a class, a score, or a label for each word."""
+"""Tasks on texts: classification, regression and token classification."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,8 +22,8 @@ class TextTask:
         name: one of registry.TASKS.
         kind: of the head: classifier, regression or token_classifier.
         labels: in the order of the class numbers.
-        metrics: the official ones.
-        splits: examples by split: train, dev or the several that a task has, test.
+        metrics: names of the task's official metrics.
+        splits: examples by name of the split.
     """
 
     name: str
@@ -53,21 +53,26 @@ class TextTask:
             return {}
         targets, predictions = encoded.arrays["targets"], self.predictions(outputs)
         names = [name for name in self.metrics if name != "entity_f1"]
-        found = scores(names, targets, predictions)
+        values = scores(names, targets, predictions)
         if "entity_f1" in self.metrics:
-            rows = [row != NO_LABEL for row in targets]
-            named = [
-                [[self.labels[i] for i in line[row]] for line, row in zip(lines, rows, strict=True)]
-                for lines in (targets, predictions)
-            ]
-            found = {"entity_f1": float(entity_f1(*named, zero_division=0))} | found
-        return found
+            expected, predicted = (
+                self._word_labels(classes, targets) for classes in (targets, predictions)
+            )
+            values = {"entity_f1": float(entity_f1(expected, predicted, zero_division=0))} | values
+        return values
+
+    def _word_labels(self, classes: np.ndarray, targets: np.ndarray) -> list[list[str]]:
+        """Returns the labels of each text's words, from classes by token [N,T]."""
+        return [
+            [self.labels[number] for number in row[target != NO_LABEL]]
+            for row, target in zip(classes, targets, strict=True)
+        ]
 
     def rows(self, encoded: Encoded, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
         predictions = self.predictions(outputs)
         if self.labels:
-            named = [self.labels[int(number)] for number in predictions]
+            values = [self.labels[int(number)] for number in predictions]
         else:
-            named = [float(value) for value in predictions]
+            values = [float(score) for score in predictions]
         ids = self.splits[encoded.split].ids
-        return [{"id": i, "prediction": p} for i, p in zip(ids, named, strict=True)]
+        return [{"id": i, "prediction": value} for i, value in zip(ids, values, strict=True)]

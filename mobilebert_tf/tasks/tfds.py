@@ -1,4 +1,4 @@
-"""TensorFlow Datasets, which downloads: only where the user names "tfds" as the data folder."""
+"""Rows of TensorFlow Datasets, which downloads them: used only for the data folder "tfds"."""
 
 from typing import Any
 
@@ -8,13 +8,14 @@ TFDS = "tfds"
 
 
 def load_rows(name: str, split: str) -> tuple[list[dict[str, Any]], Any]:
-    """The rows of a split as NumPy values and bytes, in no order to rely on, and the features.
+    """Returns (rows, features) of a split; rows hold NumPy values and bytes, in any order.
 
     Args:
         name: of the data set, as `glue/rte`.
-        split: train, dev or test, with what a task adds to it: dev is their validation.
+        split: train, dev or test, or a task's own name of one; dev is TensorFlow Datasets'
+            "validation".
 
-    Raises InputError if it does not give them: without a network, say.
+    Raises InputError if they cannot be loaded, for example without a network.
     """
     import tensorflow_datasets as tfds  # takes seconds
 
@@ -23,7 +24,7 @@ def load_rows(name: str, split: str) -> tuple[list[dict[str, Any]], Any]:
         builder.download_and_prepare()
         dataset = builder.as_dataset(split=split.replace("dev", "validation"))
         return list(tfds.as_numpy(dataset)), builder.info.features
-    except Exception as error:  # no network, no such split: many kinds of error
+    except Exception as error:  # without a network or such a split it raises errors of many kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"TensorFlow Datasets did not give {name} ({reason}): put the official files into a "

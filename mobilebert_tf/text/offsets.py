@@ -1,4 +1,4 @@
-"""WordPiece ids with character offsets: where in the original text each piece stands.
+"""WordPiece ids with character offsets: the position of each piece in the original text.
 
 WordPiece normalises the text before it splits it, so the positions of its pieces are lost. Here
 the text is cut into clusters (a character with its combining marks), and each cluster is

@@ -32,9 +32,9 @@ def save_state(directory: Path, number: int, position: Mapping[str, int], tensor
     path = directory / f"state-{number:09d}.safetensors"
     metadata = {"position": json.dumps(dict(position)), "sha256": digest_of(tensors)}
     try:
-        with whole_file(path) as aside:
-            save_file(tensors, aside, metadata)
-            with open(aside, "rb+") as file:
+        with whole_file(path) as temporary:
+            save_file(tensors, temporary, metadata)
+            with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
     except (SafetensorError, OSError) as error:
         raise OSError(f"cannot write {path}: {error}") from None

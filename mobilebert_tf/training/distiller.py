@@ -4,12 +4,12 @@ import keras
 import tensorflow as tf
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.modeling.model import MobileBert, copy_weights
+from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.training import losses
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map, loss_kinds, transfer_terms
 from mobilebert_tf.training.optimizer import Lamb, WarmupLinearDecay
 from mobilebert_tf.training.run_config import TransferConfig
-from mobilebert_tf.training.strategies import CLASSIFIER, EMBEDDINGS, Stage
+from mobilebert_tf.training.strategies import Stage
 
 
 class Distiller(keras.Model):
@@ -21,7 +21,7 @@ class Distiller(keras.Model):
     have no noise. A model that trains alone has its dropout.
 
     Args:
-        student: a pre-training model; its layers' `trainable` is set to what the stage trains.
+        student: a pre-training model; layers that the stage does not train are frozen.
         stage: from strategies.plan or strategies.bare.
         transfer: weights of the transfer losses, and the share of the hard labels.
         teacher: a pre-training model that fits the student; None for pre-training alone.
@@ -78,7 +78,7 @@ class Distiller(keras.Model):
         return self.student(inputs, training=training)
 
     def train_step(self, batch):
-        # Watching only what the stage trains: nothing below it is recorded.
+        # The tape records nothing below the variables that it watches.
         sources = [variable.value for variable in self.trainable_variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
@@ -149,16 +149,6 @@ class Distiller(keras.Model):
             distilled = losses.masked_lm_distillation_loss(teacher["mlm_logits"], logits, weights)
             terms["distillation"] = (1.0 - alpha, distilled)
         return terms
-
-
-def copy_from_teacher(teacher: MobileBert, student: MobileBert) -> set[str]:
-    """Copies embeddings and pre-training heads of the teacher to the student.
-
-    Returns the paths of the copied weights: all outside the blocks that both models have with
-    equal shape (the pooler of a teacher with classifier_activation has no counterpart).
-    """
-    outside = (EMBEDDINGS, *CLASSIFIER)
-    return copy_weights(teacher, student, lambda path: path.startswith(outside))
 
 
 def _first_blocks(model: MobileBert, depth: int | None) -> keras.Model:

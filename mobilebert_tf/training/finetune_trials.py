@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilebert_tf.checkpoints.formats import Loaded
+from mobilebert_tf.checkpoints.formats import LoadedModel
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import whole_directory, write_whole
 from mobilebert_tf.lite.calibration_data import for_graph
@@ -18,7 +18,7 @@ from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert, checksum, cop
 from mobilebert_tf.modeling.model_directory import save_model
 from mobilebert_tf.modeling.runner import KerasModel, Runnable
 from mobilebert_tf.tasks.evaluation import dev_ranking, dev_scores, evaluate_split
-from mobilebert_tf.tasks.examples import Batches, Examples, encode, joined, widened
+from mobilebert_tf.tasks.examples import Batches, Examples, add_unlabelled, encode, pad_tokens
 from mobilebert_tf.tasks.task import Task
 from mobilebert_tf.training.checkpoint import digest_of
 from mobilebert_tf.training.finetune_config import FinetuneConfig, Trial
@@ -43,7 +43,7 @@ class Trials:
         augment: texts that only the teacher labels, or None.
         folder: of the run.
 
-    Raises InputError if a continued run was begun with other data.
+    Raises InputError if a continued run began with other data.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Trials:
         task: Task,
         head: Head,
         *,
-        start: Loaded,
+        start: LoadedModel,
         teacher: MobileBert | None,
         augment: Examples | None,
         folder: RunFolder,
@@ -63,8 +63,8 @@ class Trials:
         self._dev = {name: task.encode(name, tokenizer, length) for name in task.dev_splits}
         arrays = task.encode("train", tokenizer, length).arrays
         if augment is not None:
-            arrays = joined(arrays, encode(augment, tokenizer, length))
-        self._train_arrays = arrays if config.bucketed else widened(arrays, length)
+            arrays = add_unlabelled(arrays, encode(augment, tokenizer, length))
+        self._train_arrays = arrays if config.bucketed else pad_tokens(arrays, length)
         folder.check_unchanged(self._digests())
 
     def _digests(self) -> dict[str, str]:
@@ -93,9 +93,9 @@ class Trials:
 
     def publish(self, trial: str) -> None:
         """Copies a trial's model to `model` of the run, whole or not at all."""
-        with whole_directory(self.folder / "model") as aside:
+        with whole_directory(self.folder / "model") as temporary:
             source = self.folder / "trials" / trial / "model"
-            shutil.copytree(source, aside, dirs_exist_ok=True)
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
 
     def _train(self, trial: Trial, directory: Path) -> None:
         prepare_process(trial.seed, self.config.precision)

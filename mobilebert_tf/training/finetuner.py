@@ -51,13 +51,8 @@ class Finetuner(keras.Model):
         self.transfer_weight, self.transfer = transfer_weight, transfer or LayerTransfer()
         if transfer_weight:
             check_fit(teacher.config, model.config, self.transfer)
-        self.run_teacher = None
-        if teacher is not None:
-            # Behind a function: as an attribute, the teacher would be in every checkpoint.
-            def run_teacher(inputs: dict) -> dict:
-                return teacher(inputs, training=False)
-
-            self.run_teacher = run_teacher
+        # A function: as an attribute, the teacher would be in every checkpoint.
+        self.run_teacher = _inference_function(teacher) if teacher is not None else None
         self.tracker = keras.metrics.Mean("loss")
 
     def compile(self, optimizer=None, **kwargs):
@@ -125,9 +120,18 @@ class Finetuner(keras.Model):
         config = self.model.config
         layers = dict(enumerate(layer_map(config, self.transfer)))
         terms = transfer_terms(
-            teacher, outputs, input_mask, self.transfer, layers, config.num_hidden_layers
+            teacher,
+            outputs,
+            input_mask,
+            transfer=self.transfer,
+            layers=layers,
+            num_layers=config.num_hidden_layers,
         )
         return sum(weight * value for weight, value in terms.values())
+
+
+def _inference_function(model: MobileBert):
+    return lambda inputs: model(inputs, training=False)
 
 
 def labelled(kind: str, targets):

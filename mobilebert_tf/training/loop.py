@@ -154,13 +154,22 @@ class _StageLoop:
         ) as progress:
             started, logged = time.perf_counter(), first
             for step, batch in enumerate(batches, start=first + 1):
+                saving = step % self.pace.checkpoint_steps == 0 or step == steps
+                logging = saving or step % self.pace.log_steps == 0
+                # Read before the step, after which it is the next one's.
+                learning_rate = float(self.trainer.optimizer.learning_rate) if logging else None
                 values = step_function(batch)
                 progress.update()
-                saving = step % self.pace.checkpoint_steps == 0 or step == steps
-                if saving or step % self.pace.log_steps == 0:
+                if logging:
                     seconds = (time.perf_counter() - started) / (step - logged)
                     tokens_per_second = math.prod(batch["input_ids"].shape) / seconds
-                    logs = self._log(values, step, seconds, tokens_per_second)
+                    logs = self._log(
+                        values,
+                        step=step,
+                        learning_rate=learning_rate,
+                        seconds_per_step=seconds,
+                        tokens_per_second=tokens_per_second,
+                    )
                     progress.set_postfix(
                         loss=f"{logs['loss']:.3f}", tokens_per_s=f"{tokens_per_second:,.0f}"
                     )
@@ -177,7 +186,13 @@ class _StageLoop:
         save_state(self.states, self.steps_before + step, position, tensors)
 
     def _log(
-        self, values: dict, step: int, seconds_per_step: float, tokens_per_second: float
+        self,
+        values: dict,
+        *,
+        step: int,
+        learning_rate: float,
+        seconds_per_step: float,
+        tokens_per_second: float,
     ) -> dict[str, float]:
         """Writes the values that train_step returned to the history, and returns them as floats."""
         values = {name: float(value) for name, value in values.items()}
@@ -193,7 +208,7 @@ class _StageLoop:
             "stage_index": self.index,
             "step": step,
             "total_step": self.steps_before + step,
-            "learning_rate": float(self.trainer.optimizer.learning_rate),
+            "learning_rate": learning_rate,
             **values,
             "ms_per_step": 1000 * seconds_per_step,
             "tokens_per_second": tokens_per_second,

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.modeling.layers import AttentionBias, Block, Bottleneck, FeedForward, NoNorm
+from mobilebert_tf.modeling.layers import Block, Bottleneck, FeedForward, NoNorm, Padding
 from mobilebert_tf.modeling.model import MobileBert, copy_weights
 from mobilebert_tf.tasks.examples import Batches
 from mobilebert_tf.training.finetuner import Finetuner, distillation_loss
@@ -69,7 +69,7 @@ class _Fitter:
 
     def __init__(self, input_mask: np.ndarray):
         self.real = input_mask == 1  # [B,T]
-        self.bias = AttentionBias()(input_mask)  # [B,1,1,T]
+        self.padding = Padding()(input_mask)  # [B,1,1,T]
 
     def block(self, old_block: Block, new_block: Block, old, new) -> tuple:
         """Fits a block and returns the outputs of both blocks for the inputs `old` and `new`."""
@@ -86,8 +86,8 @@ class _Fitter:
             )
         old_x, new_x = self.norm(
             new_block.attention.output_layer.norm,
-            lambda x=old_x: old_block.attention(old_query, old_value, x, self.bias)[0],
-            lambda x=new_x: new_block.attention(new_query, new_value, x, self.bias)[0],
+            lambda x=old_x: old_block.attention(old_query, old_value, x, self.padding)[0],
+            lambda x=new_x: new_block.attention(new_query, new_value, x, self.padding)[0],
         )
         networks = zip(old_block.feed_forward, new_block.feed_forward, strict=True)
         for old_network, new_network in networks:

@@ -11,8 +11,8 @@ NOT_ADAPTED = ("bias", "gamma", "beta")
 
 @keras.saving.register_keras_serializable(package="mobilebert_tf")
 class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly from 0 to `peak` in `warmup_steps`, then falls linearly to `end_factor * peak`
-    at `steps`."""
+    """Rises linearly to `peak` in `warmup_steps`, then falls linearly to `end_factor * peak`, which
+    it reaches after the last of `steps`: no step has the rate 0."""
 
     def __init__(self, peak: float, steps: int, warmup_steps: int, end_factor: float):
         self.peak, self.steps = peak, steps
@@ -21,7 +21,7 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step):
         step = ops.cast(step, "float32") + 1.0  # the rate of the first step is not 0
         warmup = step / max(self.warmup_steps, 1)
-        left = (self.steps - step) / max(self.steps - self.warmup_steps, 1)
+        left = (self.steps + 1 - step) / max(self.steps - self.warmup_steps, 1)
         decay = self.end_factor + (1.0 - self.end_factor) * ops.clip(left, 0.0, 1.0)
         return self.peak * ops.minimum(warmup, decay)
 

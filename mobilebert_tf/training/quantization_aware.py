@@ -169,14 +169,16 @@ class _Folded(Mapping):
 
 
 class _SimulatedInt8(Arithmetic):
-    """Rounds what every operation of an int8-full file writes, and drops out in training.
+    """The arithmetic of an int8-full file: rounds every operation's output; in training it also
+    applies dropout.
 
     Args:
-        weights: the folded ones.
-        model: whose sizes and dropout rates it has.
+        weights: of the inference graph.
+        model: gives the sizes and dropout rates.
 
     Attributes:
-        quantizers: by the name of the operation; made when the first sample is observed.
+        quantizers: {name of an operation: its FakeQuantization}; made for the first sample.
+        dropouts: {rate: dropout layer}.
     """
 
     weights: _Folded
@@ -190,15 +192,15 @@ class _SimulatedInt8(Arithmetic):
         self.dropouts = {layer.rate: layer for layer in layers}
 
     def begin(self, mask, training: bool, observing: bool) -> None:
-        """Says how the operations that follow compute, and which tokens are real: mask [B,T]."""
+        """Sets the mode and the real tokens (mask [B,T]) of the operations that follow."""
         self._training, self._observing = training, observing
         self._real = mask[:, :, None] > 0  # [B,T,1]
 
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """By the name of the operation, as in Quantization."""
+        """Returns the range of each operation by its name, as in Quantization."""
         ends = {name: quantizer.ends() for name, quantizer in self.quantizers.items()}
         ends |= {f"embeddings/{name}": _ends(self.weights.table(name)) for name in _TABLES}
-        # Zeros are a level of the word embeddings: a trigram needs no rounding of its own.
+        # A trigram has the levels of the word embeddings, one of which is 0.
         ends["embeddings/trigrams"] = ends["embeddings/word_embeddings"]
         return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
@@ -221,7 +223,7 @@ class _SimulatedInt8(Arithmetic):
         return self._quantized(name, x + y)
 
     def _drops_before(self, name):
-        """Where layers.py has a dropout before a residual."""
+        """Returns whether modeling/layers.py has a dropout before a residual."""
         return "output_bottleneck" in name or not self.config.use_bottleneck
 
     def rescale(self, name, x, factor):
@@ -231,7 +233,8 @@ class _SimulatedInt8(Arithmetic):
         return self._quantized(name, super().scores(name, query, key))
 
     def masked(self, name, scores, attention_bias):
-        """lite/quantize.py gives the padding its place under the scores' range."""
+        """Returns the scores with padding at the value that lite/quantize.py gives it, below all
+        real scores."""
         low, high = self.quantizers[name.replace(MASKED, SCORES)].ends()
         low -= score_margin("int8-full")
         return self._fixed(tf.where(attention_bias < 0, low, scores), (low, high))
@@ -247,25 +250,26 @@ class _SimulatedInt8(Arithmetic):
         return self._fixed(super().tanh(x), _TANH)
 
     def _quantized(self, name, x):
-        if name not in self.quantizers:  # the first sample
+        if name not in self.quantizers:
             self.quantizers[name] = FakeQuantization(name=name.replace("/", "_"))
         counted = self._counted(name, x)
         return self.quantizers[name](x, counted, training=self._training, observing=self._observing)
 
     def _counted(self, name, x):
-        """What of x belongs to real tokens; a file of any length sees no others."""
+        """Returns which values of x belong to real tokens: a file never reads padding."""
         if x.shape.rank < 3:
             return None
-        scores = f"/{SCORES}" in name
-        return self._real & tf.transpose(self._real, [0, 2, 1]) if scores else self._real
+        if f"/{SCORES}" in name:
+            return self._real & tf.transpose(self._real, [0, 2, 1])  # [B,T,T]
+        return self._real
 
     def _fixed(self, x, ends):
         return x if self._observing else _rounded(x, *ends)
 
 
 class _TrainingGraph(HeadByHeadGraph):
-    """The int8-full graph on batches, [B,T,width] instead of [T,width], with the outputs that heads
-    are trained by."""
+    """The int8-full graph on batches, [B,T,width] instead of [T,width], with the outputs of the
+    loss."""
 
     arithmetic: _SimulatedInt8
 

@@ -66,6 +66,7 @@ class RunFolder:
         return [json.loads(line) for line in lines.splitlines()]
 
     def append_history(self, record: dict) -> None:
+        """Appends a record to history.jsonl."""
         with open(self / "history.jsonl", "a") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -75,11 +76,12 @@ class RunFolder:
         write_whole(self / "history.jsonl", "".join(json.dumps(r) + "\n" for r in kept))
 
     def write_history_csv(self) -> None:
+        """Writes history.csv, with a column for each key of the records."""
         records = self.history()
         columns = dict.fromkeys(key for record in records for key in record)
         with (
-            whole_file(self / "history.csv") as aside,
-            open(aside, "w", newline="") as file,
+            whole_file(self / "history.csv") as temporary,
+            open(temporary, "w", newline="") as file,
         ):
             writer = csv.DictWriter(file, list(columns))
             writer.writeheader()

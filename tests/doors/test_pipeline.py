@@ -136,7 +136,7 @@ def test_refusals():
         with pytest.raises(InputError, match="is no text"):
             Pipeline(Scripted("classifier"))(*arguments)
     for arguments in ((None,), (5,), (["dog"], 5)):
-        with pytest.raises(InputError, match="neither a text nor several"):
+        with pytest.raises(InputError, match="neither a text nor a list of texts"):
             Pipeline(Scripted("classifier"))(*arguments)
 
 

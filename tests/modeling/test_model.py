@@ -14,7 +14,14 @@ from support.models import STUDENT, TEACHER, VARIANTS, batch, random_model, with
 
 from mobilebert_tf import InputError, build_model, load_model, save_model
 from mobilebert_tf.modeling.config import SIZES
-from mobilebert_tf.modeling.layers import Attention, Block, Embeddings, FeedForward, NoNorm
+from mobilebert_tf.modeling.layers import (
+    ATTENTION_MASK,
+    Attention,
+    Block,
+    Embeddings,
+    FeedForward,
+    NoNorm,
+)
 
 SCALE = 0.14  # of the weights: small enough for a softmax that is no choice
 HEADS = {None: (), "pretraining": (), "classifier": ("a", "b", "c"), "span": ()}
@@ -130,7 +137,7 @@ def test_trigram_is_next_self_previous():
 
 
 def test_attention_scores_by_hand():
-    """q k / sqrt(2) of one head of two features, and -10000 at a padded key."""
+    """q k / sqrt(2) of one head of two features, and ATTENTION_MASK at a padded key."""
     config = STUDENT.replace(num_attention_heads=1, intra_bottleneck_size=2)
     attention = Attention(config)
     attention.build((None, None, 2), (None, None, 2), (None, None, 2), (None, 1, 1, None))
@@ -142,9 +149,10 @@ def test_attention_scores_by_hand():
     attention.output_layer.dense.kernel.assign(np.eye(2))
     attention.output_layer.norm.gamma.assign(np.ones(2))
     x = np.array([[[1.0, 0.0], [0.0, 3.0], [9.0, 9.0]]], "float32")
-    bias = np.array([[[[0.0, 0.0, -10000.0]]]], "float32")
-    out, scores = attention(x, x, 0 * x, bias)
-    expected = np.array([[2, 0, 18], [0, 18, 54], [18, 54, 324]]) / np.sqrt(2) + [0, 0, -1e4]
+    padding = np.array([[[[0.0, 0.0, 1.0]]]], "float32")
+    out, scores = attention(x, x, 0 * x, padding)
+    expected = np.array([[2, 0, 18], [0, 18, 54], [18, 54, 324]]) / np.sqrt(2)
+    expected += [0, 0, ATTENTION_MASK]
     np.testing.assert_allclose(scores[0, 0], expected, rtol=1e-6)
     weights = np.exp([2 / np.sqrt(2), 0]) / np.exp([2 / np.sqrt(2), 0]).sum()
     np.testing.assert_allclose(out[0, 0], [weights[0], 3 * weights[1]], rtol=1e-6)

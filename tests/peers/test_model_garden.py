@@ -12,7 +12,7 @@ from official.modeling import tf_utils
 from official.nlp.modeling import layers, models
 
 from mobilebert_tf.checkpoints import formats
-from mobilebert_tf.checkpoints.originals import model_garden_encoder
+from mobilebert_tf.checkpoints.reference_run import model_garden_encoder
 from mobilebert_tf.convert import ConvertConfig, convert
 
 FIXTURES = Path(__file__).parents[1] / "data" / "fixtures"

@@ -12,8 +12,8 @@ from mobilebert_tf.lite.metadata import Packed, pack
 from mobilebert_tf.lite.quantize import convert
 from mobilebert_tf.modeling.config import SIZES
 from mobilebert_tf.modeling.model import build_model
-from mobilebert_tf.reports.attention_examples import guesses_of_file, save_examples
-from mobilebert_tf.reports.plots import CURVE_POINTS, _pieces
+from mobilebert_tf.reports.attention_examples import predict_masks, save_examples
+from mobilebert_tf.reports.plots import CURVE_POINTS, _stage_curves
 from mobilebert_tf.reports.run_report import write_report
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 
@@ -62,7 +62,7 @@ def batch(tokenizer):
 @pytest.fixture(scope="module")
 def maps(tmp_path_factory, models, tokenizer, batch):
     path = tmp_path_factory.mktemp("maps") / "maps.npz"
-    save_examples(path, *models, LAYER_MAP, tokenizer, batch)
+    save_examples(path, *models, layer_map=LAYER_MAP, tokenizer=tokenizer, batch=batch)
     return path
 
 
@@ -182,7 +182,7 @@ def test_exported_file_guesses_as_its_model(run, models, tokenizer):
     packed = Packed("pretraining", tokenizer.vocabulary, [], True, max_tokens=13)
     path.write_bytes(pack(convert(models[1], "none"), packed))
     saved = np.load(run / "maps.npz")
-    tokens, probabilities = guesses_of_file(path, saved)
+    tokens, probabilities = predict_masks(path, saved)
     assert tokens.tolist() == saved["student_tokens"].tolist()
     np.testing.assert_allclose(probabilities, saved["student_probabilities"], rtol=1e-4)
     assert page_of(run).text("Fill in the mask").count("student-int8.tflite") == 2
@@ -190,7 +190,9 @@ def test_exported_file_guesses_as_its_model(run, models, tokenizer):
 
 def test_a_batch_without_masks_gives_maps_alone(run, models, batch, tokenizer):
     unmasked = batch | {"masked_lm_positions": np.zeros([3, 3], np.int32)}
-    save_examples(run / "maps.npz", *models, LAYER_MAP, tokenizer, unmasked)
+    save_examples(
+        run / "maps.npz", *models, layer_map=LAYER_MAP, tokenizer=tokenizer, batch=unmasked
+    )
     page = page_of(run)
     assert "All layers" in page.text(SECTIONS["maps.npz"])
     assert "goes on" in page.text("Fill in the mask")
@@ -275,7 +277,7 @@ def test_pretraining_run(run):
 def test_long_curves_are_thinned_and_keep_their_mean():
     history = [{"total_step": step, "loss": float(step)} for step in range(1, 10_001)]
     stages = [{"records": history[:13]}, {"records": history[13:]}]
-    pieces = _pieces(stages, "loss")
+    pieces = _stage_curves(stages, "loss")
     assert len(pieces) == 2 and sum(len(steps) for steps, _ in pieces) <= CURVE_POINTS
     for steps, values in pieces:
         np.testing.assert_allclose(steps, values)

@@ -160,7 +160,7 @@ def test_refuses_damaged_files(tmp_path, files, monkeypatch):
     path.write_bytes(zlib.compress(b""))
     with pytest.raises(InputError, match="holds no record"):
         read_mlperf(path, files[1])
-    monkeypatch.setattr(mlperf, "_MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(mlperf, "_MAX_BYTES", 1 << 20)
     path.write_bytes(zlib.compress(bytes(2 << 20)))
     with pytest.raises(InputError, match="unpacks to more than 1 MB"):
         read_mlperf(path, files[1])

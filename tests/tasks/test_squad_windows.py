@@ -253,7 +253,7 @@ def test_questions_that_teach_nothing_are_counted():
     ]
     features = make_features(questions, TOKENIZER, 9, 2, 5, training=True)
     assert features.skipped == {
-        "answer not at its start in the text": 3,
+        "answer not found at its position in the text": 3,
         "no answer": 1,
         "answer in no window": 1,
         "no text": 1,

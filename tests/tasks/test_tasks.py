@@ -8,7 +8,7 @@ from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.runner import by_length
-from mobilebert_tf.tasks.examples import NO_LABEL, Batches, encode, joined
+from mobilebert_tf.tasks.examples import NO_LABEL, Batches, add_unlabelled, encode
 from mobilebert_tf.tasks.registry import open_task
 from mobilebert_tf.tasks.user_files import Columns, read_unlabelled
 from mobilebert_tf.training.finetuner import labelled
@@ -213,7 +213,7 @@ def test_texts_without_labels_join_those_with(task, kind, file, first, tmp_path)
     write(tmp_path, **file, more__csv='text,other\n"a, b c",1\nd,2\n,3\n')
     known = open_task(task, tmp_path, ("train",)).encode("train", TOKENIZER, 16).arrays
     unknown = encode(read_unlabelled(tmp_path / "more.csv", Columns()), TOKENIZER, 16)
-    found = joined(known, unknown)
+    found = add_unlabelled(known, unknown)
     assert found["input_mask"].sum(axis=1).tolist() == [4, 3, 6, 3]
     assert found["input_ids"].shape == (4, 6)
     assert np.asarray(labelled(kind, found["targets"])).tolist() == [1, 1, 0, 0]

@@ -8,7 +8,8 @@ from support.models import STUDENT, TEACHER, random_model, training_batch
 
 from mobilebert_tf import InputError, build_model
 from mobilebert_tf.training import losses
-from mobilebert_tf.training.distiller import Distiller, copy_from_teacher
+from mobilebert_tf.training.distiller import Distiller
+from mobilebert_tf.training.from_teacher import copy_from_teacher
 from mobilebert_tf.training.run_config import Phase, TransferConfig
 from mobilebert_tf.training.strategies import bare, plan
 
@@ -365,3 +366,54 @@ def test_a_progressive_stage_costs_its_depth_forward_and_one_layer_backward():
     assert count[3] - count[1] == 2 * forward
     # The embedding transformations once each; at most two products backward for one forward.
     assert forward + 2 < count[1] <= forward + 2 + 2 * 11
+
+
+def output_of_words(model):
+    """What each word alone adds to the embeddings: [V,H], before the norm."""
+    weights = {weight.path: weight.numpy() for weight in model.weights}
+    words = weights["embeddings/word_embeddings"]
+    kernel = weights.get("embeddings/embedding_transformation/kernel")
+    if kernel is None:
+        return words
+    middle = (
+        kernel[len(kernel) // 3 : 2 * len(kernel) // 3] if model.config.trigram_input else kernel
+    )
+    return words @ middle + weights["embeddings/embedding_transformation/bias"]
+
+
+@pytest.mark.parametrize("trigram_input", [True, False])
+def test_embeddings_of_a_plain_bert_are_factorised(trigram_input):
+    """They were left random, and frozen through all transfer, without a word."""
+    plain = TEACHER.replace(
+        trigram_input=False, use_bottleneck=False, embedding_size=TEACHER.hidden_size,
+        intra_bottleneck_size=TEACHER.hidden_size, max_position_embeddings=50,
+    )  # fmt: skip
+    teacher = build_model(plain, "pretraining")
+    student = build_model(STUDENT.replace(trigram_input=trigram_input), "pretraining")
+    rank, hidden = STUDENT.embedding_size, STUDENT.hidden_size
+    words = teacher.get_layer("embeddings").word_embeddings
+    random = np.random.default_rng(0)
+    low_rank = random.normal(size=(words.shape[0], rank)) @ random.normal(size=(rank, hidden))
+    words.assign(low_rank)
+    copied = copy_from_teacher(teacher, student)
+    np.testing.assert_allclose(output_of_words(student), low_rank, rtol=1e-4, atol=1e-4)
+    places = "embeddings/position_embeddings"
+    ours, theirs = ({w.path: w.numpy() for w in m.weights}[places] for m in (student, teacher))
+    np.testing.assert_array_equal(ours, theirs[: len(ours)])
+    assert {"embeddings/word_embeddings", "embeddings/norm/gamma", places} <= copied
+
+
+def test_embeddings_are_the_nearest_of_their_rank():
+    """The error is that of the best approximation, and trigrams keep their neighbours."""
+    teacher = build_model(TEACHER.replace(embedding_size=TEACHER.hidden_size), "pretraining")
+    student = build_model(STUDENT, "pretraining")
+    copy_from_teacher(teacher, student)
+    theirs, ours = ({w.path: w.numpy() for w in m.weights} for m in (teacher, student))
+    words, kernel = "embeddings/word_embeddings", "embeddings/embedding_transformation/kernel"
+    width, rank = theirs[words].shape[1], ours[words].shape[1]
+    wide = np.concatenate(np.split(theirs[kernel], 3), axis=1)  # [E,3H]
+    product = theirs[words] @ wide
+    found = ours[words] @ np.concatenate(np.split(ours[kernel], 3), axis=1)
+    singular = np.linalg.svd(product, compute_uv=False)
+    best = np.sqrt(np.square(singular[rank:]).sum())
+    assert width > rank and np.linalg.norm(product - found) == pytest.approx(best, rel=1e-4)
