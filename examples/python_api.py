@@ -39,7 +39,8 @@ teacher = build_model(SIZES["test-teacher"].replace(vocab_size=size), "pretraini
 student = build_model(SIZES["test-student"].replace(vocab_size=size), "pretraining")
 
 # %% Each stage of a strategy is a Keras model that `fit` trains.
-from mobilebert_tf.training.distiller import Distiller, copy_from_teacher  # noqa: E402
+from mobilebert_tf.training.distiller import Distiller  # noqa: E402
+from mobilebert_tf.training.from_teacher import copy_from_teacher  # noqa: E402
 from mobilebert_tf.training.run_config import Phase, TransferConfig  # noqa: E402
 from mobilebert_tf.training.strategies import bare, plan  # noqa: E402
 
