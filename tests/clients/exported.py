@@ -16,9 +16,14 @@ from mobilebert_tf.modeling.config import SIZES
 from mobilebert_tf.text.tokenizer import WordPiece
 from mobilebert_tf.text.vocabulary import train_vocabulary
 
+LABELS = {
+    "classifier": ("bad", "good", "so so"),
+    "token_classifier": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"),
+}
 MAX_TOKENS = 384  # what the Task Library's BertQuestionAnswerer wants
 # A head, and the fixed length that its files are exported with beside those for any length.
-FIXED = {"classifier": 64, "encoder": 64, "span": MAX_TOKENS}
+HEADS = ("classifier", "encoder", "pretraining", "regression", "span", "token_classifier")
+FIXED = dict.fromkeys(HEADS, 64) | {"span": MAX_TOKENS}
 # A mode, as the tables show it -> the door's options. Before TFLite 2.17 a weight matrix has one
 # scale; --min-runtime reaches 2.4 for any length (CUMSUM) and 2.3 for a fixed one.
 MODES = {
@@ -121,7 +126,7 @@ class Exported:
         config = SIZES["test-student"].replace(
             vocab_size=len(self.tokenizer), max_position_embeddings=MAX_TOKENS
         )
-        model = random_model(config, head, scale=0.15)
+        model = random_model(config, head, LABELS.get(head, ()), scale=0.15)
         save_model(model, self._folder / head, self.tokenizer)
         return self._folder / head
 
