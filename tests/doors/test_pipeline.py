@@ -145,3 +145,20 @@ def test_columns_of_a_table():
     texts = np.array(["the dog", "the cat"])
     found = Pipeline(Scripted("classifier", probability=[0.2, 0.3, 0.5]))(texts, texts)
     assert [result.text for result in found] == texts.tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "expected"),
+    [
+        (["B-x", "E-x", "O", "S-x"], (2, 0, 1, 3, 3), [("x", "a b"), ("x", "c"), ("x", "d")]),
+        (["O", "ORG", "PER"], (0, 1, 1, 2, 0), [("ORG", "a b"), ("PER", "c")]),
+        (["NN", "O-", "VB"], (0, 1, 1, 2, 0), []),
+    ],
+)
+def test_entities_of_other_schemes(labels, classes, expected):
+    model = Labeller()
+    model.labels = labels
+    rows = 0.7 * np.eye(len(labels))[[*classes, 0]]
+    model._outputs = {"token_probability": rows[None].astype(np.float32)}
+    found = Pipeline(model)("a b c d")
+    assert [(entity.label, entity.text) for entity in found.entities] == expected
