@@ -112,8 +112,8 @@ def _model_to_write(
     if config.head == "encoder" and head.kind != "encoder":
         head = Head()
     model = _reduced(model, *supported_part(model.config, head, config.to))
-    if (model.head.pooling, model.head.normalized) != (head.pooling, head.normalized):
-        print("left out, because the destination cannot hold it: the pooling of embeddings")
+    if head.kind == "encoder" and model.head != head:
+        print("left out, because the destination cannot hold it: how embeddings are pooled and cut")
     if config.vocab is None:
         return model, tokenizer
     if tokenizer is None:

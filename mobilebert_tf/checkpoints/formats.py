@@ -128,8 +128,8 @@ def supported_part(config: ModelConfig, head: Head, name: str) -> tuple[ModelCon
         head = dataclasses.replace(head, kind="masked_lm")
     if name == "huggingface" and HEADS[head.kind].by_token and not head.reads_pooler:
         config = config.replace(classifier_activation=False)
-    if name in ("google", "model-garden"):
-        head = dataclasses.replace(head, pooling="first", normalized=False)
+    if name in ("google", "model-garden") and head.kind == "encoder":
+        head = Head()
     return config, head
 
 

@@ -1,7 +1,7 @@
 """Hugging Face's MobileBERT and BERT, with every head: config.json and model.safetensors."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -49,6 +49,7 @@ ACTIVATION_SYNONYMS = {"gelu_pytorch_tanh": "gelu_new", "gelu_python": "gelu"}
 IGNORED = (
     Ignored("cls.predictions.decoder.*", "tied to the word embeddings and the bias"),
     Ignored("*embeddings.position_ids", "a constant"),
+    Ignored("fit_dense*", "TinyBERT's, for its distillation alone"),
 )
 UNUSED_TRANSFORMATION = Ignored(
     "*embeddings.embedding_transformation.*", "not used where trigram_input is false"
@@ -64,17 +65,18 @@ def open_checkpoint(directory: Path) -> Checkpoint:
 
     Raises InputError if it is none, is damaged, or holds a model that we do not have.
     """
-    values = _read_config(directory / "config.json")
-    files = TensorFiles(directory)
+    path = directory / "config.json"
+    values, files = read_json(path), TensorFiles(directory)
+    values.setdefault("model_type", _guessed_model_type(files.shapes))
+    _check_config(values, path)
     names = _original_names(files)
     shapes = {name: files.shapes[original] for name, original in names.items()}
-    path = directory / "config.json"
     head, config = _read_head(values, shapes, path), _model_config(values, path)
     if not any(name.endswith("pooler.dense.weight") for name in shapes):
         # The model was saved without a pooler.
         config = config.replace(classifier_activation=False)
     ignored = list(IGNORED)
-    if head.kind == "encoder" and (embedding := read_embedding(directory)):
+    if head.kind == "encoder" and (embedding := read_embedding(directory, config)):
         head = replace(head, **embedding)
         if head.pooling == "first":  # sentence-transformers takes the token without a pooler
             config = config.replace(classifier_activation=False)
@@ -116,17 +118,25 @@ def save_checkpoint(model: MobileBert, directory: Path) -> None:
         write_embedding(config, head, directory)
 
 
-def _read_config(path: Path) -> dict:
-    values = read_json(path)
+def _guessed_model_type(names: Iterable[str]) -> str | None:
+    """Returns the key of FAMILIES by the names of the tensors; None if they are of none of them.
+
+    config.json has had model_type since transformers 2.2 (November 2019).
+    """
+    prefixes = {name.partition(".")[0] for name in names}
+    family = next((family for family in FAMILIES if family in prefixes), None)
+    return "bert" if family is None and "embeddings" in prefixes else family
+
+
+def _check_config(values: Mapping, path: Path) -> None:
     family = values.get("model_type")
     if family not in list(FAMILIES):
         raise InputError(f"{path}: model_type is {family!r}, expected {' or '.join(FAMILIES)}")
     for key, supported in SUPPORTED.items():
-        if values.get(key, supported) != supported:
+        if values.get(key) not in (None, supported):
             raise InputError(f"{path}: {key} is {values[key]}, only {supported} is supported")
     if values.get("problem_type") == "multi_label_classification":
         raise InputError(f"{path}: problem_type multi_label_classification is not supported")
-    return values
 
 
 def _model_config(values: Mapping, path: Path) -> ModelConfig:
