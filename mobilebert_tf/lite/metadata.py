@@ -49,7 +49,7 @@ class Packed:
 
 
 def pack(content: bytes, packed: Packed) -> bytes:
-    """The same model with metadata and files; the same bytes for the same arguments."""
+    """Returns the model with metadata and files; equal arguments give equal bytes."""
     model = flatbuffer.read(content)
     inputs, outputs = tensor_names(model)
     metadata = _model_metadata(packed, inputs, outputs)
@@ -68,7 +68,7 @@ def pack(content: bytes, packed: Packed) -> bytes:
 
 
 def unpack(path: str) -> Packed:
-    """The files that `pack` put in; InputError if it is not a file of ours."""
+    """Reads what `pack` added. Raises InputError if the file is not one of ours."""
     try:
         with zipfile.ZipFile(path) as archive:
             settings = json.loads(archive.read(SETTINGS_FILE))
@@ -85,7 +85,7 @@ def unpack(path: str) -> Packed:
 
 
 def tensor_names(model: schema.ModelT) -> tuple[list[str], list[str]]:
-    """Signature names of the main graph's inputs and outputs, in the order of the graph."""
+    """Returns the signature's names of the graph's inputs and outputs, in the graph's order."""
     graph, signature = model.subgraphs[0], model.signatureDefs[0]
     inputs = {tensor.tensorIndex: tensor.name.decode() for tensor in signature.inputs}
     outputs = {tensor.tensorIndex: tensor.name.decode() for tensor in signature.outputs}
@@ -104,7 +104,7 @@ def _files(packed: Packed) -> dict[str, str]:
 
 
 def _model_metadata(packed: Packed, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
-    """ModelMetadata with one SubGraphMetadata; field numbers are those of metadata_schema.fbs."""
+    """Returns a ModelMetadata with one SubGraphMetadata; metadata_schema.fbs numbers the fields."""
     builder = flatbuffers.Builder()
     vocabulary = _associated_file(builder, VOCABULARY_FILE, _VOCABULARY)
     options = _table(builder, {0: _vector(builder, [vocabulary])})  # BertTokenizerOptions
@@ -149,7 +149,7 @@ def _process_unit(builder: flatbuffers.Builder, options: int) -> int:
 
 
 def _table(builder: flatbuffers.Builder, fields: dict[int, int]) -> int:
-    """A table of offsets: field number -> what it points to."""
+    """Writes a table of offsets: field number -> what it points to."""
     builder.StartObject(max(fields) + 1)
     for number, offset in fields.items():
         builder.PrependUOffsetTRelativeSlot(number, offset, 0)

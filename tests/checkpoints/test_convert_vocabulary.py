@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tokenizers
-from support.tiny_convert import (
+from support.checkpoints import (
     BERT,
     FORMATS,
     PIECES,
@@ -239,8 +239,8 @@ def add_tokens(folder, tokens, file):
 @pytest.mark.parametrize(
     "file", ["added_tokens.json", "tokenizer.json", "tokenizer_config.json", None]
 )
-def test_added_words_join_the_vocabulary(given, dest, capsys, file):
-    folder = given("huggingface")
+def test_added_words_join_the_vocabulary(copy_of, destination, capsys, file):
+    folder = copy_of("huggingface")
     if file is None:  # neither vocab.txt nor added_tokens.json: the fast tokenizer's file alone
         fast = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         values = json.loads(fast.to_str())
@@ -253,7 +253,7 @@ def test_added_words_join_the_vocabulary(given, dest, capsys, file):
         kept = PIECES[:-2]
     else:
         kept = add_tokens(folder, ["Abba", "cafe"], file)
-    tokenizer = load_tokenizer(run(folder, dest))
+    tokenizer = load_tokenizer(run(folder, destination))
     assert tokenizer.vocabulary == [*kept, "abba", "cafe"]
     assert "added tokens are read as words: Abba, cafe" in capsys.readouterr().err
     found = tokenizer.encode(["ab abba CAFE"])["input_ids"][0, 1:-1].tolist()
@@ -261,29 +261,29 @@ def test_added_words_join_the_vocabulary(given, dest, capsys, file):
 
 
 @pytest.mark.parametrize("file", ["added_tokens.json", "tokenizer.json", "tokenizer_config.json"])
-def test_added_tokens_that_are_no_words_are_refused_with_what_to_do(given, dest, file):
-    folder = given("huggingface")
+def test_added_tokens_that_are_no_words_are_refused_with_what_to_do(copy_of, destination, file):
+    folder = copy_of("huggingface")
     kept = add_tokens(folder, ["<joy>", "ab c"], file)
-    said = refusal(folder, dest)
+    said = refusal(folder, destination)
     assert "<joy>, ab c" in said and "vocab.txt" in said
     with open(folder / "vocab.txt", "a") as vocabulary:
         vocabulary.write("addedjoy\nabc\n")
-    assert load_tokenizer(run(folder, dest)).vocabulary == [*kept, "addedjoy", "abc"]
+    assert load_tokenizer(run(folder, destination)).vocabulary == [*kept, "addedjoy", "abc"]
 
 
-def test_added_tokens_inside_the_vocabulary(given, dest):
-    folder = given("huggingface")
+def test_added_tokens_inside_the_vocabulary(copy_of, destination):
+    folder = copy_of("huggingface")
     pieces = [*PIECES[:-2], "[unused1]", "[e1]"]
     (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", "utf-8")
     ids = {"[CLS]": 2, "a": 5, "[unused1]": len(pieces) - 2}
     (folder / "added_tokens.json").write_text(json.dumps(ids))
-    assert load_tokenizer(run(folder, dest)).vocabulary == pieces
+    assert load_tokenizer(run(folder, destination)).vocabulary == pieces
     (folder / "added_tokens.json").write_text(json.dumps(ids | {"[e1]": len(pieces) - 1}))
-    assert "([e1])" in refusal(folder, dest.with_name("other"))
+    assert "([e1])" in refusal(folder, destination.with_name("other"))
 
 
 @pytest.mark.parametrize("damaged", ['{"a": "b"}', '{"a": null}'])
-def test_damaged_added_tokens(given, dest, damaged):
-    folder = given("huggingface")
+def test_damaged_added_tokens(copy_of, destination, damaged):
+    folder = copy_of("huggingface")
     (folder / "added_tokens.json").write_text(damaged)
-    assert "added_tokens.json" in refusal(folder, dest)
+    assert "added_tokens.json" in refusal(folder, destination)

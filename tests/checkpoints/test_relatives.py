@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from support.tiny_convert import (
+from support.checkpoints import (
     BERT,
     PIECES,
     edit,

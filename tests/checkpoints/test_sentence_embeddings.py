@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from support.tiny_convert import (
+from support.checkpoints import (
     BERT,
     PIECES,
     copy,

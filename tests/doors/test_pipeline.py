@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from support.tiny_lite import LABELS, VOCABULARY, save_directory
+from support.models import save_directory
+from support.texts import LABELS, VOCABULARY
 
 from mobilebert_tf import InputError, Pipeline, build_model, save_model
 from mobilebert_tf.pipeline import Candidate

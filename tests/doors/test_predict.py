@@ -7,7 +7,9 @@ import json
 import sys
 
 import pytest
-from support.tiny_lite import HEADS, LABELS, packed_file, save_directory
+from support.lite_files import HEADS, packed_file
+from support.models import save_directory
+from support.texts import LABELS
 
 from mobilebert_tf import InputError
 from mobilebert_tf.predict import PredictConfig, main, predict
