@@ -43,7 +43,7 @@ class Packed:
         labels: a classifier's class names.
         do_lower_case: whether the tokenizer lower-cases.
         strip_accents: whether it strips accents; None if it does where it lower-cases.
-        max_tokens: longest sequence that the position table allows.
+        max_tokens: longest sequence that the model takes.
         sequence_length: tokens that the head was trained on; None if any.
     """
 
