@@ -2,8 +2,8 @@
 this machine, by test_arm.py; imports nothing of the package, which is not there.
 
 INPUTS is a JSON: {"files": [...], "samples": [{"ids": [...], "mask": [...], "segment_ids": ...}],
-"tensors": bool}. OUTPUTS becomes an .npz with an array FILE/SAMPLE/OUTPUT for each output, numbers and
-name; with "tensors" FILE/SAMPLE/TENSOR, numbers, for each tensor of the graph, as TFLite's own
+"tensors": bool}. OUTPUTS becomes an .npz with an array FILE/SAMPLE/OUTPUT for each output, numbers
+and name; with "tensors" FILE/SAMPLE/TENSOR, numbers, for each tensor of the graph, as TFLite's own
 kernels compute it (XNNPACK's keep none).
 """
 

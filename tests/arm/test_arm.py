@@ -1,10 +1,10 @@
 """Exported files give the same on ARM as on x86: every mode and head, on 20 sentences, by LiteRT's
-aarch64 wheel under qemu. Run by make arm, which ends with the tables. It is the kernels' correctness
-that is checked, not a phone's speed.
+aarch64 wheel under qemu. Run by make arm, which ends with the tables. It checks that kernels are
+right, and says nothing of a phone's speed.
 
-Float files agree within 1e-5, int16x8 exactly. int8 cannot: the kernels of a processor round the sum
-of an int8 matrix product each in their own way, so that now and then a number is the next one (the
-second test shows that this is all), and what reads it goes on from there.
+Float files agree within 1e-5, int16x8 exactly. int8 cannot: the kernels of a processor round the
+sum of an int8 matrix product each in their own way, so that now and then a number is the next one
+(the second test shows that this is all), and what reads it goes on from there.
 """
 
 import json
