@@ -99,6 +99,14 @@ def test_words_and_entities_have_their_places_in_the_text():
     assert entities == [("x", "\u00c1b\u0301c, \u4e2d"), ("y", "\U0001f600"), ("x", "e")]
 
 
+def test_a_cut_text_ends_with_its_last_word():
+    """Not with one that has the label of [SEP]."""
+    model = Labeller(3, 0, 1, 2, 3)  # [CLS] a , e [SEP]
+    model.max_tokens = 5
+    found = Pipeline(model, truncate=True)("a,e, d b")
+    assert [word.text for word in found.words] == ["a", ",", "e"]
+
+
 def test_one_text_or_many(tmp_path):
     pipeline = Pipeline(save_directory(tmp_path / "model", head="classifier"))
     texts = ["the dog", "an old cat likes the river", "a"]
