@@ -9,6 +9,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
@@ -67,7 +68,7 @@ def pack(content: bytes, packed: Packed) -> bytes:
     return file.getvalue()
 
 
-def unpack(path: str) -> Packed:
+def unpack(path: str | Path) -> Packed:
     """Reads what `pack` added. Raises InputError if the file is not one of ours."""
     try:
         with zipfile.ZipFile(path) as archive:
