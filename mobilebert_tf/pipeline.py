@@ -16,6 +16,7 @@ from mobilebert_tf.modeling.runner import KerasModel, Runnable, run_all
 from mobilebert_tf.tasks.registry import SPAN_LENGTH
 from mobilebert_tf.tasks.squad import Question, make_features, proportions
 from mobilebert_tf.tasks.squad_answers import Answer, answers
+from mobilebert_tf.tasks.tags import tag_scheme
 from mobilebert_tf.text.offsets import tokenize_with_offsets
 
 
@@ -66,8 +67,8 @@ class TextSpan:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A token classifier's result: the labelled words and punctuation marks, and for labels B-x,
-    I-x, O the entities that they form."""
+    """A token classifier's result: the labelled words and punctuation marks, and the entities that
+    they form if the labels mark entities; see tasks/tags.py."""
 
     text: str
     words: list[TextSpan]
@@ -239,12 +240,15 @@ class Pipeline:
         if pairs is not None:
             raise InputError("words are labelled in single texts: leave out the second text")
         encoded = tokenize_with_offsets(self.model.tokenizer, texts)
-        _, outputs = self._outputs(texts, None)
+        arrays, outputs = self._outputs(texts, None)
+        tokens = arrays["input_mask"].sum(axis=1)
         results = []
-        for text, pieces, rows in zip(texts, encoded, outputs["token_probability"], strict=True):
-            rows = rows[1 : len(pieces.ids) + 1]  # without [CLS], [SEP]; fewer if truncated
+        for text, pieces, rows, used in zip(
+            texts, encoded, outputs["token_probability"], tokens, strict=True
+        ):
+            rows = rows[1 : used - 1]  # without [CLS], [SEP]; fewer than pieces if truncated
             words = list(self._words(text, pieces, rows))
-            results.append(Labelled(text, words, _entities(text, words)))
+            results.append(Labelled(text, words, self._entities(text, words)))
         return results
 
     def _words(self, text: str, pieces, rows: np.ndarray) -> Iterator[TextSpan]:
@@ -262,6 +266,29 @@ class Pipeline:
             yield TextSpan(
                 text[start:end], start=start, end=end, label=label, probability=probability
             )
+
+    def _entities(self, text: str, words: Sequence[TextSpan]) -> list[TextSpan]:
+        """Returns entities, joined from labelled words, with the lowest probability of these."""
+        entities: list[TextSpan] = []
+        tags = tag_scheme(self.model.labels).to_bio([word.label for word in words])
+        for word, tag in zip(words, tags, strict=True):
+            letter, _, kind = tag.partition("-")
+            if not kind:
+                continue
+            start, probability = word.start, word.probability
+            if letter == "I":
+                last = entities.pop()
+                start, probability = last.start, min(last.probability, word.probability)
+            entities.append(
+                TextSpan(
+                    text[start : word.end],
+                    start=start,
+                    end=word.end,
+                    label=kind,
+                    probability=probability,
+                )
+            )
+        return entities
 
     def _answer(self, texts, pairs) -> list[Answered]:
         if pairs is None:
@@ -313,31 +340,3 @@ def _answered(question: Question, answer: Answer) -> Answered:
         probability=float(answer.probability),
         candidates=candidates,
     )
-
-
-def _entities(text: str, words: Sequence[TextSpan]) -> list[TextSpan]:
-    """Returns entities, joined from words labelled B-x, I-x, ..., with the lowest probability of
-    their words."""
-    entities: list[TextSpan] = []
-    open_label = None
-    for word in words:
-        mark, dash, kind = word.label.partition("-")
-        if not dash or mark not in ("B", "I"):
-            open_label = None
-            continue
-        if mark == "I" and kind == open_label:
-            last = entities.pop()
-            start, probability = last.start, min(last.probability, word.probability)
-        else:
-            start, probability = word.start, word.probability
-        entities.append(
-            TextSpan(
-                text[start : word.end],
-                start=start,
-                end=word.end,
-                label=kind,
-                probability=probability,
-            )
-        )
-        open_label = kind
-    return entities

@@ -6,7 +6,7 @@ They know nothing else: `python -m mobilebert_tf.distill` makes models of use.
 
 import itertools
 import random
-import subprocess
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from mobilebert_tf.text.vocabulary import train_vocabulary
 TO_TFLITE = Path(__file__).parents[2] / "export" / "to_tflite.py"
 # The runtime of this offline build, 2.16.1, does not run what is exported for later ones.
 EXPORT = ("--quantize", "int8", "--min-runtime", "2.4")
-STEPS, BATCH = 250, 32
+STEPS, BATCH = 200, 32
 IGNORED = -1
 
 THINGS = "film book meal music story song play concert".split()
@@ -224,9 +224,9 @@ def main(folder: Path) -> None:
         directory = folder / name
         save_model(train(recipe, tokenizer), directory, tokenizer)
         options = ["--head", "encoder"] if name == "encoder" else []
-        output = folder / f"{name}.tflite"
-        command = [sys.executable, TO_TFLITE, "--model", directory, "--output", output, *EXPORT]
-        subprocess.run([*command, *options, "--calibration-data", corpus], check=True)
+        options += ["--model", directory, "--output", folder / f"{name}.tflite", *EXPORT]
+        sys.argv = list(map(str, [TO_TFLITE, *options, "--calibration-data", corpus]))
+        runpy.run_path(str(TO_TFLITE), run_name="__main__")  # here: TensorFlow loads once
 
 
 if __name__ == "__main__":

@@ -54,9 +54,8 @@ class SpanTask:
             longest_question=longest_question,
             training=training,
         )
-        for reason, count in windows.skipped.items():
-            if count:
-                print(f"{self.name} {split}: {count} questions: {reason}")
+        for reason, count in (windows.skipped | windows.changed).items():
+            print(f"{self.name} {split}: {count} questions: {reason}")
         arrays = _inputs(windows)
         if not len(arrays["input_ids"]):
             raise InputError(f"{self.name} {split}: no question has a context with text")

@@ -310,9 +310,26 @@ def test_batches_of_one_length_have_no_padding():
     assert sorted(rows) == list(range(37)) and widths == sorted(widths)
 
 
-def test_texts_longer_than_the_model_are_cut(tmp_path):
-    task = open_task(
-        "classification", write(tmp_path, train__tsv="text\tlabel\na b c d\tx\n"), ("train",)
-    )
-    assert task.encode("train", TOKENIZER, 4).arrays["input_ids"].shape == (1, 4)
-    assert encode(task.splits["train"], TOKENIZER, 128)["input_ids"].shape == (1, 6)
+def test_texts_longer_than_the_model_are_cut_and_counted(tmp_path, capsys):
+    rows = "text\tlabel\na b c d\tx\na b\tx\n"
+    task = open_task("classification", write(tmp_path, train__tsv=rows), ("train",))
+    assert task.encode("train", TOKENIZER, 4).arrays["input_ids"].shape == (2, 4)
+    assert capsys.readouterr().out == "classification train: 1 of 2 texts cut to 4 tokens\n"
+    assert encode(task.splits["train"], TOKENIZER, 128)["input_ids"].shape == (2, 6)
+    assert capsys.readouterr().out == ""
+
+
+def test_words_that_are_cut_off_are_missed(tmp_path, capsys):
+    """An entity that the model never saw lowers its score, as any that it misses."""
+    write(tmp_path, dev__conll="a O\nb O\nab B-x\nc I-x\n\na B-x\n")
+    task = open_task("tokens", tmp_path, ("dev",), labels=("B-x", "I-x", "O"))
+    scores = {}
+    for longest in (16, 5):  # [CLS] a b a [SEP]: the third word is there, cut inside
+        capsys.readouterr()
+        encoded = task.encode("dev", TOKENIZER, longest)
+        targets = np.maximum(encoded.arrays["targets"], 0)
+        scores[longest] = task.score(encoded, {"token_probability": np.eye(3)[targets]})
+    said = "tokens dev: 1 of 2 texts cut to 5 tokens, 1 words lost\n"
+    assert capsys.readouterr().out == said
+    assert scores[16] == {"entity_f1": 1.0, "accuracy": 1.0}
+    assert scores[5] == {"entity_f1": 0.5, "accuracy": 0.8}
