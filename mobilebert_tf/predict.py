@@ -112,7 +112,7 @@ def _predict(pipeline: Pipeline, config: PredictConfig) -> Iterator[Result]:
             texts, pairs = zip(*batch, strict=True)
             yield from pipeline(texts, context or (pairs if config.pair_column else None))
     elif config.texts:
-        yield from pipeline(config.texts, context)
+        yield from pipeline(list(config.texts), context)
     else:
         for line in _read_standard_input():
             yield pipeline(line, context)
