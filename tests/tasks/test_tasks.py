@@ -185,9 +185,9 @@ def test_ids_that_repeat(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ('{"text": "ab", "label": "OO"}', "line 2: it must have one label for each word"),
+        ('{"text": "ab", "label": "OO"}', "line 2: 'text' must be a list of words"),
         ('{"text": ["a"], "label": ["O", "O"]}', "line 2: it must have one label"),
-        ('{"text": ["a"]}', "line 2: KeyError"),
+        ('{"text": ["a"]}', "line 2: no 'label'"),
         ("[", "line 2: JSONDecodeError"),
     ],
 )
