@@ -3,6 +3,9 @@
 # make test-peers  against Hugging Face's and Model Garden's own code, in an environment of its own
 # make compare-peers TEXTS=dev.tsv VOCABULARY=vocab.txt  our files against other people's, in runs/peers
 # make test-clients  MediaPipe, the Task Library and LiteRT.js on our files, each in one of its own
+# make docs    the documentation with the API reference, in site/; warnings are errors
+# make web     the browser demo in Chromium; make arm  exported files on ARM, by qemu
+# make android  the app for phones: its tests, the APK, and core against Python, all without a phone
 # make lint    ruff: rules and formatting (make format mends)
 # make setup   .venv with the locked packages; all of the above call it
 
@@ -10,7 +13,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: setup demo test test-slow test-peers compare-peers test-compare test-clients lint format lock clean
+.PHONY: setup demo test test-slow test-peers compare-peers test-compare test-clients docs lint format lock clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -68,16 +71,12 @@ test-compare: .venv-compare/ready
 	$(UV) pip install --quiet --python .venv-$*/bin/python -r tests/clients/requirements-$*.txt
 	touch $@
 
-# Without npm the test in the browser says why it is skipped.
-.npm-litert-js/ready: tests/clients/litert_js/package-lock.json
-	mkdir -p .npm-litert-js
-	echo '*' > .npm-litert-js/.gitignore
-	cp tests/clients/litert_js/package*.json .npm-litert-js
-	if command -v npm; then cd .npm-litert-js && npm ci --silent --ignore-scripts; fi
-	touch $@
-
-test-clients: .venv-mediapipe/ready .venv-tflite-support/ready .npm-litert-js/ready
+test-clients: .venv-mediapipe/ready .venv-tflite-support/ready web_demo/vendor/litert.js
 	$(BIN)/python -m pytest tests/clients
+
+# The variable silences a notice of the theme's about MkDocs 2.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: setup
 	$(BIN)/ruff check .
@@ -89,8 +88,42 @@ format: setup
 
 # After a change of setup.py's requirements.
 lock: setup
-	$(UV) pip compile --quiet --universal --python-version 3.11 --extra dev --no-annotate --constraint constraints.txt \
+	$(UV) pip compile --quiet --universal --python-version 3.11 --extra dev --extra docs --no-annotate --constraint constraints.txt \
 		--custom-compile-command "make lock" setup.py --output-file requirements.lock
 
 clean:
-	rm -rf .venv .venv-peers .venv-compare .venv-mediapipe .venv-tflite-support .npm-litert-js runs build *.egg-info
+	rm -rf site .venv .venv-peers .venv-compare .venv-mediapipe .venv-tflite-support runs build *.egg-info \
+		web_demo/node_modules web_demo/vendor .arm
+
+# The Android app and its proof: everything on this machine's JVM, then the APK.
+.PHONY: android
+android: setup
+	android_demo/offline/install.sh
+	$(MAKE) -C android_demo/offline PYTHON=$(CURDIR)/$(BIN)/python
+	$(BIN)/python -m pytest tests/device
+
+# ---------------------------------------------------------------------------------------------
+# The browser demo, and exported files on ARM
+
+.PHONY: web arm
+
+# LiteRT.js, for the page, and playwright-core, which drives the machine's Chromium in the tests.
+web_demo/vendor/litert.js: web_demo/package-lock.json web_demo/vendor.mjs
+	cd web_demo && npm ci --silent --ignore-scripts && npm run --silent vendor
+
+# Needs Node 20 and Chromium (Debian: apt-get install nodejs npm chromium).
+web: .venv/ready web_demo/vendor/litert.js
+	$(BIN)/python -m pytest tests/web -rP
+
+# An aarch64 Python with LiteRT, unpacked beside the project, for qemu.
+.arm/ready: tests/arm/prepare.sh tests/arm/requirements.txt .venv/ready
+	rm -rf .arm && mkdir .arm && echo '*' > .arm/.gitignore
+	tests/arm/prepare.sh .arm
+	$(BIN)/pip install --quiet --no-deps --target .arm/site --only-binary=:all: --python-version 311 \
+		$(foreach glibc,2_28 2_27 2_17,--platform manylinux_$(glibc)_aarch64) --platform manylinux2014_aarch64 \
+		-r tests/arm/requirements.txt
+	touch $@
+
+# As root, on Debian 12 with qemu-user-static (apt-get install qemu-user-static).
+arm: .arm/ready
+	$(BIN)/python -m pytest tests/arm -s

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 
 read -r steps rate < <(python - <<'PY'
-from mobilebert_tf.run_config import DistillConfig
+from mobilebert_tf.training.run_config import DistillConfig
 config = DistillConfig()
 print(config.transfer.phase.steps + config.distillation.steps, config.distillation.learning_rate)
 PY

@@ -104,10 +104,10 @@ def _train_student(
     keras.utils.set_random_seed(config.seed)
     student = build_model(fitted_config(config.student, text), "pretraining")
     copied = copy_from_teacher(teacher, student)
-    fresh = [w.path for w in student.weights if not w.path.startswith("block_")]
-    fresh = sorted(set(fresh) - copied)
-    if fresh:
-        print(f"not in the teacher, and starts at random: {', '.join(fresh)}", flush=True)
+    outside = {w.path for w in student.weights if not w.path.startswith("block_")}
+    if outside - copied:
+        paths = ", ".join(sorted(outside - copied))
+        print(f"not in the teacher, so initialised at random: {paths}", flush=True)
     layers = layer_map(student.config, config.transfer)
     batch = text.held_out_examples().batch(0)
 

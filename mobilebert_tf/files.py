@@ -67,14 +67,21 @@ def whole_directory(directory: str | Path) -> Iterator[Path]:
 
 
 def put_directory(temporary: Path, directory: Path) -> None:
-    """Renames a finished folder to `directory`; an existing folder is deleted afterwards."""
+    """Renames a finished folder to `directory`; an existing folder is deleted afterwards.
+
+    If the renaming fails, the existing folder stays.
+    """
     if not directory.exists():
         os.replace(temporary, directory)
         return
-    old = tempfile.mkdtemp(".old", f"{directory.name}.", directory.parent)
-    os.replace(directory, old)
-    os.replace(temporary, directory)
-    shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(".old", f"{directory.name}.", directory.parent) as trash:
+        old = Path(trash) / directory.name
+        os.replace(directory, old)
+        try:
+            os.replace(temporary, directory)
+        except BaseException:
+            os.replace(old, directory)
+            raise
 
 
 def read_json(path: Path, kind: type = dict) -> Any:

@@ -250,10 +250,13 @@ class Pipeline:
         if pairs is not None:
             raise InputError("words are labelled in single texts: leave out the second text")
         encoded = tokenize_with_offsets(self.model.tokenizer, texts)
-        _, outputs = self._outputs(texts, None)
+        arrays, outputs = self._outputs(texts, None)
+        tokens = arrays["input_mask"].sum(axis=1)
         results = []
-        for text, pieces, rows in zip(texts, encoded, outputs["token_probability"], strict=True):
-            rows = rows[1 : len(pieces.ids) + 1]  # without [CLS], [SEP]; fewer if truncated
+        for text, pieces, rows, used in zip(
+            texts, encoded, outputs["token_probability"], tokens, strict=True
+        ):
+            rows = rows[1 : used - 1]  # without [CLS], [SEP]; fewer than pieces if truncated
             words = list(self._words(text, pieces, rows))
             results.append(Labelled(text, words, self._entities(text, words)))
         return results

@@ -1,4 +1,4 @@
-"""What every test shares: TensorFlow as the Keras backend, and equal random numbers each time."""
+"""What every test shares: TensorFlow as the Keras backend, and the state of a new process."""
 
 import os
 
@@ -7,10 +7,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import pytest
-from support.tiny_convert import copy, write_every_format
+from tensorflow.python.framework.config import disable_op_determinism
 
-# By what they took last: the README's commands are 30 processes.
-LONGEST = ("test_readme.py", "test_resume.py", "test_finetune.py")
+# By what they took last: every command of the docs, runs that are killed and started again.
+LONGEST = ("test_docs.py", "test_resume.py", "test_finetune.py")
 
 
 def pytest_collection_modifyitems(items):
@@ -19,23 +19,10 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def seeded():
+def as_in_a_new_process():
+    """Equal random numbers each time; what a door sets for its whole process does not last."""
     keras.utils.set_random_seed(0)
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory):
-    """A model in every format, for tests of convert; nobody may change it."""
-    return write_every_format(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def given(made, tmp_path):
-    """Gives a copy of a made folder that a test may spoil."""
-    (tmp_path / "out").mkdir()
-    return lambda name: copy(made / name, tmp_path / name)
-
-
-@pytest.fixture
-def dest(tmp_path):
-    return tmp_path / "out" / "dest"
+    policy = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(policy)
+    disable_op_determinism()

@@ -61,7 +61,7 @@ def model_garden(ours: Path, source: Path, mode: str, tokens: int, calibration: 
 
     from mobilebert_tf.checkpoints.reference_run import model_garden_encoder
     from mobilebert_tf.checkpoints.tensorflow_file import find_prefix
-    from mobilebert_tf.modeling.model import load_model
+    from mobilebert_tf.modeling.model_directory import load_model
 
     original = load_model(ours)
     model = tf.Module()

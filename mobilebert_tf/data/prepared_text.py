@@ -15,7 +15,7 @@ from mobilebert_tf.modeling.model_directory import load_tokenizer
 from mobilebert_tf.text.tokenizer import WordPiece, has_capitals
 from mobilebert_tf.text.vocabulary import train_vocabulary
 
-MOST_UNKNOWN = 0.4  # of the tokens
+MAX_UNKNOWN = 0.4  # share of [UNK] in the text
 HELD_OUT_SEED = 20200704  # the held-out masks are the same in every run, whatever its seed
 
 
@@ -29,9 +29,9 @@ class DataConfig:
         vocabulary: a vocab.txt; null for the teacher's, or without a teacher one trained on the
             corpus.
         vocabulary_size: tokens of a trained vocabulary.
-        lower_case: lower-case the text; null: as the vocabulary or the teacher does, true for a
-            vocabulary that is trained.
-        strip_accents: strip accents; null: where the text is lower-cased, as BERT does.
+        lower_case: lower-case the text; null for the casing of the vocabulary or the teacher, or
+            true for a vocabulary that is trained here.
+        strip_accents: strip accents; null for the value of lower_case, as in BERT.
         sequence_length: tokens in an example.
         batch_size: examples in a step.
         max_predictions_per_sequence: largest number of masked tokens in an example.
@@ -134,10 +134,12 @@ def prepare_text(
 
 
 def _report_losses(corpus: TokenizedCorpus, tokenizer: WordPiece) -> None:
-    """Prints how much of the text the vocabulary does not know, and how many documents have no next
-    sentence. Raises InputError if too much is unknown."""
+    """Prints the share of [UNK] in the text, and the number of documents without a next sentence.
+
+    Raises InputError if the share of [UNK] is too large.
+    """
     unknown = corpus.share_of(tokenizer.unk_id)
-    if unknown > MOST_UNKNOWN:
+    if unknown > MAX_UNKNOWN:
         raise InputError(
             f"{100 * unknown:.1f} % of the text is [UNK] to this vocabulary ({tokenizer.casing}), "
             "which does not fit it: set another `vocabulary`, or leave it out to train one"
@@ -146,7 +148,7 @@ def _report_losses(corpus: TokenizedCorpus, tokenizer: WordPiece) -> None:
     single = corpus.single_sentence_documents
     if single:
         print(
-            f"{single:,} documents have one sentence: what is paired with it is always random",
+            f"{single:,} documents have one sentence: its next sentence is always a random one",
             flush=True,
         )
 
@@ -163,7 +165,7 @@ def _choose_tokenizer(config: DataConfig, documents: list, teacher: WordPiece | 
             )
         return tokenizer
     if teacher is not None:
-        if not teacher.reads_as(WordPiece(teacher.vocabulary, *_given(casing, teacher))):
+        if not teacher.reads_as(WordPiece(teacher.vocabulary, *_fill_casing(casing, teacher))):
             raise InputError(
                 f"the teacher's vocabulary is {teacher.casing}: leave out `lower_case` and "
                 "`strip_accents`"
@@ -177,25 +179,34 @@ def _choose_tokenizer(config: DataConfig, documents: list, teacher: WordPiece | 
     return WordPiece(vocabulary, lower_case, config.strip_accents)
 
 
-def _given(casing: tuple, tokenizer: WordPiece) -> tuple[bool, bool]:
-    """Returns lower_case and strip_accents as set, or else a tokenizer's own."""
-    own = (tokenizer.lower_case, tokenizer.strip_accents)
-    return tuple(mine if value is None else value for value, mine in zip(casing, own, strict=True))
+def _fill_casing(
+    casing: tuple[bool | None, bool | None], tokenizer: WordPiece
+) -> tuple[bool, bool]:
+    """Returns lower_case and strip_accents as set, those of a tokenizer where they are None."""
+    lower_case, strip_accents = casing
+    return (
+        tokenizer.lower_case if lower_case is None else lower_case,
+        tokenizer.strip_accents if strip_accents is None else strip_accents,
+    )
 
 
 def _read_vocabulary(path: Path, lower_case: bool | None, strip_accents: bool | None) -> WordPiece:
-    """Reads a vocab.txt with its tokenizer_config.json, if there is one, as the settings say."""
+    """Returns the tokenizer of a vocab.txt and of the tokenizer_config.json beside it, if any.
+
+    Raises InputError if the settings contradict these files.
+    """
     tokenizer = WordPiece.from_file(path, lower_case, strip_accents)
     if lower_case and has_capitals(tokenizer.vocabulary):
         raise InputError(
             f"{path} has pieces with capitals: leave out `lower_case`, or set it to false"
         )
     if (path.parent / "tokenizer_config.json").is_file() and path.name == "vocab.txt":
-        own = load_tokenizer(path.parent)
-        tokenizer = WordPiece(own.vocabulary, *_given((lower_case, strip_accents), own))
-        if not tokenizer.reads_as(own):
+        saved = load_tokenizer(path.parent)
+        casing = _fill_casing((lower_case, strip_accents), saved)
+        tokenizer = WordPiece(saved.vocabulary, *casing)
+        if not tokenizer.reads_as(saved):
             raise InputError(
-                f"{path} is {own.casing}, as tokenizer_config.json beside it says: leave out "
+                f"{path} is {saved.casing}, as tokenizer_config.json beside it says: leave out "
                 "`lower_case` and `strip_accents`"
             )
     return tokenizer

@@ -187,7 +187,7 @@ def read_score(path: Path, line: int, text: str) -> float:
         score = float(text)
     except ValueError:
         score = np.nan
-    if not abs(score) <= np.finfo(np.float32).max:
+    if not abs(score) <= float(np.finfo(np.float32).max):
         raise InputError(f"{path}, line {line}: the score is {text!r}, no number")
     return score
 

@@ -85,39 +85,44 @@ def write_checked(config: ExportConfig, directory: Path, path: Path) -> dict:
 
 
 def with_tokenizer(content: bytes, config: ExportConfig, model: KerasModel) -> tuple[bytes, dict]:
-    """The file with signatures that tokenize, checked on real text, and the report on them."""
+    """Adds the signatures that tokenize and checks them on real text.
+
+    Returns the file and the report on its tokenizer.
+    """
     arguments = (model.tokenizer, model.kind, _max_tokens(config, model))
     padded_to_length = config.sequence_length is not None
     joined = text_input.add_tokenizer(content, *arguments, padded_to_length)
-    found = paragraphs(config.calibration_data, _SAMPLES)
-    equal = text_input.equal_texts(joined, *arguments, padded_to_length, found)
-    print(f"its tokenizer reads {100 * equal:.1f} % of {len(found)} texts as BERT's does")
+    sentences = paragraphs(config.calibration_data, _SAMPLES)
+    equal = text_input.equal_texts(joined, *arguments, padded_to_length, sentences)
+    print(f"its tokenizer reads {100 * equal:.1f} % of {len(sentences)} texts as BERT's does")
     signatures = {name: list(names) for name, names in text_input.signatures(model.kind).items()}
     added = {"bytes": len(joined) - len(content), "equal_texts": equal}
     return joined, {"tokenizer": {"signatures": signatures} | added}
 
 
 def texts(config: ExportConfig, model: KerasModel) -> tuple[list[dict], list[dict]]:
-    """Real texts: those to check a file on, as a Runnable takes them, and those to calibrate it on,
-    as the graph does; int32 [1,T] each."""
+    """Returns real texts to check a file on, and others to calibrate it on; int32 [1,T] each.
+
+    The first have the names of a Runnable's inputs, the others those of the graph's.
+    """
     longest = _max_tokens(config, model)
     masked = predicts_masks(model.kind)
-    found = samples(config.calibration_data, model.tokenizer, longest, _SAMPLES, masked)
+    encoded = samples(config.calibration_data, model.tokenizer, longest, _SAMPLES, masked)
     if config.sequence_length:
-        found = [padded(sample, longest) for sample in found]
-    calibration = [sample for i, sample in enumerate(found) if i % 3]
-    return found[::3], [for_graph(sample) for sample in calibration]
+        encoded = [padded(sample, longest) for sample in encoded]
+    calibration = [sample for i, sample in enumerate(encoded) if i % 3]
+    return encoded[::3], [for_graph(sample) for sample in calibration]
 
 
 def _check_finite(model: KerasModel, sample: dict, directory: Path) -> None:
-    """InputError for a model whose activations overflow: a file of it may kill the interpreter."""
+    """Raises InputError for a model whose outputs overflow: its file may kill the interpreter."""
     bad = [name for name, values in model(**sample).items() if not np.isfinite(values).all()]
     if bad:
         raise InputError(f"{directory} is not exported: its {', '.join(bad)} is not finite")
 
 
 def _minimum_runtime(model: ModelT, config: ExportConfig) -> str:
-    """The oldest TFLite that opens the file; InputError if that is not old enough."""
+    """Returns the oldest TFLite that opens the file. Raises InputError if it is too new."""
     version = flatbuffer.minimum_runtime(model)
     if tuple(map(int, version.split("."))) > config.runtime:
         raise InputError(
@@ -137,13 +142,13 @@ def _max_tokens(config: ExportConfig, model: KerasModel) -> int:
 
 
 def _text(model: KerasModel, sample: dict) -> str:
-    """The beginning of a sample, in pieces."""
+    """Returns the first pieces of a sample, to show it."""
     ids = sample["input_ids"][0][sample["input_mask"][0] == 1]
     return " ".join(model.tokenizer.vocabulary[i] for i in ids)[:60]
 
 
 def packed(model: KerasModel) -> metadata.Packed:
-    """What travels with the model's graph."""
+    """Returns what the file carries beside the graph."""
     return metadata.Packed(
         kind=model.kind,
         vocabulary=model.tokenizer.vocabulary,
@@ -156,7 +161,7 @@ def packed(model: KerasModel) -> metadata.Packed:
 
 
 def _operations(model: ModelT) -> dict[str, int]:
-    """How often each operation occurs; InputError for one that stock runtimes lack."""
+    """Counts the operations. Raises InputError for one that stock runtimes lack."""
     custom = sorted(code.customCode.decode() for code in model.operatorCodes if code.customCode)
     if custom:
         raise InputError(f"the graph needs operations that phones lack: {', '.join(custom)}")

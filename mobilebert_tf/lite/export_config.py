@@ -62,7 +62,7 @@ class ExportConfig:
             raise InputError(f"`min_runtime` is {self.min_runtime}: a version such as 2.4")
 
     def content_options(self) -> dict:
-        """The options that the file's bytes depend on."""
+        """Returns the options that the file's bytes depend on."""
         names = ("quantize", "sequence_length", "head", "calibration_data", "calibration_ranges")
         options = {name: getattr(self, name) for name in (*names, "min_runtime")}
         return options | ({"with_tokenizer": True} if self.with_tokenizer else {})
@@ -74,7 +74,10 @@ class ExportConfig:
 
 
 def model_directory(config: ExportConfig) -> Path:
-    """The folder of config.model, as an absolute path; InputError if it is no model directory."""
+    """Returns the folder of config.model as an absolute path.
+
+    Raises InputError if it is no model directory.
+    """
     directory = Path(config.model)
     if not directory.is_dir() and config.model == DEFAULT_MODEL:
         raise InputError(
@@ -92,7 +95,7 @@ def sha256(content: bytes) -> str:
 
 
 def sha256_of_model(directory: Path) -> str:
-    """Of everything that an export depends on."""
+    """Returns a checksum of all files that an export depends on."""
     digest = hashlib.sha256()
     for name in sorted(MODEL_FILES):
         path = directory / name

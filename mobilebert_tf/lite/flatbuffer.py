@@ -37,20 +37,27 @@ def read(content: bytes) -> schema.ModelT:
 
 
 def operators(model: schema.ModelT) -> Iterator[tuple[str, schema.OperatorT, schema.SubGraphT]]:
-    """Every operation: its name, itself and its graph."""
+    """Yields every operation: its name, itself and its graph."""
     for graph in model.subgraphs:
         for operator in graph.operators:
             yield _NAMES[model.operatorCodes[operator.opcodeIndex].builtinCode], operator, graph
 
 
 def scope(name: str) -> str:
-    """Of the last of the graph's operations that became one: "a/b" of "a/b/MatMul;a/b/add"."""
+    """Returns the scope of a tensor's name: "a/b" of "a/b/MatMul;a/b/add".
+
+    The converter joins operations into one, and their names with them; the last one counts.
+    """
     return name.strip(";").split(";")[-1].rpartition("/")[0]
 
 
 def sign(model: schema.ModelT, key: str, outputs: Sequence[str]) -> None:
-    """Gives the model's graph a signature: inputs by their tensors' names, outputs, in the graph's
-    order, by these."""
+    """Adds a signature to a model without one.
+
+    Args:
+        key: name of the signature.
+        outputs: names of the outputs, in the graph's order; inputs keep their tensors' names.
+    """
     (graph,) = model.subgraphs
     signature = schema.SignatureDefT(signatureKey=key)
     inputs = [graph.tensors[index].name for index in graph.inputs]
@@ -60,9 +67,10 @@ def sign(model: schema.ModelT, key: str, outputs: Sequence[str]) -> None:
 
 
 def dequantize_rows(model: schema.ModelT) -> None:
-    """Rows of int8 tables become floats by DEQUANTIZE with a scale of 1, no longer by CAST.
+    """Replaces each CAST of int8 table rows to float by a DEQUANTIZE with scale 1.
 
-    The same numbers; but XNNPACK runs it, and TFLite has it for int8 since 2.3, CAST since 2.8.
+    The numbers are the same, but XNNPACK runs DEQUANTIZE, and TFLite has it for int8 since 2.3,
+    CAST since 2.8.
     """
     casts = [
         (operator, graph)
@@ -84,10 +92,10 @@ def dequantize_rows(model: schema.ModelT) -> None:
 
 
 def write(model: schema.ModelT) -> bytes:
-    """The model's bytes: equal arrays once, and each operation under its right version.
+    """Returns the model's bytes, with equal arrays stored once and each operation's right version.
 
-    Every channel of a weight has a scale and a zero point of 8 bytes, which is always 0: sharing
-    them makes a full-size int8 file 1 MB smaller.
+    Every channel of a weight has a zero point of 8 bytes, which is always 0: to store them once
+    makes a full-size int8 file 1 MB smaller.
     """
     _set_versions(model)
     for buffer in model.buffers:
@@ -103,7 +111,7 @@ def write(model: schema.ModelT) -> bytes:
 
 
 def minimum_runtime(model: schema.ModelT) -> str:
-    """The oldest TFLite, such as "2.17", that has all operations."""
+    """Returns the oldest TFLite that has all operations, such as "2.17"."""
     needed = [_RUNTIMES.get((_NAMES[c.builtinCode], c.version), "2.3") for c in model.operatorCodes]
     return max(needed, key=lambda version: [int(part) for part in version.split(".")])
 
@@ -124,8 +132,8 @@ class _SharingBuilder(flatbuffers.Builder):
 
 
 def _set_versions(model: schema.ModelT) -> None:
-    """litert-quantizer leaves the versions of the float operations, which an old runtime would
-    take, and compute something else."""
+    """Sets the versions of the operations: litert-quantizer leaves those of the float operations,
+    with which an old runtime opens the file and computes something else."""
     for name, operator, graph in operators(model):
         code = model.operatorCodes[operator.opcodeIndex]
         code.version = max(code.version, _version(name, operator, graph))
@@ -149,7 +157,7 @@ def _version(name: str, operator: schema.OperatorT, graph: schema.SubGraphT) -> 
 
 
 def sizes(model: schema.ModelT) -> dict[str, int]:
-    """Bytes of the constants by part of the model, largest first."""
+    """Returns the bytes of the constants in each part of the model, largest first."""
     found = Counter()
     for name, operator, graph in operators(model):
         part = graph.tensors[operator.outputs[0]].name.decode().split("/")[0].split(";")[0]

@@ -29,7 +29,7 @@ def fold(
     head_layer: str | None,
     scales: dict[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The weights of the inference graph, float32, by the paths of the model's.
+    """Returns the weights of the inference graph, float32, by the paths of the model's weights.
 
     Norms that are gone have no gamma and beta any more. Under "NAME/norm/gamma" may remain a
     factor for the residual of NAME, under "output_scale" [H] one for the last block's output.
@@ -75,7 +75,7 @@ class _Folder:
             self.weights["output_scale"] = 1 / scale
 
     def scale_pairs(self) -> None:
-        """Between value and output layer, query and key, and around a ReLU, any scale is free."""
+        """Scales the channels between value and output layer, and around a ReLU: they are free."""
         for name, scale in self.scales.items():
             block, _, layer = name.partition("/")
             if layer == "attention/value":

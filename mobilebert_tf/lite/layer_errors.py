@@ -61,7 +61,7 @@ class LayerError:
 def layer_errors(
     quantized: bytes, twin: bytes, samples: Sequence[dict[str, np.ndarray]]
 ) -> list[LayerError]:
-    """The errors of the operations that both files have, in the order of the graph.
+    """Compares the operations that both files have; returns their errors in the graph's order.
 
     Args:
         quantized, twin: files of one graph, as quantize.convert makes both.
@@ -82,7 +82,7 @@ def layer_errors(
 
 
 class _AllTensors:
-    """A file whose intermediate tensors can be read: without XNNPACK, which keeps none."""
+    """A file run without XNNPACK, which keeps no intermediate tensors."""
 
     def __init__(self, content: bytes):
         self._model = flatbuffer.read(content)
@@ -95,13 +95,13 @@ class _AllTensors:
         self.tensors = {each["name"]: each for each in self._interpreter.get_tensor_details()}
 
     def outputs(self) -> Iterator[tuple[str, str]]:
-        """Names of the tensors that OPERATIONS write, and the operation."""
+        """Yields the name of each tensor that one of OPERATIONS writes, and the operation."""
         for operation, operator, graph in flatbuffer.operators(self._model):
             if operation in OPERATIONS:
                 yield graph.tensors[operator.outputs[0]].name.decode(), operation
 
     def kind(self, name: str) -> tuple[str, tuple[float, float] | None]:
-        """dtype and representable range."""
+        """Returns a tensor's dtype and its representable range; None for a float tensor."""
         details = self.tensors[name]
         dtype, (scale, zero_point) = np.dtype(details["dtype"]), details["quantization"]
         if not scale:

@@ -7,6 +7,7 @@ names the tensors and the tokenizer; an uncompressed ZIP behind the model holds 
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -15,9 +16,16 @@ from ai_edge_litert import schema_py_generated as schema
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import flatbuffer
+from mobilebert_tf.modeling.heads import HEADS
 
 VOCABULARY_FILE, LABELS_FILE, SETTINGS_FILE = "vocab.txt", "labels.txt", "mobilebert.json"
 
+_LARGEST_FILE = 2**26  # bytes; a vocabulary of 250,000 pieces has 3 MB
+# What reading files raises that are no text, no JSON, encrypted, or compressed in unknown ways.
+_WRONG_CONTENT = (
+    *(KeyError, ValueError, TypeError, AttributeError),
+    *(RecursionError, RuntimeError, NotImplementedError, EOFError),
+)
 _BUFFER_NAME = "TFLITE_METADATA"
 _FORMAT = b"M001"
 _PARSER_VERSION = "1.1.0"  # the first with BertTokenizerOptions
@@ -35,7 +43,7 @@ class Packed:
         labels: a classifier's class names.
         do_lower_case: whether the tokenizer lower-cases.
         strip_accents: whether it strips accents; None if it does where it lower-cases.
-        max_tokens: longest sequence that the position table allows.
+        max_tokens: longest sequence that the model takes.
         sequence_length: tokens that the head was trained on; None if any.
     """
 
@@ -49,7 +57,7 @@ class Packed:
 
 
 def pack(content: bytes, packed: Packed) -> bytes:
-    """The same model with metadata and files; the same bytes for the same arguments."""
+    """Returns the model with metadata and files; equal arguments give equal bytes."""
     model = flatbuffer.read(content)
     inputs, outputs = tensor_names(model)
     metadata = _model_metadata(packed, inputs, outputs)
@@ -68,24 +76,44 @@ def pack(content: bytes, packed: Packed) -> bytes:
 
 
 def unpack(path: str) -> Packed:
-    """The files that `pack` put in; InputError if it is not a file of ours."""
+    """Reads what `pack` added. Raises InputError if the file is not one of ours."""
     try:
         with zipfile.ZipFile(path) as archive:
-            settings = json.loads(archive.read(SETTINGS_FILE))
-            vocabulary = archive.read(VOCABULARY_FILE).decode().split("\n")[:-1]
-            labels = archive.read(LABELS_FILE) if LABELS_FILE in archive.namelist() else b""
-            return Packed(
-                vocabulary=vocabulary, labels=labels.decode().split("\n")[:-1], **settings
-            )
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError):
+            settings = json.loads(_read(archive, SETTINGS_FILE))
+            vocabulary = _read(archive, VOCABULARY_FILE).split("\n")[:-1]
+            labels = _read(archive, LABELS_FILE) if LABELS_FILE in archive.namelist() else ""
+        packed = Packed(vocabulary=vocabulary, labels=labels.split("\n")[:-1], **settings)
+        _check(packed)
+        return packed
+    except (zipfile.BadZipFile, zlib.error, *_WRONG_CONTENT):
         raise InputError(
             f"{path} is not a whole .tflite file made by export/to_tflite.py: it holds no "
             "vocabulary or settings"
         ) from None
 
 
+def _read(archive: zipfile.ZipFile, name: str) -> str:
+    """Reads a file of the zip. Raises ValueError for one that says it is too large."""
+    if archive.getinfo(name).file_size > _LARGEST_FILE:
+        raise ValueError(f"{name} is too large")
+    return archive.read(name).decode()
+
+
+def _check(packed: Packed) -> None:
+    """Raises ValueError for settings of the wrong types, or out of range."""
+    lengths = [packed.max_tokens, packed.sequence_length]
+    numbers = all(type(n) is int and 0 < n < 2**20 for n in lengths if n is not None)
+    booleans = isinstance(packed.do_lower_case, bool) and isinstance(
+        packed.strip_accents, bool | None
+    )
+    if packed.kind not in HEADS or packed.max_tokens is None or not (numbers and booleans):
+        raise ValueError("settings out of range")
+    if HEADS[packed.kind].has_labels and len(packed.labels) < 2:
+        raise ValueError("a classifier without labels")
+
+
 def tensor_names(model: schema.ModelT) -> tuple[list[str], list[str]]:
-    """Signature names of the main graph's inputs and outputs, in the order of the graph."""
+    """Returns the signature's names of the graph's inputs and outputs, in the graph's order."""
     graph, signature = model.subgraphs[0], model.signatureDefs[0]
     inputs = {tensor.tensorIndex: tensor.name.decode() for tensor in signature.inputs}
     outputs = {tensor.tensorIndex: tensor.name.decode() for tensor in signature.outputs}
@@ -104,7 +132,7 @@ def _files(packed: Packed) -> dict[str, str]:
 
 
 def _model_metadata(packed: Packed, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
-    """ModelMetadata with one SubGraphMetadata; field numbers are those of metadata_schema.fbs."""
+    """Returns a ModelMetadata with one SubGraphMetadata; metadata_schema.fbs numbers the fields."""
     builder = flatbuffers.Builder()
     vocabulary = _associated_file(builder, VOCABULARY_FILE, _VOCABULARY)
     options = _table(builder, {0: _vector(builder, [vocabulary])})  # BertTokenizerOptions
@@ -149,7 +177,7 @@ def _process_unit(builder: flatbuffers.Builder, options: int) -> int:
 
 
 def _table(builder: flatbuffers.Builder, fields: dict[int, int]) -> int:
-    """A table of offsets: field number -> what it points to."""
+    """Writes a table of offsets: field number -> what it points to."""
     builder.StartObject(max(fields) + 1)
     for number, offset in fields.items():
         builder.PrependUOffsetTRelativeSlot(number, offset, 0)

@@ -1,9 +1,9 @@
 """The tokenizer in the file: signatures beside the model's own that turn strings into its inputs.
 
-For runtimes that link tensorflow-text's operations; an app runs two signatures. In one graph with
-its tokenizer a model could not be opened without these operations, and its tensors would have no
-size before the text is read, which not every delegate takes; nor was that faster. So the model's
-own signature stays as it is, and runs wherever it ran, but in MediaPipe: it wants one graph a file.
+They are for runtimes that link tensorflow-text's operations; an app runs one signature after the
+other. One graph with both would not be faster, would not open without these operations, and its
+tensors would have no size before the text is read, which some delegates refuse. The model's own
+signature runs as before, except in MediaPipe, which takes files with one graph only.
 """
 
 import warnings
@@ -28,7 +28,7 @@ _LEAST_EQUAL = 0.9  # of the texts; only very long words and accents apart may d
 
 
 def signatures(kind: str) -> dict[str, tuple[str, ...]]:
-    """The signatures for a kind of head, and the names of their string inputs."""
+    """Returns the signatures for a kind of head, with the names of their string inputs."""
     if kind == "span":
         return {"tokenize": ("question", "context")}
     return {"tokenize": ("text",), "tokenize_pair": ("text", "pair")}
@@ -54,7 +54,7 @@ class TokenizerGraph(tf.Module):
         self._pieces = tensorflow_text.FastWordpieceTokenizer(**settings)
 
     def concrete_function(self, names: Sequence[str]):
-        """The graph for one or two strings [1] of these names."""
+        """Returns the graph for one or two strings [1] of these names."""
         specs = {name: tf.TensorSpec([1], tf.string, name) for name in names}
         run = tf.function(lambda **texts: self(*(texts[name] for name in names)), autograph=False)
         return run.get_concrete_function(**specs)
@@ -98,7 +98,10 @@ class TokenizerGraph(tf.Module):
 def add_tokenizer(
     content: bytes, tokenizer: WordPiece, kind: str, length: int, padded: bool
 ) -> bytes:
-    """A .tflite file with `signatures(kind)` beside its own. Arguments as in TokenizerGraph."""
+    """Returns a .tflite file with `signatures(kind)` beside its own.
+
+    Arguments as in TokenizerGraph.
+    """
     model = flatbuffer.read(content)
     graph = TokenizerGraph(tokenizer, length, padded, marks_places(kind))
     for name, inputs in signatures(kind).items():
@@ -113,7 +116,7 @@ def add_tokenizer(
 
 
 def _append(model: schema.ModelT, added: schema.ModelT, name: str) -> None:
-    """Gives the model the other's graph, as another signature."""
+    """Adds the other model's graph to the model, as another signature."""
     (graph,), (signature,) = added.subgraphs, added.signatureDefs
     for tensor in graph.tensors:
         tensor.buffer += len(model.buffers)
@@ -128,7 +131,7 @@ def _append(model: schema.ModelT, added: schema.ModelT, name: str) -> None:
 
 
 def open_interpreter(content: bytes) -> InterpreterWithCustomOps:
-    """An interpreter that has tensorflow-text's operations."""
+    """Opens an interpreter that has tensorflow-text's operations."""
     with warnings.catch_warnings():  # LiteRT, which tf.lite advises, cannot load these operations
         warnings.simplefilter("ignore", UserWarning)
         return InterpreterWithCustomOps(
@@ -138,7 +141,7 @@ def open_interpreter(content: bytes) -> InterpreterWithCustomOps:
 
 
 def string_runner(content: bytes, signature: str) -> Callable[..., dict[str, np.ndarray]]:
-    """Runs one of a file's signatures, whose strings are given by name."""
+    """Returns a function that runs one of a file's signatures on strings by name."""
     runner = open_interpreter(content).get_signature_runner(signature)
     return lambda **texts: runner(
         **{name: np.array([text.encode()], object) for name, text in texts.items()}
@@ -148,7 +151,7 @@ def string_runner(content: bytes, signature: str) -> Callable[..., dict[str, np.
 def equal_texts(
     content: bytes, tokenizer: WordPiece, kind: str, length: int, padded: bool, texts: Sequence[str]
 ) -> float:
-    """The share of texts, and of pairs of neighbours, whose inputs are those of the tokenizer.
+    """Returns the share of texts, and of pairs of neighbours, with the tokenizer's own inputs.
 
     Raises InputError if it is so small that something must be wrong.
     """

@@ -26,7 +26,7 @@ class TimedFile:
         self.fixed_length = max(sizes) if max(sizes) > 0 else None
 
     def resize(self, tokens: int) -> float:
-        """Prepares for texts of `tokens` tokens; seconds that took."""
+        """Prepares for texts of `tokens` tokens; returns the seconds that it took."""
         start = time.perf_counter()
         if self.fixed_length is None:
             for details in self._inputs:
@@ -41,7 +41,7 @@ class TimedFile:
         return seconds
 
     def run(self) -> float:
-        """One inference; its seconds."""
+        """Runs one inference; returns its seconds."""
         start = time.perf_counter()
         self._interpreter.invoke()
         return time.perf_counter() - start
@@ -50,7 +50,7 @@ class TimedFile:
 def latency(
     paths: Sequence[str | os.PathLike], tokens: int, threads: int, runs: int
 ) -> list[np.ndarray]:
-    """Seconds of `runs` inferences of each file, [runs] each.
+    """Returns the seconds of `runs` inferences of each file, [runs] each.
 
     Several files take turns, in changing order, each with an untimed run first: what slows the
     machine for a while slows all of them alike.
@@ -71,13 +71,13 @@ def latency(
 
 
 def latency_row(seconds: np.ndarray, tokens: int, threads: int) -> dict[str, float]:
-    """The percentiles of one measurement, in milliseconds."""
+    """Returns the percentiles of one measurement, in milliseconds."""
     p50, p90, p99 = np.percentile(seconds, [50, 90, 99]) * 1e3
     return {"tokens": tokens, "threads": threads, "p50_ms": p50, "p90_ms": p90, "p99_ms": p99}
 
 
 def footprint(path: str | os.PathLike, tokens: int) -> dict[str, float]:
-    """Load time and peak memory of one inference in a fresh process.
+    """Measures load time and peak memory of one inference in a fresh process.
 
     Returns load_ms (opening and the first allocation), resize_ms (to another length), peak_mb and
     memory_mb: the peak less what the process has before it opens the file. Memory is None where

@@ -107,7 +107,8 @@ class Head:
             the likeliest).
         labels: names of the classes of a classifier or token_classifier, in the order of its
             logits.
-        sequence_length: number of tokens that the head was trained on; null if unknown.
+        sequence_length: number of tokens that the head was trained on; null if unknown. An encoder
+            takes no more tokens, though its position table may have more rows.
         metric: name of the metric with which the head was evaluated.
         pooling: how an encoder makes the embedding of a text: "first" is the pooled output of the
             first token, "mean" the mean of the sequence output over real tokens.

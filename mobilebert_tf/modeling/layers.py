@@ -17,7 +17,7 @@ from mobilebert_tf.modeling.config import ModelConfig
 
 # Added in float32 to the score of a padded key, which then gets exactly no weight. It is finite, so
 # that a row of padding alone gives no NaN, and lower than any score: the -10000 of the references
-# (Google's 2020 code, Hugging Face's TensorFlow code) lost to the scores of 1e5 of a trained model.
+# (Google's 2020 code, Hugging Face's TensorFlow code) is not, for a model with scores of 1e5.
 ATTENTION_MASK = -1e30
 LAYER_NORM_EPSILON = 1e-12
 
@@ -128,7 +128,7 @@ class Embeddings(keras.layers.Layer):
             words = ops.concatenate([after, words, before], axis=-1)  # [B,T,3E]
         if self.embedding_transformation is not None:
             words = self.embedding_transformation(words)  # [B,T,H]
-        if self.config.type_vocab_size == 1:  # both texts of a pair are of the one kind
+        if self.config.type_vocab_size == 1:  # both texts of a pair have the only segment id
             segment_ids = ops.zeros_like(segment_ids)
         segments = ops.take(self.token_type_embeddings, segment_ids, axis=0)  # [B,T,H]
         positions = self.position_embeddings[: ops.shape(input_ids)[1]]  # [T,H]

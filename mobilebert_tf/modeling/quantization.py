@@ -47,7 +47,8 @@ class Quantization:
         """Reads quantization.npz of a model directory. Raises InputError if it is damaged."""
         path = Path(directory) / QUANTIZATION_FILE
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # Opened here: np.load does not close what it finds to be damaged.
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 named = {tuple(key.split(":", 1)): arrays[key] for key in arrays.files}
             scales = {name: scale for (kind, name), scale in named.items() if kind == "scale"}
             pairs = {name: pair.tolist() for (kind, name), pair in named.items() if kind == "range"}

@@ -63,9 +63,9 @@ class WordPiece:
         vocabulary: the pieces in id order; pieces inside a word start with "##". It must hold the
             five special tokens, each piece once.
         lower_case: lower-case the text ("uncased" vocabularies).
-        strip_accents: strip the accents too, as BERT does with a text that it lower-cases: German
-            "möchte" becomes "mochte", and Japanese, Thai and Hindi lose marks that tell words
-            apart. None: as `lower_case`.
+        strip_accents: strip accents, as BERT does when it lower-cases: German "möchte" becomes
+            "mochte", and Japanese, Thai and Hindi lose marks that distinguish words. None for the
+            value of `lower_case`.
 
     Raises InputError for a vocabulary that is empty, lacks special tokens or repeats a piece.
     """
@@ -142,16 +142,16 @@ class WordPiece:
         return len(self.vocabulary)
 
     def reads_as(self, other: "WordPiece") -> bool:
-        """Returns whether both give every text the same ids."""
-        ours, theirs = (
-            (tokenizer.vocabulary, tokenizer.lower_case, tokenizer.strip_accents)
-            for tokenizer in (self, other)
+        """Returns whether both tokenizers return the same ids for every text."""
+        return (
+            self.vocabulary == other.vocabulary
+            and self.lower_case == other.lower_case
+            and self.strip_accents == other.strip_accents
         )
-        return ours == theirs
 
     @property
     def casing(self) -> str:
-        """The normalisation in words."""
+        """The normalisation in words, for messages."""
         case = "uncased" if self.lower_case else "cased"
         return f"{case}, accents {'stripped' if self.strip_accents else 'kept'}"
 
@@ -376,8 +376,8 @@ def _check_vocabulary(vocabulary: list[str]) -> None:
 
 
 def has_capitals(vocabulary: Sequence[str]) -> bool:
-    """Returns whether the pieces were made of text with capitals. Some uncased vocabularies have a
-    few by mistake."""
+    """Returns whether a vocabulary is cased: has more than a few pieces with capitals, as some
+    uncased vocabularies have by mistake."""
     pieces = [piece for piece in vocabulary if not piece.startswith("[")]
     return sum(piece != piece.lower() for piece in pieces) > 0.01 * len(pieces)
 

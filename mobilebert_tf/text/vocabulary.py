@@ -9,8 +9,8 @@ from tokenizers import models, normalizers, pre_tokenizers, trainers
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS
 
-# The most frequent characters; words with others become [UNK]. At least a third of the pieces may
-# be characters: a Chinese text of 2,000 different ones had 5.6 % [UNK] with 1,000.
+# The most frequent characters are pieces; words with others become [UNK]. The limit is at least a
+# third of the vocabulary: with 1,000, a Chinese text of 2,000 characters had 5.6 % [UNK].
 _ALPHABET_SIZE, _ALPHABET_SHARE = 1000, 1 / 3
 
 
@@ -23,8 +23,8 @@ def train_vocabulary(
     """Returns a WordPiece vocabulary of at most `size` pieces; equal texts give equal vocabularies.
 
     Args:
-        texts: to learn from.
-        size: number of pieces at most.
+        texts: the texts to learn from.
+        size: largest number of pieces.
         lower_case, strip_accents: as in WordPiece.
 
     Raises InputError for empty text, or a size too small for the text's characters.
@@ -35,7 +35,7 @@ def train_vocabulary(
     learner.normalizer = normalizers.BertNormalizer(
         lowercase=lower_case, strip_accents=strip_accents
     )
-    if not strip_accents:  # composed, as the tokenizer reads them
+    if not strip_accents:  # WordPiece composes accents that it keeps
         learner.normalizer = normalizers.Sequence([learner.normalizer, normalizers.NFC()])
     learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     alphabet_size = max(_ALPHABET_SIZE, int(_ALPHABET_SHARE * size))

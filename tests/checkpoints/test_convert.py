@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from support.tiny_convert import (
+from support.checkpoints import (
     BERT,
     FIXTURES,
     FORMATS,

@@ -8,7 +8,7 @@ import time
 import h5py
 import numpy as np
 import pytest
-from support.tiny_convert import (
+from support.checkpoints import (
     FORMATS,
     PREFIX,
     assert_same_bits,
@@ -29,50 +29,50 @@ SAFETENSORS = "model.safetensors"
 # --- destinations --------------------------------------------------------------------------------
 
 
-def test_destination_that_exists(made, dest, given):
-    bert = copy(made / "bert", dest)
+def test_destination_that_exists(every_format, destination, copy_of):
+    bert = copy(every_format / "bert", destination)
     for to in FORMATS:
-        assert "`overwrite`" in refusal(made / "mobilebert", dest, to=to)
-    assert_same_bits(tensors(dest), tensors(bert))
-    run(made / "mobilebert", dest, to="google", overwrite=True)
-    assert not (dest / SAFETENSORS).exists()
-    assert_same_bits(tensors(dest), tensors(made / "google"))
+        assert "`overwrite`" in refusal(every_format / "mobilebert", destination, to=to)
+    assert_same_bits(tensors(destination), tensors(bert))
+    run(every_format / "mobilebert", destination, to="google", overwrite=True)
+    assert not (destination / SAFETENSORS).exists()
+    assert_same_bits(tensors(destination), tensors(every_format / "google"))
 
 
-def test_failed_conversion_keeps_what_it_would_have_replaced(made, dest, given):
-    copy(made / "google", dest)
-    (given("bert") / SAFETENSORS).write_bytes(b"x")
-    refusal(dest.parent.parent / "bert", dest, overwrite=True)
-    head = write_model(dest.parent.parent / "head", head="multiple_choice")
-    refusal(head, dest, to="google", overwrite=True)
-    assert_same_bits(tensors(dest), tensors(made / "google"))
+def test_failed_conversion_keeps_what_it_would_have_replaced(every_format, destination, copy_of):
+    copy(every_format / "google", destination)
+    (copy_of("bert") / SAFETENSORS).write_bytes(b"x")
+    refusal(destination.parent.parent / "bert", destination, overwrite=True)
+    head = write_model(destination.parent.parent / "head", head="multiple_choice")
+    refusal(head, destination, to="google", overwrite=True)
+    assert_same_bits(tensors(destination), tensors(every_format / "google"))
 
 
-def test_overwrite_spares_folders_and_files_that_are_no_model(made, dest, given):
-    dest.mkdir()
-    (dest / "notes.txt").write_text("mine")
-    refusal(made / "bert", dest, overwrite=True)
-    assert (dest / "notes.txt").read_text() == "mine"
-    refusal(made / "bert", dest / "notes.txt", overwrite=True)
-    assert (dest / "notes.txt").read_text() == "mine"
+def test_overwrite_spares_folders_and_files_that_are_no_model(every_format, destination, copy_of):
+    destination.mkdir()
+    (destination / "notes.txt").write_text("mine")
+    refusal(every_format / "bert", destination, overwrite=True)
+    assert (destination / "notes.txt").read_text() == "mine"
+    refusal(every_format / "bert", destination / "notes.txt", overwrite=True)
+    assert (destination / "notes.txt").read_text() == "mine"
 
 
-def test_overwrite_spares_what_is_beside_a_model(made, dest, given):
-    copy(made / "google", dest)
-    (dest / "notes.txt").write_text("mine")
-    refusal(made / "bert", dest, overwrite=True)
-    assert (dest / "notes.txt").read_text() == "mine"
+def test_overwrite_spares_what_is_beside_a_model(every_format, destination, copy_of):
+    copy(every_format / "google", destination)
+    (destination / "notes.txt").write_text("mine")
+    refusal(every_format / "bert", destination, overwrite=True)
+    assert (destination / "notes.txt").read_text() == "mine"
 
 
-def test_overwrite_spares_a_config_that_is_no_models(made, dest, given):
-    dest.mkdir()
-    (dest / "config.json").write_text('{"port": 80}')
-    refusal(made / "bert", dest, overwrite=True)
-    assert (dest / "config.json").read_text() == '{"port": 80}'
+def test_overwrite_spares_a_config_that_is_no_models(every_format, destination, copy_of):
+    destination.mkdir()
+    (destination / "config.json").write_text('{"port": 80}')
+    refusal(every_format / "bert", destination, overwrite=True)
+    assert (destination / "config.json").read_text() == '{"port": 80}'
 
 
-def test_overwrite_spares_the_source(given, tmp_path):
-    source = given("google")
+def test_overwrite_spares_the_source(copy_of, tmp_path):
+    source = copy_of("google")
     expected = tensors(source)
     (tmp_path / "link").symlink_to(source)
     for name in (source, source / PREFIX, tmp_path / "link"):
@@ -90,13 +90,13 @@ SOME = {  # of each format: two weights, in the order of their names
 
 
 @pytest.mark.parametrize("name", ["google", "huggingface"])
-def test_numbers_that_are_not_finite_are_all_named(given, dest, name):
+def test_numbers_that_are_not_finite_are_all_named(copy_of, destination, name):
     def spoil(held):
         held[SOME[name][0]][1] = np.nan
         held[SOME[name][1]][2] = np.inf
 
-    rewrite(folder := given(name), spoil)
-    text = refusal(folder, dest)
+    rewrite(folder := copy_of(name), spoil)
+    text = refusal(folder, destination)
     assert all(tensor in text for tensor in SOME[name])
 
 
@@ -121,14 +121,14 @@ def test_numbers_of_ours_that_are_not_finite_are_named(tmp_path):
         ("huggingface", "uint16"),
     ],
 )
-def test_integers_in_place_of_floats(given, dest, name, kind):
+def test_integers_in_place_of_floats(copy_of, destination, name, kind):
     tensor = SOME[name][0]
-    rewrite(folder := given(name), lambda held: held.update({tensor: held[tensor].astype(kind)}))
-    assert tensor in refusal(folder, dest)
+    rewrite(folder := copy_of(name), lambda held: held.update({tensor: held[tensor].astype(kind)}))
+    assert tensor in refusal(folder, destination)
 
 
 @pytest.mark.parametrize("name", ["google", "huggingface"])
-def test_all_that_does_not_fit_is_in_one_line(given, dest, name):
+def test_all_that_does_not_fit_is_in_one_line(copy_of, destination, name):
     missing, misshapen = SOME[name]
 
     def spoil(held):
@@ -136,16 +136,16 @@ def test_all_that_does_not_fit_is_in_one_line(given, dest, name):
         held[misshapen] = held[misshapen][:5]
         held["foo"] = held["bar"] = np.ones(3, "float32")
 
-    rewrite(folder := given(name), spoil)
-    text = refusal(folder, dest)
+    rewrite(folder := copy_of(name), spoil)
+    text = refusal(folder, destination)
     assert f"{missing} is missing" in text and f"{misshapen} has shape (5," in text
     assert "foo is left over" in text and "bar is left over" in text
 
 
-def test_model_garden_of_another_config(given, dest):
-    folder = given("model-garden")
+def test_model_garden_of_another_config(copy_of, destination):
+    folder = copy_of("model-garden")
     edit(folder / "bert_config.json", num_hidden_layers=2, vocab_size=38)
-    text = refusal(folder, dest)
+    text = refusal(folder, destination)
     assert "layer_with_weights-2" in text and "is missing" in text and "(38, 7)" in text
 
 
@@ -162,8 +162,8 @@ FILES = [
 
 
 @pytest.mark.parametrize("name,file", FILES)
-def test_damaged_and_foreign_files(made, given, dest, name, file):
-    path = given(name) / file
+def test_damaged_and_foreign_files(every_format, copy_of, destination, name, file):
+    path = copy_of(name) / file
     whole = path.read_bytes()
     with h5py.File(path.with_name("foreign"), "w") as foreign:
         foreign["x"] = [1.0]
@@ -175,9 +175,9 @@ def test_damaged_and_foreign_files(made, given, dest, name, file):
         if damaged is flipped and file == SAFETENSORS:
             continue  # it has no checksum, and these bytes may be blanks of its header
         path.write_bytes(damaged)
-        refusal(path.parent, dest, from_=name)
+        refusal(path.parent, destination, from_=name)
     path.unlink()
-    refusal(path.parent, dest, from_=name)
+    refusal(path.parent, destination, from_=name)
 
 
 @pytest.mark.parametrize(
@@ -195,34 +195,34 @@ def test_damaged_and_foreign_files(made, given, dest, name, file):
         ("model-garden", "bert_config.json"),
     ],
 )
-def test_damaged_text_files(given, dest, name, file):
-    folder = given(name)
+def test_damaged_text_files(copy_of, destination, name, file):
+    folder = copy_of(name)
     if file == "tokenizer.json":
         (folder / "vocab.txt").unlink()
     for damaged in (b"", b"[1]", b'{"a"', b"\xff\xfe\x00", b"null"):
         (folder / file).write_bytes(damaged)
-        assert file in refusal(folder, dest, from_=name)
+        assert file in refusal(folder, destination, from_=name)
 
 
 @pytest.mark.parametrize("text", [b"a\nb\nc\n", b"a\n", b"", b"\xff\xfe\n\n"])
-def test_labels_that_are_not_the_classifiers(dest, tmp_path, text):
+def test_labels_that_are_not_the_classifiers(destination, tmp_path, text):
     model = write_model(tmp_path / "model", head="classifier", labels=("no", "yes"))
     folder = run(model, tmp_path / "google", to="google")
-    dest.parent.mkdir()
+    destination.parent.mkdir()
     (folder / "labels.txt").write_bytes(text)
-    assert "labels.txt" in refusal(folder, dest)
+    assert "labels.txt" in refusal(folder, destination)
 
 
-def test_sources_that_are_none(made, dest, tmp_path):
-    dest.parent.mkdir()
+def test_sources_that_are_none(every_format, destination, tmp_path):
+    destination.parent.mkdir()
     (tmp_path / "empty").mkdir()
     for source in ("empty", "absent", "empty/absent"):
         for from_ in ("auto", *FORMATS):
-            refusal(tmp_path / source, dest, from_=from_)
-    refusal(made / "bert" / SAFETENSORS, dest)
-    refusal(made / "bert", dest, model_config="bert-base")
-    refusal(made / "google", dest, model_config="no-such-size")
-    refusal(made / "google", dest, model_config="test-student")
+            refusal(tmp_path / source, destination, from_=from_)
+    refusal(every_format / "bert" / SAFETENSORS, destination)
+    refusal(every_format / "bert", destination, model_config="bert-base")
+    refusal(every_format / "google", destination, model_config="no-such-size")
+    refusal(every_format / "google", destination, model_config="test-student")
 
 
 def test_hub_without_a_network(tmp_path):
@@ -242,17 +242,17 @@ def test_hub_without_a_network(tmp_path):
 
 
 @pytest.mark.parametrize("name", [*FORMATS, "bert"])
-def test_config_that_asks_for_more_memory_than_there_is(given, dest, name):
-    folder = given(name)
+def test_config_that_asks_for_more_memory_than_there_is(copy_of, destination, name):
+    folder = copy_of(name)
     config = "config.json" if (folder / "config.json").exists() else "bert_config.json"
     for size in (10**11, 10**8):  # the first would end the process
         edit(folder / config, vocab_size=size)
-        assert "belongs to another config" in refusal(folder, dest)
+        assert "belongs to another config" in refusal(folder, destination)
 
 
-def test_weights_that_say_to_be_larger_than_their_file(given, dest):
-    folder = given("mobilebert")
+def test_weights_that_say_to_be_larger_than_their_file(copy_of, destination):
+    folder = copy_of("mobilebert")
     with h5py.File(folder / "model.weights.h5", "a") as file:
         file.create_dataset("bomb", (10**11,), "float32", chunks=True)  # nothing of it is stored
     edit(folder / "config.json", vocab_size=10**9)
-    assert "belongs to another config" in refusal(folder, dest)
+    assert "belongs to another config" in refusal(folder, destination)

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from support.tiny_convert import (
+from support.checkpoints import (
     BERT,
     assert_same_bits,
     assert_same_model,
@@ -39,24 +39,24 @@ def split(folder):
     return index
 
 
-def test_shards(made, given, dest):
-    split(given("huggingface"))
-    run(dest.parent.parent / "huggingface", dest)
-    assert_same_model(dest, made / "mobilebert")
+def test_shards(every_format, copy_of, destination):
+    split(copy_of("huggingface"))
+    run(destination.parent.parent / "huggingface", destination)
+    assert_same_model(destination, every_format / "mobilebert")
 
 
-def test_shards_that_are_none(given, dest, tmp_path):
-    index = split(given("huggingface"))
+def test_shards_that_are_none(copy_of, destination, tmp_path):
+    index = split(copy_of("huggingface"))
     text = index.read_text()
     shutil.move(index.parent / "model-00002-of-00002.safetensors", tmp_path / "x")
-    assert "model-00002-of-00002.safetensors" in refusal(index.parent, dest)
+    assert "model-00002-of-00002.safetensors" in refusal(index.parent, destination)
     index.write_text(text.replace("model-00002-of-00002.safetensors", "../x"))
-    assert "../x" in refusal(index.parent, dest)
+    assert "../x" in refusal(index.parent, destination)
     index.write_text(text.replace("model-00002-of-00002.safetensors", str(tmp_path / "x")))
-    refusal(index.parent, dest)
+    refusal(index.parent, destination)
     for damaged in ("", "[]", '{"weight_map": 3}', '{"weight_map": {"a": 3}}', text[:-9]):
         index.write_text(damaged)
-        refusal(index.parent, dest)
+        refusal(index.parent, destination)
 
 
 class Harmful:
@@ -70,8 +70,8 @@ class Harmful:
 
 
 @pytest.mark.parametrize("compression", [None, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_pickle_is_not_executed(given, dest, tmp_path, compression):
-    folder = given("bert")
+def test_pickle_is_not_executed(copy_of, destination, tmp_path, compression):
+    folder = copy_of("bert")
     (folder / SAFETENSORS).unlink()
     harmful = pickle.dumps({"a": Harmful(tmp_path / "harm")})
     path = folder / "pytorch_model.bin"
@@ -79,7 +79,7 @@ def test_pickle_is_not_executed(given, dest, tmp_path, compression):
     if compression is not None:
         with zipfile.ZipFile(path, "w", compression) as archive:
             archive.writestr("archive/data.pkl", harmful)
-    text = refusal(folder, dest)
+    text = refusal(folder, destination)
     assert not (tmp_path / "harm").exists()
     assert "pytorch_model.bin" in text
     if compression == zipfile.ZIP_DEFLATED:
@@ -88,14 +88,14 @@ def test_pickle_is_not_executed(given, dest, tmp_path, compression):
         assert "safetensors" in text or "only weights" in text  # without torch, with it
 
 
-def test_float16(given, dest):
-    folder = given("bert")
+def test_float16(copy_of, destination):
+    folder = copy_of("bert")
     held = {name: tensor.astype("float16") for name, tensor in tensors(folder).items()}
     save_file(held, folder / SAFETENSORS)
-    run(folder, dest)
-    run(dest, dest.with_name("back"), to="huggingface")
+    run(folder, destination)
+    run(destination, destination.with_name("back"), to="huggingface")
     expected = {name: tensor.astype("float32") for name, tensor in held.items()}
-    assert_same_bits(tensors(dest.with_name("back")), expected)
+    assert_same_bits(tensors(destination.with_name("back")), expected)
 
 
 def old_norms(held):
@@ -116,38 +116,58 @@ def position_ids(held):
     held[name] = np.arange(17)[None]
 
 
-@pytest.mark.parametrize("change", [old_norms, tied, position_ids])
+def fit_dense(held):
+    """TinyBERT's, left over from its distillation."""
+    held["fit_dense.weight"], held["fit_dense.bias"] = np.ones((5, 14)), np.ones(5)
+
+
+@pytest.mark.parametrize("change", [old_norms, tied, position_ids, fit_dense])
 @pytest.mark.parametrize("name", ["bert", "huggingface"])
-def test_names_of_other_times(made, given, dest, change, name):
-    folder = given(name)
+def test_names_of_other_times(every_format, copy_of, destination, change, name):
+    folder = copy_of(name)
     rewrite(folder, change)
-    ours = made / {"bert": "ours", "huggingface": "mobilebert"}[name]
-    assert_same_model(run(folder, dest), ours)
+    ours = every_format / {"bert": "ours", "huggingface": "mobilebert"}[name]
+    assert_same_model(run(folder, destination), ours)
 
 
 @pytest.mark.parametrize("name", ["bert", "huggingface"])
-def test_sentence_model(made, given, dest, name):
+def test_config_without_model_type(every_format, copy_of, destination, name):
+    """Of 2019: the tensors tell."""
+    folder = copy_of(name)
+    path = folder / "config.json"
+    values = json.loads(path.read_text())
+    for key in ("model_type", "architectures"):
+        del values[key]
+    path.write_text(json.dumps(values))
+    ours = every_format / {"bert": "ours", "huggingface": "mobilebert"}[name]
+    assert_same_model(run(folder, destination), ours)
+    rewrite(folder, lambda held: held.update({f"x.{n}": held.pop(n) for n in list(held)}))
+    assert "model_type is None" in refusal(folder, destination.with_name("other"))
+
+
+@pytest.mark.parametrize("name", ["bert", "huggingface"])
+def test_sentence_model(every_format, copy_of, destination, name):
     """Of the bare class, whose names have no prefix."""
-    folder = given(name)
+    folder = copy_of(name)
     family, prefix = ("Bert", "bert.") if name == "bert" else ("MobileBert", "mobilebert.")
     held = {n.removeprefix(prefix): t for n, t in tensors(folder).items() if prefix in n}
     save_file(held, folder / SAFETENSORS)
     for architectures in ([f"{family}Model"], None):
         edit(folder / "config.json", architectures=architectures)
-        model = load_model(run(folder, dest, overwrite=True))
+        model = load_model(run(folder, destination, overwrite=True))
         assert model.head.kind == "encoder"
-        ours = weights(made / {"bert": "ours", "huggingface": "mobilebert"}[name])
+        ours = weights(every_format / {"bert": "ours", "huggingface": "mobilebert"}[name])
         assert_same_bits(weights(model), {path: ours[path] for path in weights(model)})
 
 
 @pytest.mark.parametrize("name", ["decoder.weight", "decoder.bias"])
-def test_untied_output(given, dest, name):
+def test_untied_output(copy_of, destination, name):
     def untie(held):
         tied(held)
         held[f"cls.predictions.{name}"][3] += 1e-6
 
-    rewrite(folder := given("bert"), untie)
-    assert f"cls.predictions.{name}" in refusal(folder, dest)
+    rewrite(folder := copy_of("bert"), untie)
+    assert f"cls.predictions.{name}" in refusal(folder, destination)
 
 
 @pytest.mark.parametrize(
@@ -167,11 +187,11 @@ def test_untied_output(given, dest, name):
         ("id2label", ["a", "b"]),
     ],
 )
-def test_settings_that_we_lack(given, dest, tmp_path, key, value):
+def test_settings_that_we_lack(copy_of, destination, tmp_path, key, value):
     if key == "id2label":
         model = write_model(tmp_path / "model", BERT, "classifier", ("a", "b"))
         folder = run(model, tmp_path / "labelled", to="huggingface")
     else:
-        folder = given("bert")
+        folder = copy_of("bert")
     edit(folder / "config.json", **{key: value})
-    assert key in refusal(folder, dest)
+    assert key in refusal(folder, destination)

@@ -4,10 +4,10 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
+from support.models import random_model
 
-from mobilebert_tf import build_model, save_model
+from mobilebert_tf import save_model
 from mobilebert_tf.data.corpus import load_documents
 from mobilebert_tf.export import main
 from mobilebert_tf.lite import metadata
@@ -16,11 +16,14 @@ from mobilebert_tf.modeling.config import SIZES
 from mobilebert_tf.text.tokenizer import WordPiece
 from mobilebert_tf.text.vocabulary import train_vocabulary
 
-SCALE = 0.1
-LABELS = ("bad", "good", "so so")
+LABELS = {
+    "classifier": ("bad", "good", "so so"),
+    "token_classifier": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"),
+}
 MAX_TOKENS = 384  # what the Task Library's BertQuestionAnswerer wants
 # A head, and the fixed length that its files are exported with beside those for any length.
-FIXED = {"classifier": 64, "encoder": 64, "span": MAX_TOKENS}
+HEADS = ("classifier", "encoder", "pretraining", "regression", "span", "token_classifier")
+FIXED = dict.fromkeys(HEADS, 64) | {"span": MAX_TOKENS}
 # A mode, as the tables show it -> the door's options. Before TFLite 2.17 a weight matrix has one
 # scale; --min-runtime reaches 2.4 for any length (CUMSUM) and 2.3 for a fixed one.
 MODES = {
@@ -123,14 +126,7 @@ class Exported:
         config = SIZES["test-student"].replace(
             vocab_size=len(self.tokenizer), max_position_embeddings=MAX_TOKENS
         )
-        model = build_model(config, head, LABELS if head == "classifier" else ())
-        random = np.random.default_rng(0)
-        for variable in model.variables:
-            shape = tuple(variable.shape)
-            if variable.path.endswith("gamma"):
-                variable.assign(random.uniform(0.7, 1.3, shape))
-            elif "seed_generator" not in variable.path:
-                variable.assign(random.normal(0, 0.15, shape))
+        model = random_model(config, head, LABELS.get(head, ()), scale=0.15)
         save_model(model, self._folder / head, self.tokenizer)
         return self._folder / head
 

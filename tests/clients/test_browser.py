@@ -1,6 +1,7 @@
 """LiteRT.js in Chromium answers as we do. Run by make test-clients, which ends with the table."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exported import MODES, SENTENCES
-from test_tasks import add_row, as_expected
+from verdicts import add_row, as_expected
 
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.runtime import LiteModel
 
 CLIENT = "LiteRT.js 2.5.3"
-MODULES = Path(__file__).parents[2] / ".npm-litert-js"
+MODULES = Path(__file__).parents[2] / "web_demo" / "node_modules"
 DRIVER = Path(__file__).parent / "litert_js" / "drive.mjs"
 # It has no call that resizes a tensor, and knows float32 and int32 outputs alone.
 ANY_LENGTH = "does not match expected ranked tensor type Int32[1, -1]"
@@ -29,8 +30,8 @@ def chromium():
     found = shutil.which("chromium") or shutil.which("google-chrome")
     if not shutil.which("node"):
         pytest.skip("no node on this machine")
-    if not (MODULES / "node_modules").is_dir():
-        pytest.skip(f"no {MODULES.name}: make test-clients installs it where there is npm")
+    if not MODULES.is_dir():
+        pytest.skip("no web_demo/node_modules: make test-clients installs it where there is npm")
     if not found:
         pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
     return found
@@ -69,7 +70,11 @@ def encoded(file):
 def driven(chromium, samples):
     asked = {"files": [{"path": path, "samples": rows} for path, rows in samples.items()]}
     done = subprocess.run(
-        ["node", DRIVER, MODULES, chromium], input=json.dumps(asked), capture_output=True, text=True
+        ["node", DRIVER],
+        input=json.dumps(asked),
+        env=os.environ | {"CHROMIUM": chromium},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)

@@ -1,12 +1,11 @@
 """MediaPipe Tasks and the TensorFlow Lite Task Library on our files: which they open, and whether
 they answer as we do. Run by make test-clients, which ends with the table."""
 
-import json
-
 import numpy as np
 import pytest
 from client_process import CLIENTS, run_client
 from exported import MAX_TOKENS, MODES, SENTENCES
+from verdicts import add_row, as_expected
 
 from mobilebert_tf.lite.runtime import LiteModel
 
@@ -138,26 +137,6 @@ def our_outputs(file, texts):
 def relative_difference(outputs, ours):
     assert outputs.shape == ours.shape
     return float(np.abs(outputs - ours).max() / np.abs(ours).max())
-
-
-def as_expected(answer, difference, reason, limit):
-    """Refused for the reason, or, if there is none, answered as we do."""
-    if reason:
-        return reason in answer.get("refused", "")
-    return difference is not None and difference <= limit
-
-
-def add_row(row, client, file, answer, difference):
-    report = json.loads(file.path.with_suffix(".json").read_text())
-    row(
-        client=client,
-        head=file.head,
-        mode=file.mode,
-        length=file.length or "any",
-        TFLite=f">={report['min_runtime']}",
-        result="ok" if "outputs" in answer else "refused: " + answer["refused"][:90],
-        difference=difference,
-    )
 
 
 def contexts(exported):

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from support.tiny_lite import content, packed_file, refused
+from support.lite_files import content, packed_file, with_distant_scales
 
 from mobilebert_tf import InputError
 from mobilebert_tf.benchmark import BenchmarkConfig, benchmark, main
@@ -17,7 +17,7 @@ def place(tmp_path_factory):
     packed_file(folder / "any.tflite")
     packed_file(folder / "fixed.tflite", length=13)
     (folder / "foreign.tflite").write_bytes(content())
-    packed_file(folder / "refused.tflite", mode="int8", changed=refused)
+    packed_file(folder / "refused.tflite", mode="int8", changed=with_distant_scales)
     (folder / "bad.tflite").write_bytes(b"no model")
     return folder
 

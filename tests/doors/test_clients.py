@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.interpreter import Interpreter
-from support.tiny_lite import content, inputs
+from support.lite_files import content, named
+from support.models import inputs
 
-from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.quantize import MODES, SIGNATURE
 
 pytestmark = [
@@ -48,7 +48,7 @@ def compiled(file, feed, like):
 def test_interpreters_agree(mode, length):
     file = content("student", "span", mode, length)
     for tokens in (LENGTH,) if length else (LENGTH, 11):
-        feed = dict(zip(INPUTS, inputs(tokens, padding=3).values(), strict=True))
+        feed = named(inputs(tokens, padding=3))
         expected = interpreted(Interpreter(model_content=file), feed)
         of_tensorflow = interpreted(tf.lite.Interpreter(model_content=file), feed)
         for outputs in (of_tensorflow, compiled(file, feed, expected)):

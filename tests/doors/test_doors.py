@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from support.text import write_corpus
+from support.texts import write_corpus
 
 from mobilebert_tf import build_model, save_model
 from mobilebert_tf.cli import door

@@ -13,6 +13,8 @@ import time
 import keras
 import numpy as np
 import pytest
+from support.texts import NEUTRAL, WIDE_VOCABULARY, labelled_texts
+from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 from mobilebert_tf import build_model, load_model, save_model
 from mobilebert_tf.errors import InputError
@@ -20,22 +22,9 @@ from mobilebert_tf.evaluate import EvaluateConfig, evaluate
 from mobilebert_tf.export import export
 from mobilebert_tf.finetune import FinetuneConfig, finetune
 from mobilebert_tf.lite.export_config import ExportConfig
-from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
+from mobilebert_tf.modeling.config import SIZES
 
-WORDS = ["good", "fine", "great", "bad", "poor", "awful", "the", "a", "film", "plot", "is", "was"]
-PIECES = [*SPECIAL_TOKENS, *WORDS, "##s", "."]
-
-
-def sentences(count, seed):
-    """Rows "text<TAB>label": what the one word of praise or blame says, among others."""
-    rng = np.random.default_rng(seed)
-    rows = ["text\tlabel"]
-    for _ in range(count):
-        label = rng.integers(2)
-        words = list(rng.choice(WORDS[6:], rng.integers(1, 9)))
-        words.insert(rng.integers(len(words) + 1), WORDS[rng.integers(3) + 3 * (1 - label)])
-        rows.append(f"{' '.join(words)}\t{'good' if label else 'bad'}")
-    return "\n".join(rows) + "\n"
+STUDENT = SIZES["test-student"].replace(vocab_size=len(WIDE_VOCABULARY))
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +33,9 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finetune")
     (folder / "data").mkdir()
     for split, count, seed in (("train", 150, 0), ("dev", 60, 1), ("test", 13, 2)):
-        (folder / "data" / f"{split}.tsv").write_text(sentences(count, seed))
+        (folder / "data" / f"{split}.tsv").write_text(labelled_texts(count, seed))
     keras.utils.set_random_seed(0)
-    model = build_model("test-student", "pretraining")
-    config = model.config.replace(vocab_size=len(PIECES))
-    save_model(build_model(config, "pretraining"), folder / "start", WordPiece(PIECES))
+    save_model(build_model(STUDENT, "pretraining"), folder / "start", TOKENIZER)
     return folder
 
 
@@ -123,9 +110,9 @@ def test_changed_examples_are_shown(tuned, place, capsys):
     untrained = place / "untrained"
     if not untrained.exists():
         keras.utils.set_random_seed(3)
-        config = load_model(place / "start").config
+        config = STUDENT
         model = build_model(config, "classifier", ("good", "bad"))  # in another order
-        save_model(model, untrained, WordPiece(PIECES))
+        save_model(model, untrained, TOKENIZER)
     said = judged(capsys, trials[0], place, compare=str(untrained))
     assert "the same prediction for" in said and "100.00 %" not in said
     assert "good" in said and "film" in said
@@ -202,7 +189,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(place, tuned, tmp_path):
 
 def unlabelled(path, count=116):
     """Texts of the same kind, a line each, and an empty line after every tenth."""
-    texts = [row.partition("\t")[0] for row in sentences(count, 5).splitlines()[1:]]
+    texts = [row.partition("\t")[0] for row in labelled_texts(count, 5).splitlines()[1:]]
     lines = [line for i, text in enumerate(texts) for line in [text, *[""] * (i % 10 == 9)]]
     path.write_text("\n".join(lines) + "\n")
     return str(path)
@@ -212,7 +199,7 @@ def test_texts_that_the_teacher_labels(place, tuned, tmp_path, capsys):
     """Few labels and many texts: layers and outputs of the teacher; killed, it ends the same."""
     few = tmp_path / "data"
     few.mkdir()
-    (few / "train.tsv").write_text(sentences(14, 0))
+    (few / "train.tsv").write_text(labelled_texts(14, 0))
     shutil.copy(place / "data" / "dev.tsv", few)
     changes = dict(data_dir=str(few), teacher=str(tuned / "model"))
     changes |= dict(augment=unlabelled(tmp_path / "more.txt"), transfer_weight=0.01)
@@ -241,7 +228,7 @@ def test_quantization_aware_from_training_to_the_file(place, tuned, tmp_path, ca
     ours, theirs = (load_model(tmp_path / name / "model") for name in ("out", "whole"))
     assert ours.quantization.ranges == theirs.quantization.ranges
     directory, corpus = str(tmp_path / "whole" / "model"), tmp_path / "corpus.txt"
-    corpus.write_text("\n".join(row.split("\t")[0] for row in sentences(120, 7).splitlines()))
+    corpus.write_text("\n".join(row.split("\t")[0] for row in labelled_texts(120, 7).splitlines()))
     options = dict(model=directory, calibration_data=str(corpus), quantize="int8-full")
     file = export(ExportConfig(**options))
     expected = scores(tmp_path / "whole")[0]["scores"]["accuracy"]
@@ -254,8 +241,8 @@ def test_quantization_aware_wants_what_folds(place, tmp_path):
     for changes in (dict(precision="mixed_bfloat16"), dict(teacher="t", transfer_weight=1.0)):
         with pytest.raises(InputError, match="quantization_aware"):
             config_of(place, tmp_path, quantization_aware=True, **changes)
-    config = load_model(place / "start").config.replace(normalization_type="layer_norm")
-    save_model(build_model(config, "pretraining"), tmp_path / "start", WordPiece(PIECES))
+    config = STUDENT.replace(normalization_type="layer_norm")
+    save_model(build_model(config, "pretraining"), tmp_path / "start", TOKENIZER)
     options = dict(model=str(tmp_path / "start"), quantization_aware=True)
     with pytest.raises(InputError, match="NoNorm and ReLU"):
         finetune(config_of(place, tmp_path / "out", **options))
@@ -276,16 +263,14 @@ def test_augment_and_transfer_that_do_not_fit(place, tuned, tmp_path):
     assert "squad needs questions" in refused(augment=more, teacher=teacher, task="squad")
     assert "has no texts" in refused(augment=str(tmp_path / "empty.txt"), teacher=teacher)
     assert "does not exist" in refused(augment=str(tmp_path / "absent.txt"), teacher=teacher)
-    short = load_model(place / "start").config.replace(max_position_embeddings=13)
-    save_model(
-        build_model(short, "classifier", ("bad", "good")), tmp_path / "short", WordPiece(PIECES)
-    )
+    short = STUDENT.replace(max_position_embeddings=13)
+    save_model(build_model(short, "classifier", ("bad", "good")), tmp_path / "short", TOKENIZER)
     assert "takes 13 tokens: `sequence_length` 13" in refused(teacher=str(tmp_path / "short"))
-    deep = load_model(place / "start").config.replace(num_hidden_layers=3)
+    deep = STUDENT.replace(num_hidden_layers=3)
     model = build_model(deep, "classifier", ("bad", "good"))
-    save_model(model, tmp_path / "deep", WordPiece(PIECES))
+    save_model(model, tmp_path / "deep", TOKENIZER)
     pairs = build_model(deep, "classifier", ("entailment", "not_entailment"))
-    save_model(pairs, tmp_path / "rte", WordPiece(PIECES))
+    save_model(pairs, tmp_path / "rte", TOKENIZER)
     for split in ("train", "dev"):
         rows = "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n"
         (tmp_path / f"{split}.tsv").write_text(rows)
@@ -414,9 +399,9 @@ def test_models_that_do_not_fit_the_task(place, tuned, capsys, tmp_path):
 
 
 def test_words_have_no_form_of_predictions(place, tmp_path):
-    config = load_model(place / "start").config
+    config = STUDENT
     words = build_model(config, "token_classifier", ("B-x", "O"))
-    save_model(words, tmp_path / "words", WordPiece(PIECES))
+    save_model(words, tmp_path / "words", TOKENIZER)
     (tmp_path / "dev.conll").write_text("the O\nfilm B-x\n")
     with pytest.raises(InputError, match="mobilebert_tf.predict writes them"):
         evaluate(
@@ -432,7 +417,7 @@ def squad(count, seed):
     rng = np.random.default_rng(seed)
     paragraphs = []
     for index in range(count):
-        words = list(rng.choice(WORDS[6:], 40))
+        words = list(rng.choice(NEUTRAL, 40))
         start = int(rng.integers(40))
         impossible = index % 3 == 0
         if not impossible:

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from support.tiny_lite import LABELS, VOCABULARY, save_directory
+from support.models import save_directory
+from support.texts import LABELS, VOCABULARY
 
 from mobilebert_tf import InputError, Pipeline, build_model, save_model
 from mobilebert_tf.pipeline import Candidate
@@ -96,6 +97,14 @@ def test_words_and_entities_have_their_places_in_the_text():
         assert stretch.text == text[stretch.start : stretch.end]
     entities = [(entity.label, entity.text) for entity in found.entities]
     assert entities == [("x", "\u00c1b\u0301c, \u4e2d"), ("y", "\U0001f600"), ("x", "e")]
+
+
+def test_a_cut_text_ends_with_its_last_word():
+    """Not with one that has the label of [SEP]."""
+    model = Labeller(3, 0, 1, 2, 3)  # [CLS] a , e [SEP]
+    model.max_tokens = 5
+    found = Pipeline(model, truncate=True)("a,e, d b")
+    assert [word.text for word in found.words] == ["a", ",", "e"]
 
 
 def test_one_text_or_many(tmp_path):

@@ -7,7 +7,9 @@ import json
 import sys
 
 import pytest
-from support.tiny_lite import HEADS, LABELS, TOKENIZER, VARIANTS, packed_file, save_directory
+from support.lite_files import HEADS, packed_file
+from support.models import VARIANTS, save_directory
+from support.texts import LABELS, TOKENIZER
 
 from mobilebert_tf import InputError, build_model, save_model
 from mobilebert_tf.predict import PredictConfig, main, predict

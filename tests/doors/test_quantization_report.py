@@ -5,18 +5,19 @@ import sys
 
 import numpy as np
 import pytest
-from support.tiny_lite import LABELS, TOKENIZER, content, inputs, model, save_corpus
+from support.lite_files import content, samples
+from support.models import model
+from support.texts import LABELS, TOKENIZER, write_corpus
 
 from mobilebert_tf import InputError, quantization_report, save_model
 from mobilebert_tf.evaluate import EvaluateConfig, evaluate
 from mobilebert_tf.export import export
 from mobilebert_tf.lite import flatbuffer, quantize
 from mobilebert_tf.lite.export_config import ExportConfig
-from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.layer_errors import LayerError, layer_errors
 from mobilebert_tf.lite.runtime import LiteModel
 
-SAMPLES = [dict(zip(INPUTS, inputs(n, n).values(), strict=True)) for n in (7, 13, 37) * 8]
+SAMPLES = samples((7, 13, 37), 24)
 
 
 def test_error_by_hand():
@@ -71,7 +72,7 @@ def test_sizes_are_those_of_the_constants():
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     save_model(model("student", "classifier"), folder / "model", TOKENIZER)
-    corpus = save_corpus(folder / "corpus.txt")
+    corpus = write_corpus(folder / "corpus.txt")
     for mode in ("int8", "none"):
         output = str(folder / f"{mode}.tflite")
         export(ExportConfig(str(folder / "model"), output, mode, calibration_data=str(corpus)))

@@ -12,21 +12,18 @@ import numpy as np
 import pytest
 from ai_edge_litert.tools import flatbuffer_utils
 from flatbuffers.number_types import UOffsetTFlags
-from support.tiny_lite import (
-    LABELS,
+from support.lite_files import content, packed_file, with_distant_scales
+from support.models import (
     MAX_TOKENS,
-    TOKENIZER,
-    VOCABULARY,
-    content,
+    VARIANTS,
     inputs,
     keras_model,
     model,
-    packed_file,
-    refused,
+    random_model,
     relative_error,
-    save_corpus,
     save_directory,
 )
+from support.texts import LABELS, TOKENIZER, VOCABULARY, write_corpus
 
 from mobilebert_tf import InputError, save_model
 from mobilebert_tf.export import export, main
@@ -137,13 +134,13 @@ def test_lite_model_refuses_bad_files(tmp_path):
             LiteModel(tmp_path / name)
     with pytest.raises(InputError, match="no file"):
         LiteModel(tmp_path / "missing.tflite")
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match="does not exist"):
         open_model(tmp_path / "missing")
 
 
 def test_scales_too_far_apart_for_the_runtime(tmp_path):
     """XNNPACK finds out when it prepares for a length, not when the file is opened."""
-    lite = LiteModel(packed_file(tmp_path / "x.tflite", mode="int8", changed=refused))
+    lite = LiteModel(packed_file(tmp_path / "x.tflite", mode="int8", changed=with_distant_scales))
     with pytest.raises(InputError, match="this runtime does not run .*x.tflite: "):
         lite(**inputs(13))
 
@@ -162,7 +159,7 @@ def test_lite_model_refuses_bad_inputs(tmp_path):
 
 
 def test_samples_are_real_text_of_many_lengths(tmp_path):
-    corpus = save_corpus(tmp_path / "corpus.txt")
+    corpus = write_corpus(tmp_path / "corpus.txt", documents=30)
     first = samples(str(corpus), TOKENIZER, MAX_TOKENS, 60, masked=True)
     again = samples(str(corpus), TOKENIZER, MAX_TOKENS, 60, masked=True)
     lengths = {sample["input_ids"].shape[1] for sample in first}
@@ -202,7 +199,7 @@ def place(tmp_path_factory):
     """A folder with a model directory, a text, and its exports in every mode."""
     folder = tmp_path_factory.mktemp("export")
     save_directory(folder / "student")
-    save_corpus(folder / "corpus.txt")
+    write_corpus(folder / "corpus.txt")
     for mode in quantize.MODES:
         export(config_in(folder, quantize=mode))
     return folder
@@ -282,10 +279,8 @@ def test_export_over_something_else(place, tmp_path):
 
 
 def test_failed_check_leaves_no_file(place, tmp_path, monkeypatch):
-    right = quantize.convert
-    monkeypatch.setattr(
-        quantize, "convert", lambda _, *args, **kw: right(model(seed=1), *args, **kw)
-    )
+    right, other = quantize.convert, random_model(VARIANTS["student"], "classifier", seed=1)
+    monkeypatch.setattr(quantize, "convert", lambda _, *args, **kw: right(other, *args, **kw))
     with pytest.raises(InputError, match="does not agree with the model and is not kept"):
         export(config_in(place, output=str(tmp_path / "x.tflite"), quantize="none"))
     assert files_in(tmp_path) == {}

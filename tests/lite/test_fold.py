@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from support.tiny_lite import LABELS, VARIANTS, inputs
+from support.lite_files import named
+from support.models import VARIANTS, inputs, random_model
+from support.texts import LABELS
 
 from mobilebert_tf import build_model
 from mobilebert_tf.lite.fold import LARGEST_SCALE, fold
-from mobilebert_tf.lite.graph import INPUTS, InferenceGraph
+from mobilebert_tf.lite.graph import InferenceGraph
 from mobilebert_tf.lite.tensorflow_graph import trace
 
 NO_NORM = {
@@ -27,14 +29,10 @@ GAMMAS = {
 
 def model(variant, head="classifier", gammas="usual"):
     random = np.random.default_rng(1)
-    built = build_model(NO_NORM[variant], head, LABELS if head == "classifier" else ())
+    built = random_model(NO_NORM[variant], head, seed=1, scale=0.2)
     for variable in built.variables:
-        shape = tuple(variable.shape)
         if variable.path.endswith("gamma"):
-            variable.assign(GAMMAS[gammas](random, shape))
-        elif "seed_generator" not in variable.path:
-            scale = 0.01 if variable.path == "classifier/kernel" else 0.2
-            variable.assign(random.normal(0, scale, shape))
+            variable.assign(GAMMAS[gammas](random, variable.shape))
     return built
 
 
@@ -42,7 +40,7 @@ def last_hidden(graph, sample):
     """The last block's output, at the model's own scale: [T,H]."""
     graph._encoder = lambda hidden: hidden
     graph._block = with_all_rows(graph._block)
-    hidden = graph(**dict(zip(INPUTS, sample.values(), strict=True)))
+    hidden = graph(**named(sample))
     return (hidden * graph.weights.get("output_scale", 1.0)).numpy()
 
 
@@ -60,7 +58,7 @@ def test_folded_graph_equals_the_model(variant, gammas):
     keras_model, sample = model(variant, "span", gammas), inputs(13, padding=3)
     outputs = keras_model(sample, training=False)
     graph = InferenceGraph(keras_model)
-    logits = graph(**dict(zip(INPUTS, sample.values(), strict=True)))
+    logits = graph(**named(sample))
     for name in ("start_logits", "end_logits"):
         assert_near(logits[name], outputs[name])
     keras_model.head = type(keras_model.head)()
@@ -73,7 +71,7 @@ def test_folded_graph_equals_the_model(variant, gammas):
 def test_tied_output_words_are_not_scaled(variant):
     keras_model, sample = model(variant, "masked_lm"), inputs(13)
     every = sample | {"masked_lm_positions": np.arange(13, dtype=np.int32)[None]}
-    logits = InferenceGraph(keras_model)(**dict(zip(INPUTS, sample.values(), strict=True)))
+    logits = InferenceGraph(keras_model)(**named(sample))
     assert_near(logits["mlm_logits"], keras_model(every, training=False)["mlm_logits"])
 
 
@@ -98,7 +96,7 @@ def test_free_scales_change_nothing(variant):
     for sign in (1, -1):
         scales = random_scales(keras_model.config, np.random.default_rng(0), sign)
         graph = InferenceGraph(keras_model, scales=scales)
-        logits = graph(**dict(zip(INPUTS, sample.values(), strict=True)))["start_logits"]
+        logits = graph(**named(sample))["start_logits"]
         assert_near(logits, expected)
 
 

@@ -6,25 +6,15 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 from litert_quantizer.qtyping import TFLOperationName
-from support.tiny_lite import (
-    HEADS,
-    LABELS,
-    MAX_TOKENS,
-    TOKENIZER,
-    VARIANTS,
-    content,
-    inputs,
-    keras_model,
-    model,
-    relative_error,
-)
+from support.lite_files import HEADS, content, named, samples
+from support.models import MAX_TOKENS, VARIANTS, inputs, keras_model, model, relative_error
+from support.texts import LABELS, TOKENIZER
 
 from mobilebert_tf import InputError, build_model
 from mobilebert_tf.lite import export as export_module
 from mobilebert_tf.lite import flatbuffer, metadata, quantize, verify
 from mobilebert_tf.lite.arithmetic import quantized_rows
 from mobilebert_tf.lite.calibration_data import padded
-from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.modeling.heads import Head
 from mobilebert_tf.modeling.model import MobileBert, copy_weights
@@ -96,7 +86,7 @@ def test_sentence_embeddings(mode, normalized):
     task = Head("encoder", pooling="mean", normalized=normalized)
     keras = MobileBert(VARIANTS["student"], task)
     copy_weights(model(head="encoder"), keras)
-    calibration = [dict(zip(INPUTS, inputs(13, i).values(), strict=True)) for i in range(8)]
+    calibration = samples((13,), 8)
     file = quantize.convert(keras, mode, calibration)
     for tokens, padding in ((13, 0), (13, 4), (37, 25)):
         sample = inputs(tokens, padding=padding)
@@ -112,10 +102,10 @@ def test_embeddings_of_short_texts_in_a_long_file():
     task = Head("encoder", pooling="mean", normalized=True)
     keras = MobileBert(VARIANTS["student"], task)
     copy_weights(model(head="encoder"), keras)
-    samples = [inputs(37, i, 37 - tokens) for i, tokens in enumerate((3, 7, 13, 37) * 2)]
-    calibration = [dict(zip(INPUTS, sample.values(), strict=True)) for sample in samples]
+    texts = [inputs(37, i, 37 - tokens) for i, tokens in enumerate((3, 7, 13, 37) * 2)]
+    calibration = [named(text) for text in texts]
     file = quantize.convert(keras, "int8-full", calibration, sequence_length=37)
-    for sample in samples[:4]:
+    for sample in texts[:4]:
         expected = keras(sample, training=False)["embedding"].numpy()
         assert (run(file, sample)["embedding"] * expected).sum() > 0.9995  # cosine
 
@@ -126,7 +116,7 @@ def test_layer_norm_of_values_far_from_zero():
     copy_weights(model("without-opt"), far)
     bias = far.get_layer("embeddings").embedding_transformation.bias
     bias.assign(bias + 3000)
-    calibration = [dict(zip(INPUTS, inputs(13, i).values(), strict=True)) for i in range(6)]
+    calibration = samples((13,), 6)
     with pytest.raises(InputError, match="norm.* has numbers too far apart"):
         quantize.convert(far, "int8-full", calibration)
 
@@ -155,15 +145,12 @@ def test_shorter_texts_before_change_nothing(split_in_int8, tmp_path, monkeypatc
         return recipe
 
     monkeypatch.setattr(quantize, "_recipe", wrong if split_in_int8 else right)
-    calibration = [
-        dict(zip(INPUTS, inputs(tokens, seed).values(), strict=True))
-        for seed, tokens in enumerate((7, 13, 37) * 2)
-    ]
+    calibration = samples((7, 13, 37), 6)
     packed = metadata.Packed("span", TOKENIZER.vocabulary, [], True, 37)
     file = tmp_path / "x.tflite"
     file.write_bytes(metadata.pack(quantize.convert(built, "int8", calibration), packed))
-    samples = [inputs(tokens) for tokens in (2, 8, 16, 37)]
-    found = verify.wrong_after_shorter(lambda: LiteModel(file), samples)
+    texts = [inputs(tokens) for tokens in (2, 8, 16, 37)]
+    found = verify.wrong_after_shorter(lambda: LiteModel(file), texts)
     assert (found is not None) == split_in_int8
 
 
@@ -234,8 +221,8 @@ def test_only_builtins_and_no_shape_operation(mode):
     ],
 )
 def test_minimum_runtime(mode, length, per_channel, runtime):
-    sample, *samples = (inputs(length or 13, i) for i in range(6))
-    calibration = [dict(zip(INPUTS, each.values(), strict=True)) for each in samples]
+    sample, *texts = (inputs(length or 13, i) for i in range(6))
+    calibration = [named(text) for text in texts]
     arguments = dict(sequence_length=length, per_channel=per_channel)
     file = quantize.convert(model("student", "span"), mode, calibration, **arguments)
     assert flatbuffer.minimum_runtime(flatbuffer.read(file)) == runtime
@@ -320,10 +307,7 @@ def test_int8_outlier_that_a_layer_norm_takes_back():
     change("block_0/feed_forward_0/intermediate/kernel", (0, 0), 100)
     change("block_0/feed_forward_0/intermediate/bias", 0, -300)
     change("block_0/feed_forward_0/output/dense/kernel", (0, 5), 3)
-    calibration = [
-        dict(zip(INPUTS, inputs(tokens, seed).values(), strict=True))
-        for seed, tokens in enumerate((7, 13, 37) * 4)
-    ]
+    calibration = samples((7, 13, 37), 12)
     sample = inputs(37, seed=3)
     expected = KerasModel(built, TOKENIZER)(**sample)
     outputs = run(quantize.convert(built, "int8", calibration), sample)

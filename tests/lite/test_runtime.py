@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from support.tiny_lite import content, inputs, packed_file
+from support.lite_files import content, packed_file
+from support.models import inputs
 
 from mobilebert_tf import InputError, Pipeline
 from mobilebert_tf.lite.quantize import MODES

@@ -9,14 +9,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_text
 from ai_edge_litert.interpreter import Interpreter
-from support.tiny_lite import (
-    MAX_TOKENS,
-    TOKENIZER,
-    VOCABULARY,
-    content,
-    save_corpus,
-    save_directory,
-)
+from support.lite_files import content, named
+from support.models import MAX_TOKENS, save_directory
+from support.texts import TOKENIZER, VOCABULARY, write_corpus
 
 from mobilebert_tf import InputError
 from mobilebert_tf.cli import parse
@@ -59,7 +54,7 @@ def encoded(*texts, length=MAX_TOKENS, tokenizer=TOKENIZER):
     """The ordinary pipeline's inputs for the graph, without padding."""
     inputs = tokenizer.encode(*([text] for text in texts), sequence_length=length)
     real = inputs["input_mask"].sum()
-    return {k: v[:, :real] for k, v in zip(INPUTS, inputs.values(), strict=True)}
+    return {name: array[:, :real] for name, array in named(inputs).items()}
 
 
 def assert_same(found, expected):
@@ -126,7 +121,7 @@ def test_fixed_length_pads():
     for text in TEXTS.values():
         found = runner("classifier", length=13)(text=text)
         inputs = TOKENIZER.encode([text], sequence_length=13)
-        assert_same(found, dict(zip(INPUTS, inputs.values(), strict=True)))
+        assert_same(found, named(inputs))
         assert all(values.shape == (1, 13) for values in found.values())
 
 
@@ -191,7 +186,7 @@ def place(tmp_path_factory):
     """A folder with a model directory, a text, and the export."""
     folder = tmp_path_factory.mktemp("export")
     save_directory(folder / "student")
-    save_corpus(folder / "corpus.txt")
+    write_corpus(folder / "corpus.txt")
     export(config_in(folder))
     return folder
 

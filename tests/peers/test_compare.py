@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from support.tiny_lite import VOCABULARY, save_corpus
+from support.texts import VOCABULARY, write_corpus
 
 ROOT = Path(__file__).parents[2]
 PEERS = {
@@ -32,7 +32,7 @@ def compare(folder, *options):
 
 @pytest.mark.slow
 def test_all_of_it(tmp_path):
-    save_corpus(tmp_path / "texts.txt")
+    write_corpus(tmp_path / "texts.txt")
     (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
     done = compare(tmp_path)
     assert done.returncode == 0, done.stderr

@@ -6,17 +6,13 @@ import zlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.tasks import mlperf
 from mobilebert_tf.tasks.mlperf import app_answers, read_mlperf, score_mlperf
 from mobilebert_tf.tasks.squad import Question, make_features
-from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-WORDPIECE = WordPiece(
-    [*SPECIAL_TOKENS, *LETTERS, *(f"##{x}" for x in LETTERS), *".,()", "the", "cat", "sat", "who"]
-)
 CONTEXT = "The (cat) sat. The élan sat"
 QUESTIONS = [
     Question("q1", "who sat", CONTEXT, ("cat", "The (cat)"), (5, 0), False),
@@ -48,14 +44,14 @@ def example(record):
 
 def windows():
     """The records of our own windows, in the form that MLPerf writes."""
-    features = make_features(QUESTIONS, WORDPIECE, LENGTH, 4, 4)
+    features = make_features(QUESTIONS, TOKENIZER, LENGTH, 4, 4)
     records = []
     for row, index in enumerate(features.question_index):
         text, used = features.words[row] >= 0, features.input_mask[row] == 1
         records.append(
             {
                 "qas_id": [QUESTIONS[index].id],
-                "tokens": WORDPIECE.tokens(features.input_ids[row][used]),
+                "tokens": TOKENIZER.tokens(features.input_ids[row][used]),
                 "input_ids": features.input_ids[row].tolist(),
                 "input_mask": features.input_mask[row].tolist(),
                 "segment_ids": features.segment_ids[row].tolist(),
@@ -69,7 +65,7 @@ def windows():
 def truth():
     words = CONTEXT.split()
     lowered = tf.strings.reduce_join(
-        tf.strings.split(WORDPIECE.words(tf.constant(words))), -1, separator=" "
+        tf.strings.split(TOKENIZER.words(tf.constant(words))), -1, separator=" "
     )
     return [
         {

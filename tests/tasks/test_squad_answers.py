@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.squad_data import CONTEXTS, WORDPIECE, asked, questions_with_answers
+from support.questions import CONTEXTS, question_about, questions_with_answers
+from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.tasks.squad import Question, make_features
 from mobilebert_tf.tasks.squad_answers import answers
 
-STORY = asked("The cat sat. John was", answer="John")
+STORY = question_about("The cat sat. John was", answer="John")
 
 
 def logits(features, *high):
@@ -25,7 +26,7 @@ def logits(features, *high):
 
 
 def test_answer_by_hand():
-    features = make_features([STORY], WORDPIECE, 9, 2, 5)
+    features = make_features([STORY], TOKENIZER, 9, 2, 5)
     start, end = logits(features, (1, 5, 6, 3.0))
     start[0, 7] = 9.0  # "john" again, but with less context: does not count
     answer = answers([STORY], features, start, end, best=2)["q"]
@@ -38,7 +39,7 @@ def test_answer_by_hand():
 
 
 def test_no_answer_wins_above_the_threshold():
-    features = make_features([STORY], WORDPIECE, 9, 2, 5)
+    features = make_features([STORY], TOKENIZER, 9, 2, 5)
     start, end = logits(features, (0, 0, 0, 5.0), (1, 5, 5, 3.0))
     start[1, 0] = end[1, 0] = 4.0  # the lower of both windows counts: 8
     found = answers([STORY], features, start, end, version_2=True)["q"]
@@ -57,13 +58,13 @@ def test_no_answer_wins_above_the_threshold():
 
 
 def test_longest_answer_and_no_text():
-    features = make_features([STORY], WORDPIECE, 20, 2, 5)
+    features = make_features([STORY], TOKENIZER, 20, 2, 5)
     start, end = logits(features, (0, 3, 6, 9.0))
     assert answers([STORY], features, start, end)["q"].text == "The cat sat."
     found = answers([STORY], features, start, end, longest_answer=2)["q"]
     assert found.text == "The" and len(found.best) == 11  # of 6 tokens: 6 of one, 5 of two
-    empty = asked("", impossible=True)
-    features = make_features([empty], WORDPIECE, 20, 2, 5)
+    empty = question_about("", impossible=True)
+    features = make_features([empty], TOKENIZER, 20, 2, 5)
     nothing = np.zeros((0, 20), np.float32)
     found = answers([empty], features, nothing, nothing)["q"]
     assert (found.text, found.probability, found.best) == ("", 0.0, [])
@@ -72,7 +73,7 @@ def test_longest_answer_and_no_text():
 
 
 def test_refuses_wrong_logits():
-    features = make_features([STORY], WORDPIECE, 9, 2, 5)
+    features = make_features([STORY], TOKENIZER, 9, 2, 5)
     start, end = logits(features)
     with pytest.raises(InputError, match=r"must be \[2, 9\]"):
         answers([STORY], features, start[:1], end[:1])
@@ -95,7 +96,7 @@ def test_answers_are_the_best_of_all_spans(questions, length, seed, version_2):
         Question(str(i), q.question, q.context, q.answers, q.starts, q.is_impossible)
         for i, q in enumerate(questions)
     ]
-    features = make_features(questions, WORDPIECE, length, 4, 5)
+    features = make_features(questions, TOKENIZER, length, 4, 5)
     rng = np.random.default_rng(seed)
     start, end = rng.normal(size=(2, *features.input_ids.shape)).astype(np.float32)
     found = answers(questions, features, start, end, longest_answer=4, version_2=version_2)
@@ -106,7 +107,7 @@ def test_answers_are_the_best_of_all_spans(questions, length, seed, version_2):
         spans = [span for span in answer.best if span.text]
         assert spans[0].score == pytest.approx(best) if spans else best is None
         assert len({span.text for span in answer.best}) == len(answer.best)
-    longer = make_features(questions, WORDPIECE, length, 4, 5)
+    longer = make_features(questions, TOKENIZER, length, 4, 5)
     start[longer.input_mask == 0] = end[longer.input_mask == 0] = 1e6
     assert answers(questions, longer, start, end, longest_answer=4, version_2=version_2) == found
 
@@ -131,8 +132,8 @@ def test_perfect_logits_give_the_answer_back(context, data):
     first = data.draw(st.integers(0, len(words) - 1))
     last = data.draw(st.integers(first, len(words) - 1))
     text = context[words[first][0] : words[last][1]]
-    question = asked(context, text, words[first][0])
-    features = make_features([question], WORDPIECE, 500, 8, 5, training=True)
+    question = question_about(context, text, words[first][0])
+    features = make_features([question], TOKENIZER, 500, 8, 5, training=True)
     start, end = np.full((2, 1, 500), -9.0, np.float32)
     start[0, features.start_positions] = end[0, features.end_positions] = 9
     found = answers([question], features, start, end, longest_answer=400)["q"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.squad_data import WORDPIECE, asked
+from support.questions import question_about
+from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.tasks.span_task import SpanTask
@@ -109,10 +110,10 @@ def test_scores_equal_the_official_scripts(rows):
 
 def test_scores_by_hand():
     questions = [
-        asked("", "the Cat sat", 0, id="a"),  # 2 words without the article
-        asked("", "1895", 0, id="b"),
-        asked("", id="c", impossible=True),
-        asked("", id="d", impossible=True),
+        question_about("", "the Cat sat", 0, id="a"),  # 2 words without the article
+        question_about("", "1895", 0, id="b"),
+        question_about("", id="c", impossible=True),
+        question_about("", id="d", impossible=True),
     ]
     texts = {"a": "a cat, John", "b": "(1895).", "c": "", "d": "cat"}
     assert score(questions[:2], texts) == {"exact": 50.0, "f1": 75.0, "total": 2}
@@ -128,7 +129,7 @@ def test_scores_by_hand():
 
 
 def test_scores_refuse_missing_answers():
-    questions = [asked("", "cat", 0, id="a"), asked("", "cat", 0, id="b")]
+    questions = [question_about("", "cat", 0, id="a"), question_about("", "cat", 0, id="b")]
     with pytest.raises(InputError, match="1 questions have no answer; the first is b"):
         score(questions, {"a": "cat"})
     with pytest.raises(InputError, match="score for no answer; the first is a"):
@@ -140,12 +141,15 @@ def test_scores_refuse_missing_answers():
 def test_best_thresholds_are_of_the_best_spans():
     """Not of the answers after "no answer" has won: a better threshold would give them back."""
     context = "the cat sat"
-    questions = [asked(context, "cat", id="a"), asked(context, id="b", impossible=True)]
+    questions = [
+        question_about(context, "cat", id="a"),
+        question_about(context, id="b", impossible=True),
+    ]
     task = SpanTask("squad-v2", {"dev": questions})
-    encoded = task.encode("dev", WORDPIECE, 24)
+    encoded = task.encode("dev", TOKENIZER, 24)
     arrays = encoded.arrays
     start, end = np.zeros((2, *arrays["input_ids"].shape), np.float32)
-    cat = list(arrays["input_ids"][0]).index(WORDPIECE.vocabulary.index("cat"))
+    cat = list(arrays["input_ids"][0]).index(TOKENIZER.vocabulary.index("cat"))
     start[:, cat] = end[:, cat] = 2.0
     start[:, 0] = [3.0, 5.0]  # "no answer" scores 5 and 7, the best span 4
     end[:, 0] = [2.0, 2.0]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.squad_data import WORDPIECE, asked, pieces_of, questions_with_answers
+from support.questions import pieces_of, question_about, questions_with_answers
+from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.tasks.squad import Question, make_features, read_squad
@@ -105,13 +106,13 @@ def google_windows(question, length, stride, longest, training):
     windows = []
     for mine, (start, count) in enumerate(spans):
         inside = range(start, start + count)
-        ids = [WORDPIECE.cls_id, *query, WORDPIECE.sep_id, *tokens[start : start + count]]
+        ids = [TOKENIZER.cls_id, *query, TOKENIZER.sep_id, *tokens[start : start + count]]
         position = (0, 0)
         if answer and answer[0] in inside and answer[1] in inside:
             position = tuple(place - start + len(query) + 2 for place in answer)
         windows.append(
             (
-                [*ids, WORDPIECE.sep_id],
+                [*ids, TOKENIZER.sep_id],
                 [word_of_token[place] for place in inside],
                 [nearest(spans, place) == mine for place in inside],
                 position,
@@ -165,7 +166,7 @@ def rows_of(features, index):
     training=st.booleans(),
 )
 def test_windows_equal_run_squad(question, length, stride, training):
-    features = make_features([question], WORDPIECE, length, stride, 5, training)
+    features = make_features([question], TOKENIZER, length, stride, 5, training)
     expected = google_windows(question, length, stride, 5, training)
     answer = pieces_of(question.answers[0]) if question.answers else None
     if training and (expected is None or answer == []):
@@ -178,7 +179,7 @@ def test_windows_equal_run_squad(question, length, stride, training):
 @settings(max_examples=100, deadline=None)
 @given(question=questions_with_answers(), length=st.integers(9, 40), stride=st.integers(1, 3))
 def test_windows_show_every_token_once_in_its_widest_context(question, length, stride):
-    features = make_features([question], WORDPIECE, length, stride, 5)
+    features = make_features([question], TOKENIZER, length, stride, 5)
     everything = pieces_of(question.context)
     text = features.words >= 0
     shown = sum(features.max_context.sum(axis=1))
@@ -194,9 +195,9 @@ def test_windows_show_every_token_once_in_its_widest_context(question, length, s
 
 def test_windows_by_hand():
     """9 tokens hold [CLS] who [SEP] and five of the text's tokens; each window starts 2 later."""
-    question = asked("The cat sat. John was", answer="John")
-    features = make_features([question], WORDPIECE, 9, 2, 5, training=True)
-    tokens = [WORDPIECE.tokens(ids) for ids in features.input_ids]
+    question = question_about("The cat sat. John was", answer="John")
+    features = make_features([question], TOKENIZER, 9, 2, 5, training=True)
+    tokens = [TOKENIZER.tokens(ids) for ids in features.input_ids]
     assert tokens == [
         ["[CLS]", "who", "[SEP]", "the", "cat", "sat", ".", "john", "[SEP]"],
         ["[CLS]", "who", "[SEP]", "sat", ".", "john", "was", "[SEP]", "[PAD]"],
@@ -228,25 +229,29 @@ def test_windows_by_hand():
 def test_answers_become_the_tokens_that_fit_best(context, answer, tokens):
     start = context.find(answer[:3])
     features = make_features(
-        [asked(context, answer, start)], WORDPIECE, 40, training=True, longest_question=5
+        [question_about(context, answer, start)],
+        TOKENIZER,
+        40,
+        training=True,
+        longest_question=5,
     )
     first, last = int(features.start_positions[0]), int(features.end_positions[0])
     expected = tokens or "cat , sat"
-    assert " ".join(WORDPIECE.tokens(features.input_ids[0, first : last + 1])) == expected
+    assert " ".join(TOKENIZER.tokens(features.input_ids[0, first : last + 1])) == expected
 
 
 def test_questions_that_teach_nothing_are_counted():
     questions = [
-        asked("the cat sat", "cat", id="fine"),
-        asked("the cat sat", "dog", start=4, id="wrong text"),
-        asked("the cat sat", "dog", start=400, id="beyond the end"),
-        asked("the cat sat", "", start=0, id="empty"),
-        asked("the cat sat", id="none"),
-        asked("the cat sat", id="impossible", impossible=True),
-        asked("the cat sat " * 3, "the cat sat the cat sat", id="longer than a window"),
-        asked("", id="no text", impossible=True),
+        question_about("the cat sat", "cat", id="fine"),
+        question_about("the cat sat", "dog", start=4, id="wrong text"),
+        question_about("the cat sat", "dog", start=400, id="beyond the end"),
+        question_about("the cat sat", "", start=0, id="empty"),
+        question_about("the cat sat", id="none"),
+        question_about("the cat sat", id="impossible", impossible=True),
+        question_about("the cat sat " * 3, "the cat sat the cat sat", id="longer than a window"),
+        question_about("", id="no text", impossible=True),
     ]
-    features = make_features(questions, WORDPIECE, 9, 2, 5, training=True)
+    features = make_features(questions, TOKENIZER, 9, 2, 5, training=True)
     assert features.skipped == {
         "answer not found in the text": 3,
         "no answer": 1,
@@ -255,24 +260,24 @@ def test_questions_that_teach_nothing_are_counted():
     }
     assert sorted(set(features.question_index.tolist())) == [0, 5, 6]
     assert features.start_positions[features.question_index > 0].tolist() == [0] * 4
-    assert sum(make_features(questions, WORDPIECE, 9, 2, 5).skipped.values()) == 1
+    assert sum(make_features(questions, TOKENIZER, 9, 2, 5).skipped.values()) == 1
 
 
 @pytest.mark.parametrize("start", [400, 13, -1])
 def test_an_answer_elsewhere_is_moved_to_its_nearest_occurrence(start):
-    question = asked("cat the cat sat the cat", " cat ", start=start)
-    features = make_features([question], WORDPIECE, 40, longest_question=5, training=True)
+    question = question_about("cat the cat sat the cat", " cat ", start=start)
+    features = make_features([question], TOKENIZER, 40, longest_question=5, training=True)
     place = {400: 8, 13: 5, -1: 3}[start]  # after [CLS] who [SEP]
     assert (features.start_positions[0], features.end_positions[0]) == (place, place)
     assert features.changed == {"answer moved to its nearest occurrence": 1}
 
 
 def test_long_questions_are_cut_and_lengths_checked():
-    question = asked("the cat", question="who " * 30)
-    features = make_features([question], WORDPIECE, 12, 2, 5)
+    question = question_about("the cat", question="who " * 30)
+    features = make_features([question], TOKENIZER, 12, 2, 5)
     assert features.changed == {"the question cut to 5 tokens": 1}
-    assert features.input_ids[0, :7].tolist().count(WORDPIECE.vocabulary.index("who")) == 5
+    assert features.input_ids[0, :7].tolist().count(TOKENIZER.vocabulary.index("who")) == 5
     with pytest.raises(InputError, match="sequence_length 8 has no room"):
-        make_features([question], WORDPIECE, 8, 2, 5)
+        make_features([question], TOKENIZER, 8, 2, 5)
     with pytest.raises(InputError, match="at least 1"):
-        make_features([question], WORDPIECE, 12, 0, 5)
+        make_features([question], TOKENIZER, 12, 0, 5)

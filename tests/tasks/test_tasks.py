@@ -6,16 +6,15 @@ import json
 
 import numpy as np
 import pytest
+from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.runner import by_length
 from mobilebert_tf.tasks.examples import NO_LABEL, Batches, add_unlabelled, encode
 from mobilebert_tf.tasks.registry import open_task
 from mobilebert_tf.tasks.user_files import Columns, read_unlabelled
-from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 from mobilebert_tf.training.finetuner import labelled
 
-TOKENIZER = WordPiece([*SPECIAL_TOKENS, *"abcdefghijklmnopqrstuvwxyz.\"',", "##a", "##b", "##c"])
 GLUE_FILES = {  # task: (labelled file, test file), a line of each after its header
     "cola": ("x\t1\t\ta b\nx\t0\t*\tb", "index\tsentence\n0\tc"),
     "sst-2": ("sentence\tlabel\na b \t1\nb\t0", "index\tsentence\n0\tc"),

@@ -4,30 +4,25 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from support.models import STUDENT, TEACHER, random_model, training_batch
 
 from mobilebert_tf import InputError, build_model
-from mobilebert_tf.modeling.config import SIZES
 from mobilebert_tf.training import losses
 from mobilebert_tf.training.distiller import Distiller
 from mobilebert_tf.training.from_teacher import copy_from_teacher
 from mobilebert_tf.training.run_config import Phase, TransferConfig
 from mobilebert_tf.training.strategies import bare, plan
 
-STUDENT, TEACHER = SIZES["test-student"], SIZES["test-teacher"]
 PHASE = Phase(steps=20, learning_rate=0.02)
 TRANSFER = TransferConfig(phase=PHASE)
+BATCH = training_batch("pretraining")
 QUICK = {"normalization_type": "no_norm", "hidden_act": "relu"}  # half the operations to trace
 # Added to all keys alike, they cancel out in the softmax: their gradient is rounding.
 UNDETERMINED = "attention/key/bias"
 
 
-def shuffled(config, seed):
-    """A model with random norms and biases too: fresh ones would hide a mistaken copy."""
-    random = np.random.default_rng(seed)
-    model = build_model(config, "pretraining")
-    for weight in model.weights:
-        weight.assign(weight.numpy() + random.normal(0, 0.1, weight.shape))
-    return model
+def pretrained(config, seed):
+    return random_model(config, "pretraining", seed=seed, scale=0.14)
 
 
 def values(model):
@@ -41,8 +36,7 @@ def restore(model, before):
 
 @pytest.fixture(scope="module")
 def built():
-    keras.utils.set_random_seed(1)
-    teacher, student = shuffled(TEACHER, 1), shuffled(STUDENT, 2)
+    teacher, student = pretrained(TEACHER, 1), pretrained(STUDENT, 2)
     return teacher, student, values(teacher), values(student)
 
 
@@ -53,22 +47,6 @@ def models(built):
     restore(teacher, teacher_values)
     restore(student, student_values)
     return teacher, student
-
-
-def batch(rows=5, length=7, predictions=3, seed=0):
-    random = np.random.default_rng(seed)
-    mask = np.arange(length) < random.integers(3, length, rows)[:, None]
-    numbers = {
-        "input_ids": random.integers(0, 300, (rows, length)),
-        "input_mask": mask,
-        "segment_ids": random.integers(0, 2, (rows, length)),
-        "masked_lm_positions": random.integers(0, 3, (rows, predictions)),
-        "masked_lm_ids": random.integers(0, 300, (rows, predictions)),
-        "next_sentence_labels": random.integers(0, 2, rows),
-    }
-    tensors = {name: tf.constant(x.astype("int32")) for name, x in numbers.items()}
-    weights = np.arange(predictions) < random.integers(1, predictions + 1, rows)[:, None]
-    return tensors | {"masked_lm_weights": tf.constant(weights.astype("float32"))}
 
 
 def outputs(model, data):
@@ -112,7 +90,7 @@ def test_a_step_moves_the_layers_of_its_stage_only(models, stage):
     teacher, student = models
     teacher_before, student_before = values(teacher), values(student)
     trainer = distiller(models, stage)
-    result = trainer.train_step(batch())
+    result = trainer.train_step(BATCH)
     assert all(np.isfinite(float(value)) for value in result.values())
     assert_moved(student, student_before, stage)
     for variable, value in zip(teacher.variables, teacher_before, strict=True):
@@ -127,13 +105,13 @@ def test_a_step_moves_the_layers_of_its_stage_only(models, stage):
 
 
 def test_bare_pretraining_moves_everything_with_dropout():
-    model = shuffled(TEACHER.replace(num_hidden_layers=1), 3)
+    model = pretrained(TEACHER.replace(num_hidden_layers=1), 3)
     (stage,) = bare(1, PHASE)
     before = values(model)
     trainer = Distiller(model, stage)
     trainer.compile()
     weights = {variable.path: variable.numpy() for variable in model.weights}
-    assert trainer.train_step(batch()).keys() == {
+    assert trainer.train_step(BATCH).keys() == {
         "loss",
         "masked_lm",
         "next_sentence",
@@ -145,7 +123,7 @@ def test_bare_pretraining_moves_everything_with_dropout():
     seeds = [v for v in model.variables if "seed" in v.path]
     restore(model, before)
     old = [seed.numpy() for seed in seeds]
-    trainer.train_step(batch())
+    trainer.train_step(BATCH)
     assert any((seed.numpy() != x).any() for seed, x in zip(seeds, old, strict=True))
 
 
@@ -158,7 +136,7 @@ def test_teacher_has_no_dropout(models):
     teacher, _ = models
     assert teacher.config.hidden_dropout_prob > 0
     trainer = distiller(models, stages("auxiliary")[0])
-    data = batch()
+    data = BATCH
     first, second = trainer.run_teacher(data), trainer.run_teacher(data)
     expected = outputs(teacher, data)
     for name in ("mlm_logits", "sequence_output"):
@@ -174,7 +152,7 @@ def test_lower_layers_move_at_their_relative_rate(models):
         restore(student, before)
         transfer = TransferConfig(phase=PHASE, lower_layer_rate=rate)
         stage = plan("progressive", 2, transfer, PHASE)[1]
-        distiller(models, stage, transfer).train_step(batch())
+        distiller(models, stage, transfer).train_step(BATCH)
         deltas[rate] = {
             variable.path: variable.numpy() - value
             for variable, value in zip(student.variables, before, strict=True)
@@ -200,7 +178,7 @@ def test_a_student_that_is_the_teacher_has_nothing_to_learn(models):
     assert not any(path.startswith("block_") for path in copied)
     for ours, theirs in zip(student.weights, teacher.weights, strict=True):
         ours.assign(theirs)
-    data = batch()
+    data = BATCH
     trainer = distiller((teacher, student), stages("auxiliary")[0])
     terms, _ = trainer.objectives(data, training=False)
     for name in ("feature_map", "feature_mean", "feature_variance", "attention_map"):
@@ -231,7 +209,7 @@ def transfer_loss(theirs, ours, pairs, mask, layers):
     ],
 )
 def test_transfer_loss_is_of_the_same_layers_scaled_by_their_number(models, strategy, index, pairs):
-    data = batch()
+    data = BATCH
     theirs, ours = (outputs(model, data) for model in models)
     expected = transfer_loss(theirs, ours, pairs, data["input_mask"], layers=2)
     loss = float(distiller(models, stages(strategy)[index]).train_step(data)["loss"])
@@ -246,7 +224,7 @@ def test_weights_of_the_terms(models):
         attention_map_weight=7,
     )
     trainer = distiller(models, stages("joint")[0], transfer)
-    terms, _ = trainer.objectives(batch(), training=False)
+    terms, _ = trainer.objectives(BATCH, training=False)
     weights = {name: weight for name, (weight, _) in terms.items()}
     assert weights == {
         "feature_map": 2,
@@ -255,11 +233,11 @@ def test_weights_of_the_terms(models):
         "attention_map": 7,
     }
     expected = sum(weight * float(value) for weight, value in terms.values())
-    assert float(trainer.test_step(batch())["loss"]) == pytest.approx(expected, rel=1e-6)
+    assert float(trainer.test_step(BATCH)["loss"]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_raw_feature_maps(models):
-    transfer, data = TransferConfig(raw_feature_maps=True), batch()
+    transfer, data = TransferConfig(raw_feature_maps=True), BATCH
     trainer = distiller(models, stages("joint")[0], transfer)
     terms, _ = trainer.objectives(data, training=False)
     assert terms.keys() == {"feature_map", "attention_map"}
@@ -272,7 +250,7 @@ def test_raw_feature_maps(models):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_alpha_mixes_hard_and_soft_labels(models, alpha):
-    data = batch()
+    data = BATCH
     theirs, ours = (outputs(model, data) for model in models)
     logits, weights = ours["mlm_logits"], data["masked_lm_weights"]
     hard = losses.masked_lm_loss(logits, data["masked_lm_ids"], weights)
@@ -288,7 +266,7 @@ def test_alpha_mixes_hard_and_soft_labels(models, alpha):
 
 
 def test_padding_content_changes_no_objective(models):
-    data, other = batch(), batch(seed=9)
+    data, other = BATCH, training_batch("pretraining", seed=9, noise=True)
     scribbled = dict(data)
     for name in ("input_ids", "segment_ids"):
         scribbled[name] = tf.where(data["input_mask"] == 1, data[name], other[name])
@@ -301,8 +279,8 @@ def test_padding_content_changes_no_objective(models):
 
 def test_layer_map_with_a_deeper_teacher(models):
     _, student = models
-    teacher = shuffled(TEACHER.replace(num_hidden_layers=3, **QUICK), 5)
-    transfer, data = TransferConfig(phase=PHASE, layer_map=[0, 2]), batch()
+    teacher = pretrained(TEACHER.replace(num_hidden_layers=3, **QUICK), 5)
+    transfer, data = TransferConfig(phase=PHASE, layer_map=[0, 2]), BATCH
     before = values(student)
     theirs, ours = outputs(teacher, data), outputs(student, data)
     expected = transfer_loss(theirs, ours, [(0, 0), (2, 1)], data["input_mask"], layers=2)
@@ -341,8 +319,8 @@ def test_copies_survive_a_pooler_without_counterpart(models):
 
 def test_fit_lowers_the_loss_and_evaluate_agrees(models):
     trainer = distiller(models, stages("progressive")[0])
-    data = tf.data.Dataset.from_tensors(batch()).repeat(10)
-    history = trainer.fit(data, epochs=2, verbose=0).history
+    data = tf.data.Dataset.from_tensors(BATCH).repeat(10)
+    history = trainer.fit(data, epochs=2, shuffle=False, verbose=0).history
     assert history["loss"][1] < 0.9 * history["loss"][0]
     assert history.keys() == {
         "loss",
@@ -364,7 +342,7 @@ def test_equal_seeds_give_equal_bits():
         trainer = Distiller(model, bare(1, PHASE)[0])
         trainer.compile()
         for step in range(2):
-            trainer.train_step(batch(seed=step))
+            trainer.train_step(training_batch("pretraining", seed=step))
         ends.append(values(model))
     for first, second in zip(*ends, strict=True):
         np.testing.assert_array_equal(first, second)
@@ -372,14 +350,14 @@ def test_equal_seeds_give_equal_bits():
 
 def matrix_products(trainer):
     function = tf.function(trainer.train_step, jit_compile=False)
-    operations = function.get_concrete_function(batch()).graph.get_operations()
+    operations = function.get_concrete_function(BATCH).graph.get_operations()
     return sum(operation.type in ("MatMul", "BatchMatMulV2", "Einsum") for operation in operations)
 
 
 def test_a_progressive_stage_costs_its_depth_forward_and_one_layer_backward():
     small = {"num_hidden_layers": 3, "num_feedforward_networks": 1}
-    teacher = shuffled(TEACHER.replace(**small, **QUICK), 1)
-    models = teacher, shuffled(STUDENT.replace(**small), 2)
+    teacher = pretrained(TEACHER.replace(**small, **QUICK), 1)
+    models = teacher, pretrained(STUDENT.replace(**small), 2)
     plans = stages("progressive", layers=3)
     count = {depth: matrix_products(distiller(models, plans[depth - 1])) for depth in (1, 3)}
     # Forward, a block: bottleneck in and out, query, key, value, output, scores, context and two

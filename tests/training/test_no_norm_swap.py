@@ -5,15 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from support.tiny_lite import (
-    LABELS,
-    MAX_TOKENS,
-    TOKENIZER,
-    inputs,
-    model,
-    save_corpus,
-    save_directory,
-)
+from support.models import MAX_TOKENS, inputs, model, save_directory, with_positions
+from support.texts import LABELS, TOKENIZER, write_corpus
 
 from mobilebert_tf import InputError, build_model, load_model
 from mobilebert_tf import export as to_tflite
@@ -34,13 +27,7 @@ def texts(count, first=0):
 
 def last_hidden(built, arrays):
     real = arrays["input_mask"] == 1
-    return np.asarray(built(model_inputs(built, arrays))["sequence_output"])[real]
-
-
-def model_inputs(built, arrays):
-    if built.head.predicts_masks:
-        return arrays | {"masked_lm_positions": np.zeros([len(arrays["input_ids"]), 1], np.int32)}
-    return arrays
+    return np.asarray(built(with_positions(built, arrays))["sequence_output"])[real]
 
 
 @pytest.mark.parametrize("variant", ["without-opt", "bert", "teacher"])
@@ -110,7 +97,7 @@ def test_nothing_to_swap():
 @pytest.fixture
 def folder(tmp_path):
     save_directory(tmp_path / "model", "without-opt")
-    save_corpus(tmp_path / "corpus.txt")
+    write_corpus(tmp_path / "corpus.txt")
     return tmp_path
 
 

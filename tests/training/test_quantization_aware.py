@@ -6,13 +6,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support.tiny_lite import LABELS, TOKENIZER, VARIANTS, inputs, model
+from support.lite_files import named, samples
+from support.models import VARIANTS, batch, inputs, model
+from support.texts import LABELS, TOKENIZER
 
 from mobilebert_tf import InputError, build_model, load_model, save_model
 from mobilebert_tf.convert import ConvertConfig, convert
 from mobilebert_tf.lite import flatbuffer, quantize
-from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.layer_errors import _AllTensors
+from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.modeling.quantization import QUANTIZATION_FILE, Quantization
 from mobilebert_tf.training.finetuner import Finetuner
 from mobilebert_tf.training.quantization_aware import MOMENTUM, FakeQuantization, QuantizationAware
@@ -27,16 +29,12 @@ CONFIGS = {
 }
 
 
-def samples():
-    return [
-        dict(zip(INPUTS, inputs(tokens, seed).values(), strict=True))
-        for seed, tokens in enumerate((7, 13, 37) * 4)
-    ]
+SAMPLES = samples((7, 13, 37), 12)
 
 
 def start(variant="student", head="classifier"):
-    """A model of which every weight matters, its scores not so large that softmax is a choice."""
-    built = build_model(CONFIGS[variant], head, LABELS if "classifier" in head else ())
+    """Gammas of both signs, and scores not so large that softmax is a choice."""
+    built = build_model(CONFIGS[variant], head, LABELS if HEADS[head].has_labels else ())
     random = np.random.default_rng(0)
     for weight in built.weights:
         norm = "/norm/" in weight.path and weight.path.endswith("gamma")
@@ -53,8 +51,7 @@ OBSERVED = ((7, 0), (13, 4), (37, 1))
 @functools.cache
 def aware(variant="student", head="classifier"):
     observed = [inputs(tokens, padding=padding) for tokens, padding in OBSERVED]
-    named = [dict(zip(INPUTS, sample.values(), strict=True)) for sample in observed]
-    return QuantizationAware(start(variant, head), samples() + named)
+    return QuantizationAware(start(variant, head), SAMPLES + [named(sample) for sample in observed])
 
 
 # ---- the layer -----------------------------------------------------------------------------
@@ -82,7 +79,7 @@ def test_ranges_are_moving_averages_in_training_alone():
 
 
 def test_padding_does_not_move_the_ranges():
-    simulated = QuantizationAware(start(), samples())
+    simulated = QuantizationAware(start(), SAMPLES)
     short, long = inputs(13, seed=3, padding=1), inputs(37, seed=3, padding=25)
     for name in short:
         long[name][:, :12] = short[name][:, :12]
@@ -119,26 +116,25 @@ def test_with_float_activations_it_is_the_model_with_rounded_weights(variant, he
             assert np.abs(error).max() < 3e-5 * np.abs(theirs).max()
 
 
-def batch(seed, size=8):
-    """Texts whose first token says the class."""
-    rows = [inputs(13, seed * size + i) for i in range(size)]
-    joined = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    targets = joined["input_ids"][:, 0] % len(LABELS)
-    return {name: tf.constant(v) for name, v in (joined | {"targets": targets}).items()}
+def first_token_batch(seed):
+    """Eight texts of which the first token says the class."""
+    arrays = batch([13] * 8, seed=seed)
+    targets = arrays["input_ids"][:, 0] % len(LABELS)
+    return {name: tf.constant(v) for name, v in (arrays | {"targets": targets}).items()}
 
 
 @functools.cache
 def learnt():
     """After 60 steps: the QuantizationAware and the losses."""
     keras.utils.set_random_seed(0)
-    simulated = QuantizationAware(start(), samples())
+    simulated = QuantizationAware(start(), SAMPLES)
     trainer = Finetuner(simulated, Phase(60, 1e-2, warmup=0.0))
     trainer.compile()
     step = tf.function(trainer.train_step, autograph=False)
     losses = []
     for number in range(60):
         trainer.reset_metrics()
-        losses.append(float(step(batch(number % 3))["loss"]))
+        losses.append(float(step(first_token_batch(number % 3))["loss"]))
     return simulated, losses
 
 
@@ -163,7 +159,7 @@ def test_the_file_has_the_trained_int8_weights():
         if path.endswith("/kernel")
     }
     for mode in ("int8-full", "int8", "dynamic"):
-        file = flatbuffer.read(quantize.convert(simulated.trained(), mode, samples()))
+        file = flatbuffer.read(quantize.convert(simulated.trained(), mode, SAMPLES))
         found = 0
         for name, operator, graph in flatbuffer.operators(file):
             output = graph.tensors[operator.outputs[0]].name.decode()
@@ -198,11 +194,11 @@ def test_the_file_computes_what_was_simulated(variant, head):
     Scores, and all that comes after the first block, amplify that.
     """
     simulated = aware(variant, head)
-    file = _AllTensors(quantize.convert(simulated.trained(), "int8-full", samples()))
+    file = _AllTensors(quantize.convert(simulated.trained(), "int8-full", SAMPLES))
     for tokens, padding in ((13, 0), (37, 20)):
         sample = inputs(tokens, seed=5, padding=padding)
         seen = _outputs(simulated, sample)
-        file.run(dict(zip(INPUTS, sample.values(), strict=True)))
+        file.run(named(sample))
         compared = 0
         for name, operator, graph in flatbuffer.operators(file._model):
             output = graph.tensors[operator.outputs[0]].name.decode()
@@ -238,7 +234,7 @@ def test_gammas_that_folding_cannot_divide_by():
     built = start()
     gamma = next(w for w in built.weights if w.path == "block_0/output_bottleneck/norm/gamma")
     gamma.assign([0, 1e-12, -1e-4, 1e4] + [1] * (gamma.shape[0] - 4))
-    simulated = QuantizationAware(built, samples())
+    simulated = QuantizationAware(built, SAMPLES)
     sample = inputs(13)
     expected = simulated._graph(*map(tf.constant, sample.values()), observing=True)["logits"]
     trained = simulated.trained()
@@ -256,7 +252,7 @@ def test_a_model_directory_keeps_it(tmp_path):
     assert loaded.quantization.ranges == trained.quantization.ranges
     for name, scale in trained.quantization.scales.items():
         np.testing.assert_array_equal(loaded.quantization.scales[name], scale)
-    before, after = (quantize.convert(m, "int8-full", samples()) for m in (trained, loaded))
+    before, after = (quantize.convert(m, "int8-full", SAMPLES) for m in (trained, loaded))
     assert before == after
     for _ in range(2):
         convert(ConvertConfig(str(tmp_path / "model"), str(tmp_path / "other"), overwrite=True))
@@ -277,10 +273,10 @@ def test_another_models_file_is_one_line(tmp_path, change):
     built = build_model(CONFIGS["student"].replace(**change), "classifier", LABELS)
     save_model(built, tmp_path / "model", TOKENIZER)
     other.save(tmp_path / "model")
-    with pytest.raises(InputError, match=r"quantization\.npz belongs to another model: see .+"):
+    with pytest.raises(InputError, match=r"quantization\.npz belongs to another model: .+"):
         load_model(tmp_path / "model")
 
 
 def test_only_models_that_fold_are_taken():
     with pytest.raises(InputError, match="--operational-optimizations makes one"):
-        QuantizationAware(model("without-opt"), samples())
+        QuantizationAware(model("without-opt"), SAMPLES)

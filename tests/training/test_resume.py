@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from safetensors import safe_open
-from support.text import write_corpus
+from support.texts import write_corpus
 
 ROOT = Path(__file__).parents[2]
 TIMINGS = ("ms_per_step", "tokens_per_second")

@@ -1,17 +1,12 @@
-// node drive.mjs MODULES CHROMIUM < {"files": [{path, samples}]} > {path: {outputs} or {refused}}
-// MODULES is the folder that holds node_modules.
+// CHROMIUM=... node drive.mjs < {"files": [{path, samples}]} > {path: {outputs} or {refused}}
 import fs from "node:fs";
 import http from "node:http";
-import {createRequire} from "node:module";
-import os from "node:os";
 import path from "node:path";
+import {launch} from "../../web/browser.mjs";
 
-const [modules, executablePath] = process.argv.slice(2).map(given => path.resolve(given));
-const {chromium} = createRequire(path.join(modules, "x.js"))("playwright-core");
+const modules = path.join(import.meta.dirname, "../../../web_demo"); // holds node_modules
 const asked = JSON.parse(fs.readFileSync(0));
 const TYPES = {".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm"};
-const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-  "--disable-background-networking", "--disable-component-update"];
 
 function answer(request, response) {
   const asks = decodeURIComponent(new URL(request.url, "http://x").pathname);
@@ -25,10 +20,8 @@ function answer(request, response) {
 
 const server = http.createServer(answer);
 await new Promise(done => server.listen(0, "127.0.0.1", done));
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), "chromium-"));
-const browser = await chromium.launchPersistentContext(
-  folder, {executablePath, headless: true, args: ARGS});
-const page = await browser.newPage();
+const {context, close} = await launch();
+const page = await context.newPage();
 await page.goto(`http://127.0.0.1:${server.address().port}/page.html`);
 await page.waitForFunction(() => window.ready, null, {timeout: 120000});
 const found = {};
@@ -37,6 +30,5 @@ for (const [index, file] of asked.files.entries()) {
     ([url, samples]) => window.run(url, samples), [`/file/${index}`, file.samples]);
 }
 console.log(JSON.stringify(found));
-await browser.close();
+await close();
 server.close();
-fs.rmSync(folder, {recursive: true, force: true});

@@ -1,0 +1,79 @@
+package mobilebert.demo.accuracy
+
+import android.content.Intent
+import android.net.Uri
+import android.os.Bundle
+import android.widget.TextView
+import mobilebert.InputException
+import mobilebert.demo.ModelActivity
+import mobilebert.demo.R
+import mobilebert.demo.app
+import mobilebert.demo.model.OpenModel
+import mobilebert.demo.pickFile
+import mobilebert.demo.task.Outcome
+import mobilebert.demo.task.OutcomeView
+import mobilebert.demo.task.Row
+import mobilebert.demo.task.decimal
+import mobilebert.demo.task.percent
+import java.io.FileNotFoundException
+import java.nio.ByteBuffer
+import java.nio.charset.CharacterCodingException
+
+/** Scores a table of labelled texts that the user picks. */
+class AccuracyActivity : ModelActivity(R.layout.accuracy) {
+    override fun onCreate(state: Bundle?) {
+        super.onCreate(state)
+        val view = OutcomeView(findViewById(R.id.outcome))
+        bind(findViewById(R.id.run), R.string.choose_table, session.accuracy, { startActivityForResult(pickFile(), PICK) }) {
+            view.show(it?.let(::outcome))
+        }
+    }
+
+    override fun onModel(open: OpenModel) {
+        findViewById<TextView>(R.id.model).text = open.source.name
+        findViewById<TextView>(R.id.labels).text = getString(R.string.labels_of_model, open.model.file.labels.joinToString())
+    }
+
+    @Deprecated("The framework's only way to get a result; androidx would be needed for another.")
+    override fun onActivityResult(request: Int, result: Int, data: Intent?) {
+        super.onActivityResult(request, result, data)
+        val uri = data?.data
+        if (request == PICK && result == RESULT_OK && uri != null) score(uri)
+    }
+
+    private fun score(uri: Uri) {
+        val model = session.model?.model ?: return // the system ended the app meanwhile; the user chooses again
+        val resolver = app.contentResolver
+        val problem = getString(R.string.error_not_text)
+        session.accuracy.start { ticket ->
+            val content = resolver.openInputStream(uri)?.use { it.readBytes() } ?: throw FileNotFoundException()
+            Accuracy.measure(model, LabelledTable.read(utf8(content, problem), model.file.labels), ticket)
+        }
+    }
+
+    private fun outcome(accuracy: Accuracy): Outcome {
+        val all = Row(getString(R.string.accuracy), percent(accuracy.fraction), accuracy.fraction.toFloat())
+        val classes = accuracy.classes.map {
+            val fraction = it.right.toDouble() / it.texts
+            Row(getString(R.string.class_accuracy, it.label, it.right, it.texts), percent(fraction), fraction.toFloat())
+        }
+        val notes = listOfNotNull(
+            getString(R.string.scored, accuracy.texts, decimal(accuracy.millisecondsPerText)),
+            quantity(R.plurals.skipped, accuracy.skipped),
+            quantity(R.plurals.texts_cut, accuracy.cut),
+        )
+        return Outcome(listOf(all) + classes, notes = notes)
+    }
+
+    private fun quantity(name: Int, count: Int) = if (count == 0) null else resources.getQuantityString(name, count, count)
+
+    private companion object {
+        const val PICK = 1
+
+        fun utf8(content: ByteArray, problem: String): String = try {
+            Charsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(content)).toString()
+        } catch (_: CharacterCodingException) {
+            throw InputException(problem)
+        }
+    }
+}

@@ -1,0 +1,57 @@
+package mobilebert.demo.accuracy
+
+import mobilebert.InputException
+
+/** A row of a table: a text, or two, and the name of its class. */
+data class Labelled(val text: String, val pair: String?, val label: String)
+
+/**
+ * Texts with the classes that people gave them.
+ *
+ * @property skipped rows with too few or too many fields, or an empty one.
+ */
+class LabelledTable(val rows: List<Labelled>, val skipped: Int) {
+    companion object {
+        private val TEXT = listOf("text", "sentence", "sentence1")
+        private val PAIR = listOf("pair", "sentence2")
+        private const val LABEL = "label"
+
+        /**
+         * Reads a .tsv as `python -m mobilebert_tf.evaluate` does: unquoted, its first line names the columns.
+         *
+         * The columns are text (or sentence, or sentence1), label, and for two texts pair (or sentence2). Labels are names
+         * or, as in GLUE's files, their numbers.
+         *
+         * @param labels the model's.
+         * @throws InputException for a table without these columns or rows, or with a label that the model does not have.
+         */
+        fun read(content: String, labels: List<String>): LabelledTable {
+            val lines = content.removePrefix("\uFEFF").lines()
+            val header = lines.first().split('\t').map { it.trim() }
+            val text = header.indexOfFirst { it in TEXT }
+            val pair = header.indexOfFirst { it in PAIR }
+            val label = header.indexOf(LABEL)
+            if (text < 0 || label < 0) {
+                throw InputException("line 1 must name the columns text and label, with a tab between: it is ${header.take(5)}")
+            }
+            val rows = ArrayList<Labelled>()
+            var skipped = 0
+            lines.drop(1).forEachIndexed { index, line ->
+                if (line.isBlank()) return@forEachIndexed
+                val fields = line.split('\t').map { it.trim() }
+                if (fields.size != header.size || listOf(text, pair, label).any { it >= 0 && fields[it].isEmpty() }) {
+                    skipped++
+                } else {
+                    rows += Labelled(fields[text], fields.getOrNull(pair), named(fields[label], labels, line = index + 2))
+                }
+            }
+            if (rows.isEmpty()) throw InputException("the table has no rows with a text and a label")
+            return LabelledTable(rows, skipped)
+        }
+
+        private fun named(label: String, labels: List<String>, line: Int): String =
+            label.takeIf { it in labels }
+                ?: label.toIntOrNull()?.let(labels::getOrNull)
+                ?: throw InputException("line $line: the model has no label $label, it has ${labels.joinToString()}")
+    }
+}

@@ -1,0 +1,41 @@
+package mobilebert.demo.task
+
+import android.content.res.Resources
+import mobilebert.InputException
+import mobilebert.TextModel
+import mobilebert.demo.R
+import mobilebert.demo.Ticket
+
+/** The classes of a text, or of two, likeliest first. */
+class Classify(private val model: TextModel, private val resources: Resources) : TextTask {
+    override val title = R.string.classify
+    override val first = Field(R.string.text, R.string.example_review)
+    override val second = Field(R.string.second_text, R.string.empty)
+
+    override fun run(first: String, second: String, option: Boolean, ticket: Ticket): Outcome {
+        val classes = model.classify(resources.written(first), second.ifBlank { null })
+        val rows = classes.probabilities.sortedByDescending { it.probability }
+            .map { Row(it.label, percent(it.probability), it.probability) }
+        return Outcome(rows, notes = resources.cut(classes.droppedTokens))
+    }
+}
+
+/** The number that a regression gives a text, or two. */
+class Rate(private val model: TextModel, private val resources: Resources) : TextTask {
+    override val title = R.string.rate
+    override val first = Field(R.string.text, R.string.example_review)
+    override val second = Field(R.string.second_text, R.string.empty)
+
+    override fun run(first: String, second: String, option: Boolean, ticket: Ticket): Outcome {
+        val score = model.score(resources.written(first), second.ifBlank { null })
+        return Outcome(listOf(Row(resources.getString(R.string.score), decimal(score.value))), notes = resources.cut(score.droppedTokens))
+    }
+}
+
+/** A note if the text was too long for the model. */
+internal fun Resources.cut(tokens: Int): List<String> =
+    if (tokens == 0) emptyList() else listOf(getQuantityString(R.plurals.cut, tokens, tokens))
+
+/** The text, if there is one. */
+internal fun Resources.written(text: String): String =
+    text.ifBlank { throw InputException(getString(R.string.error_empty)) }

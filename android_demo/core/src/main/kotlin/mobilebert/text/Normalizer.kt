@@ -1,0 +1,198 @@
+package mobilebert.text
+
+import java.text.Normalizer as Unicode
+
+/**
+ * A normalised word.
+ *
+ * @property text what WordPiece looks up, in UTF-16 units [N].
+ * @property starts and [ends] for each unit of [text] the place in the given text of what it comes from [N].
+ * @property special whether it is a special token, not a word.
+ */
+internal class Word(val text: String, val starts: IntArray, val ends: IntArray, val special: Boolean = false) {
+    /** Code points. */
+    val characters: Int get() = text.codePointCount(0, text.length)
+}
+
+/**
+ * BERT's normalisation and splitting into words (BasicTokenizer), with the place of every character.
+ *
+ * The text is cut into clusters, a character with the marks that belong to it, that are normalised each on its own; so
+ * each normalised character is known to come from its cluster.
+ */
+internal class Normalizer(private val lowerCase: Boolean, private val stripAccents: Boolean) {
+    /** The words of a text. Each of [specialTokens] that is written in it is a word of its own. */
+    fun words(text: String, specialTokens: List<String> = emptyList()): List<Word> {
+        val collector = WordCollector()
+        val clean = CleanText.of(text)
+        if (specialTokens.isEmpty()) {
+            addWords(clean, 0, clean.text.length, collector)
+            return collector.words
+        }
+        var start = 0
+        for (match in Regex(specialTokens.joinToString("|", transform = Regex::escape)).findAll(clean.text)) {
+            addWords(clean, start, match.range.first, collector)
+            val (first, last) = match.range.first to match.range.last
+            collector.addSpecial(match.value, clean.starts[first], clean.ends[last])
+            start = last + 1
+        }
+        addWords(clean, start, clean.text.length, collector)
+        return collector.words
+    }
+
+    private fun addWords(clean: CleanText, from: Int, to: Int, collector: WordCollector) {
+        var start = from
+        while (start < to) {
+            val end = clusterEnd(clean.text, start, to)
+            addCluster(clean, start, end, collector)
+            start = end
+        }
+        collector.endWord()
+    }
+
+    /** Behind a character and what may join it or be reordered behind it: marks, and Hangul's vowels and finals. */
+    private fun clusterEnd(text: String, start: Int, to: Int): Int {
+        val first = text.codePointAt(start)
+        var end = start + Character.charCount(first)
+        if (Unicodes.isBlank(first)) return end
+        while (end < to) {
+            val next = text.codePointAt(end)
+            if (!Unicodes.isMark(next) && next !in HANGUL_VOWELS_AND_FINALS) break
+            end += Character.charCount(next)
+        }
+        return end
+    }
+
+    private fun addCluster(clean: CleanText, start: Int, end: Int, collector: WordCollector) {
+        val whole = form(clean.text.substring(start, end))
+        val limits = characterLimits(clean.text, start, end)
+        if (limits.size == 2) return collector.add(whole, clean.starts[start], clean.ends[end - 1])
+        val starts = limits.dropLast(1).map { clean.starts[it] }
+        val ends = limits.drop(1).map { clean.ends[it - 1] }
+        val forms = limits.zipWithNext { from, to -> form(clean.text.substring(from, to)) }
+        when {
+            forms.joinToString("") == whole -> addEach(forms, starts, ends, collector)
+            whole.startsWith(forms[0]) -> { // marks that changed places
+                collector.add(forms[0], starts[0], ends[0])
+                collector.add(whole.removePrefix(forms[0]), starts[1], ends.last())
+            }
+            else -> collector.add(whole, starts[0], ends.last()) // characters that became one
+        }
+    }
+
+    /** Adds what each character became; those that became nothing belong to the one before. */
+    private fun addEach(forms: List<String>, starts: List<Int>, ends: List<Int>, collector: WordCollector) {
+        val left = forms.indices.filter { forms[it].isNotEmpty() }
+        left.forEachIndexed { i, index ->
+            val last = (left.getOrNull(i + 1) ?: forms.size) - 1
+            collector.add(forms[index], starts[index], ends[last])
+        }
+    }
+
+    /** Where each character begins, and the end. */
+    private fun characterLimits(text: String, start: Int, end: Int): List<Int> {
+        val limits = mutableListOf(start)
+        while (limits.last() < end) limits += limits.last() + Character.charCount(text.codePointAt(limits.last()))
+        return limits
+    }
+
+    /** Lower-cased if the vocabulary is; without accents, or with composed characters. */
+    private fun form(text: String): String {
+        if (text.length == 1 && text[0] < '\u0080') return if (lowerCase) text.lowercase() else text
+        val cased = if (stripAccents) text else Unicode.normalize(text, Unicode.Form.NFC)
+        val folded = if (lowerCase) lowered(cased) else cased
+        if (!stripAccents) return folded
+        val decomposed = Unicode.normalize(folded, Unicode.Form.NFD)
+        val stripped = StringBuilder(decomposed.length)
+        forEachCharacter(decomposed) { if (!Unicodes.isAccent(it)) stripped.appendCodePoint(it) }
+        return stripped.toString()
+    }
+
+    private fun lowered(text: String): String {
+        val lower = StringBuilder(text.length)
+        forEachCharacter(text) {
+            if (it == DOTTED_I) lower.append("i\u0307") else lower.appendCodePoint(Unicodes.lowerCase(it))
+        }
+        return lower.toString()
+    }
+
+    private companion object {
+        const val DOTTED_I = 0x130 // the one character whose lower case is two
+
+        val HANGUL_VOWELS_AND_FINALS = 0x1160..0x11FF
+    }
+}
+
+/** A text without the characters that BERT removes, and where its units were: [starts] and [ends] [N]. */
+private class CleanText(val text: String, val starts: IntArray, val ends: IntArray) {
+    companion object {
+        fun of(text: String): CleanText {
+            val clean = StringBuilder(text.length)
+            val starts = IntArray(text.length)
+            val ends = IntArray(text.length)
+            var place = 0
+            while (place < text.length) {
+                val character = text.codePointAt(place)
+                val next = place + Character.charCount(character)
+                if (!Unicodes.isRemoved(character)) {
+                    starts.fill(place, clean.length, clean.length + next - place)
+                    ends.fill(next, clean.length, clean.length + next - place)
+                    clean.appendCodePoint(character)
+                }
+                place = next
+            }
+            return CleanText(clean.toString(), starts, ends)
+        }
+    }
+}
+
+/** Puts normalised characters together to words. */
+private class WordCollector {
+    val words = ArrayList<Word>()
+    private val text = StringBuilder()
+    private var starts = IntArray(16)
+    private var ends = IntArray(16)
+
+    /** Adds the characters of [form], all of which come from one place. */
+    fun add(form: String, start: Int, end: Int) = forEachCharacter(form) { character ->
+        when {
+            Unicodes.isBlank(character) -> endWord()
+            Unicodes.isSeparate(character) -> {
+                endWord()
+                append(character, start, end)
+                endWord()
+            }
+            else -> append(character, start, end)
+        }
+    }
+
+    fun addSpecial(token: String, start: Int, end: Int) {
+        words += Word(token, intArrayOf(start), intArrayOf(end), special = true)
+    }
+
+    fun endWord() {
+        if (text.isEmpty()) return
+        words += Word(text.toString(), starts.copyOf(text.length), ends.copyOf(text.length))
+        text.setLength(0)
+    }
+
+    private fun append(character: Int, start: Int, end: Int) {
+        val from = text.length
+        text.appendCodePoint(character)
+        if (text.length > starts.size) {
+            starts = starts.copyOf(2 * starts.size)
+            ends = ends.copyOf(2 * ends.size)
+        }
+        starts.fill(start, from, text.length)
+        ends.fill(end, from, text.length)
+    }
+}
+
+private inline fun forEachCharacter(text: String, action: (Int) -> Unit) {
+    var place = 0
+    while (place < text.length) {
+        val character = text.codePointAt(place)
+        action(character)
+        place += Character.charCount(character)
+    }
+}

@@ -1,0 +1,93 @@
+package mobilebert.model
+
+import mobilebert.Goldens
+import mobilebert.InputException
+import mobilebert.int
+import mobilebert.map
+import mobilebert.strings
+import java.nio.ByteBuffer
+import java.util.Base64
+import java.util.Random
+import kotlin.test.Test
+import kotlin.test.assertEquals
+import kotlin.test.assertFailsWith
+import kotlin.test.assertFalse
+import kotlin.test.assertTrue
+
+class ModelFileTest {
+    private val whole: ByteArray = contents().first { (_, expected) -> expected != null }.first
+
+    @Test
+    fun settingsArePythons() = Goldens.eachCase("model_files") { case ->
+        val content = content(case)
+        if (case.expected == null) {
+            val message = assertFailsWith<InputException> { ModelFile.read(content) }.message
+            assertEquals(REFUSALS.getValue(case.name), message)
+            return@eachCase
+        }
+        val expected = map(case.expected)
+        val file = ModelFile.read(content)
+        assertEquals(expected["kind"], file.head.key)
+        assertEquals(strings(expected["vocabulary"]), file.vocabulary)
+        assertEquals(strings(expected["labels"]), file.labels)
+        assertEquals(expected["lower_case"], file.lowerCase)
+        assertEquals(expected["strip_accents"], file.stripAccents)
+        assertEquals(int(expected["max_tokens"]), file.maxTokens)
+        assertEquals(expected["sequence_length"]?.let(::int), file.sequenceLength)
+        assertEquals(expected["fixed_length"]?.let(::int), file.fixedLength)
+        assertEquals(ModelFile.INPUTS.toSet(), file.inputs.keys)
+        assertTrue(file.outputs.keys.containsAll(file.head.outputs))
+        assertEquals(0, content.position())
+    }
+
+    /** Every place cut, and 20,000 spoilt: a file, or a line; nothing else and not for ever. */
+    @Test
+    fun aDamagedFileIsOneLine() {
+        for (size in 0 until whole.size) {
+            assertFailsWith<InputException>("cut to $size") { ModelFile.read(ByteBuffer.wrap(whole, 0, size).slice()) }
+        }
+        val random = Random(5)
+        repeat(20_000) {
+            val spoilt = whole.copyOf()
+            repeat(1 + random.nextInt(4)) { spoilt[random.nextInt(spoilt.size)] = random.nextInt(256).toByte() }
+            try {
+                ModelFile.read(ByteBuffer.wrap(spoilt))
+            } catch (error: InputException) {
+                assertFalse('\n' in error.message!!)
+            }
+        }
+    }
+
+    @Test
+    fun integersAreScaledBack() {
+        val info = TensorInfo("x", listOf(1, 2), NumberFormat.INT8, scale = 0.5f, zeroPoint = -3)
+        assertEquals(listOf(2.5f, -62.5f), info.floats(ByteBuffer.wrap(byteArrayOf(2, -128))).toList())
+        val unsigned = TensorInfo("x", listOf(1, 2), NumberFormat.UINT8, scale = 0.5f, zeroPoint = 3)
+        assertEquals(listOf(-0.5f, 126f), unsigned.floats(ByteBuffer.wrap(byteArrayOf(2, -1))).toList())
+        assertFailsWith<InputException> { info.copy(scale = 0f).floats(ByteBuffer.wrap(byteArrayOf(2))) }
+    }
+
+    private fun contents(): List<Pair<ByteArray, Any?>> = buildList {
+        Goldens.eachCase("model_files") { add(content(it).array() to it.expected) }
+    }
+
+    private fun content(case: Goldens.Case): ByteBuffer =
+        ByteBuffer.wrap(Base64.getDecoder().decode(case.given["content"] as String))
+
+    private companion object {
+        const val NO_ZIP = "the file holds no vocabulary: it is damaged, or not made by mobilebert_tf's export"
+        val REFUSALS = mapOf(
+            "empty" to "this is no .tflite file",
+            "no .tflite file" to "this is no .tflite file",
+            "cut in its flatbuffer" to "the .tflite file is damaged",
+            "cut in its ZIP" to NO_ZIP,
+            "its directory is gone" to NO_ZIP,
+            "without metadata" to NO_ZIP,
+            "a scale that is no number" to "the .tflite file is damaged: a scale of its numbers is no number",
+            "no JSON in it" to "mobilebert.json in the file is damaged: no , at character 7",
+            "unknown head" to "the file has a head of the kind clarifier , which this version does not know",
+            "a limit that is none" to
+                "mobilebert.json in the file has -4.0 for max_tokens: not a whole number from 1",
+        )
+    }
+}

@@ -1,0 +1,60 @@
+package mobilebert.demo.accuracy
+
+import android.app.Activity
+import android.content.Intent
+import android.net.Uri
+import mobilebert.demo.R
+import mobilebert.demo.Screen
+import mobilebert.demo.model
+import org.junit.Rule
+import org.junit.Test
+import org.junit.rules.TemporaryFolder
+import org.junit.runner.RunWith
+import org.robolectric.RobolectricTestRunner
+import org.robolectric.Shadows.shadowOf
+import kotlin.test.assertEquals
+import kotlin.test.assertTrue
+
+@RunWith(RobolectricTestRunner::class)
+class AccuracyActivityTest {
+    @get:Rule
+    val folder = TemporaryFolder()
+
+    /** What the screen shows of a table. */
+    private fun score(table: ByteArray, picture: String? = null): List<String> = Screen.open<AccuracyActivity>(model("classifier")).use { screen ->
+        screen.awaitModel()
+        screen.press(R.id.run)
+        val asked = shadowOf(screen.activity).nextStartedActivityForResult
+        val uri = Uri.fromFile(folder.newFile().apply { writeBytes(table) })
+        shadowOf(screen.activity).receiveResult(asked.intent, Activity.RESULT_OK, Intent().setData(uri))
+        screen.await("a score") { "Accuracy" in screen.texts().drop(1) && !screen.shown(R.id.progress) || screen.shown(R.id.status) }
+        picture?.let(screen::save)
+        screen.texts()
+    }
+
+    private fun score(table: String, picture: String? = null) = score(table.toByteArray(), picture)
+
+    private fun message(table: String): String = score(table).first { it !in listOf("classifier.tflite", "") }
+
+    @Test
+    fun `a table of texts and labels is scored`() {
+        val shown = score(
+            "text\tlabel\nThe film is great.\tpositive\nThe book is dull.\tnegative\nThe meal is funny.\tnegative\n" +
+                "The song is awful.\t0\n\nno label\n${"good ".repeat(200)}\tpositive\n",
+            picture = "accuracy",
+        )
+        assertTrue("negative: 2 of 3" in shown, "$shown")
+        assertTrue(shown.any { it.startsWith("positive: ") && it.endsWith(" of 2") }, "$shown")
+        assertTrue(shown.any { it.startsWith("Texts: 5. Each took ") }, "$shown")
+        assertTrue("1 row was skipped: it has too few or too many fields, or an empty one." in shown, "$shown")
+        assertTrue("1 text was too long for the model and was cut." in shown, "$shown")
+    }
+
+    @Test
+    fun `tables that cannot be scored`() {
+        assertEquals("line 1 must name the columns text and label, with a tab between: it is [The film is great., positive]", message("The film is great.\tpositive\n"))
+        assertEquals("the table has no rows with a text and a label", message("text\tlabel\n\n"))
+        assertEquals("line 3: the model has no label so so, it has negative, positive", message("text\tlabel\na\tpositive\nb\tso so\n"))
+        assertTrue("The table is not UTF-8 text." in score(byteArrayOf(0x74, 0xC3.toByte(), 0x28)))
+    }
+}

@@ -1,0 +1,170 @@
+package mobilebert.demo.task
+
+import android.text.Spanned
+import android.text.style.BackgroundColorSpan
+import android.view.ViewGroup
+import android.widget.TextView
+import mobilebert.demo.R
+import mobilebert.demo.Screen
+import mobilebert.demo.benchmark.BenchmarkActivity
+import mobilebert.demo.model
+import org.junit.Test
+import org.junit.runner.RunWith
+import org.robolectric.RobolectricTestRunner
+import org.robolectric.Shadows.shadowOf
+import kotlin.test.assertEquals
+import kotlin.test.assertFalse
+import kotlin.test.assertTrue
+
+/** Each kind of model, run by LiteRT: text in, result out. */
+@RunWith(RobolectricTestRunner::class)
+class TaskActivityTest {
+    private fun open(name: String): Screen<TaskActivity> =
+        Screen.open<TaskActivity>(model(name)).also { it.awaitModel() }
+
+    private fun Screen<*>.run() {
+        press(R.id.run)
+        await("a result") { rows().isNotEmpty() || shown(R.id.status) }
+    }
+
+    /** Label and value of each row. */
+    private fun Screen<*>.rows(): List<Pair<String, String>> {
+        val parent = view<ViewGroup>(R.id.outcome)
+        return (0 until parent.childCount).map { parent.getChildAt(it) }.mapNotNull { row ->
+            val label = row.findViewById<TextView>(R.id.label) ?: return@mapNotNull null
+            label.text.toString() to row.findViewById<TextView>(R.id.value).text.toString()
+        }
+    }
+
+    private fun Screen<*>.labels() = rows().map { it.first }
+
+    private fun Screen<*>.marked(): List<String> {
+        val text = view<TextView>(R.id.marked).text as Spanned
+        return text.getSpans(0, text.length, BackgroundColorSpan::class.java)
+            .map { text.substring(text.getSpanStart(it), text.getSpanEnd(it)) }
+    }
+
+    @Test
+    fun `a text is classified`() = open("classifier").use { screen ->
+        assertFalse(screen.shown(R.id.option))
+        screen.run()
+        assertEquals(listOf("positive", "negative"), screen.labels())
+        assertTrue(screen.rows()[0].second.startsWith("99"), "${screen.rows()}")
+        screen.save("classify")
+        screen.write(R.id.first, "The concert is dull.")
+        screen.run()
+        screen.await("another result") { screen.labels() == listOf("negative", "positive") }
+    }
+
+    @Test
+    fun `a question is answered and the answer is marked in the document`() = open("span").use { screen ->
+        screen.run()
+        assertEquals(listOf("Anna Meyer"), screen.marked())
+        assertEquals("Anna Meyer", screen.labels()[0])
+        screen.save("answer")
+        screen.write(R.id.first, "When was the lighthouse built?")
+        screen.run()
+        screen.await("the other answer") { screen.labels().first() == "1878" }
+    }
+
+    @Test
+    fun `an answer is found in a document longer than the model`() = open("span").use { screen ->
+        val padding = "The sea is calm and the wind is warm. ".repeat(60)
+        screen.write(R.id.second, padding + screen.text(R.id.second) + padding)
+        screen.run()
+        assertEquals(listOf("Anna Meyer"), screen.marked())
+    }
+
+    @Test
+    fun `words are labelled in colour and in words`() = open("token_classifier").use { screen ->
+        screen.run()
+        assertEquals(listOf("Anna Meyer", "Vienna", "Acme", "Lisbon"), screen.marked())
+        assertEquals(listOf("Anna Meyer: person", "Vienna: place", "Acme: firm", "Lisbon: place"), screen.labels())
+        screen.save("label_words")
+    }
+
+    @Test
+    fun `a missing word is filled in`() = open("masked_lm").use { screen ->
+        screen.run()
+        assertEquals("The cat sleeps near the fire.", screen.text(R.id.marked))
+        assertEquals(listOf("fire"), screen.marked())
+        screen.save("fill_masks")
+    }
+
+    @Test
+    fun `a list is searched by meaning`() = open("encoder").use { screen ->
+        screen.run()
+        val best = screen.labels().take(2)
+        assertEquals(setOf("Dinner is served at eight.", "We ate at the new restaurant."), best.toSet())
+        screen.save("search")
+    }
+
+    @Test
+    fun `text and result survive turning the phone`() = open("classifier").use { screen ->
+        screen.write(R.id.first, "The song is boring.")
+        screen.run()
+        val before = screen.activity
+        screen.change("+land")
+        assertTrue(screen.activity !== before, "the activity was not made anew")
+        assertEquals("The song is boring.", screen.text(R.id.first))
+        assertEquals(listOf("negative", "positive"), screen.labels())
+    }
+
+    @Test
+    fun `work goes on while the phone is turned`() = open("span").use { screen ->
+        screen.write(R.id.second, screen.text(R.id.second) + " It is cold.".repeat(5_000))
+        screen.press(R.id.run)
+        assertEquals("Stop", screen.text(R.id.run))
+        screen.change("+land")
+        screen.await("the answer") { screen.rows().isNotEmpty() }
+        assertEquals(listOf("Anna Meyer"), screen.marked())
+    }
+
+    @Test
+    fun `work can be stopped`() = open("span").use { screen ->
+        screen.write(R.id.second, "It is cold. ".repeat(20_000))
+        screen.press(R.id.run)
+        screen.press(R.id.run)
+        assertEquals("Run", screen.text(R.id.run))
+        screen.write(R.id.second, "It was built by Lena Berg in 1900.")
+        screen.run()
+        assertEquals(listOf("Lena Berg"), screen.marked())
+    }
+
+    @Test
+    fun `no text is no crash`() {
+        for (name in listOf("classifier", "span", "encoder")) open(name).use { screen ->
+            screen.write(R.id.first, " \n")
+            screen.run()
+            assertEquals("There is no text. Write some first.", screen.text(R.id.status))
+        }
+        open("masked_lm").use { screen ->
+            screen.write(R.id.first, "Nothing is missing.")
+            screen.run()
+            assertEquals("no [MASK] in the text to fill", screen.text(R.id.status))
+        }
+        open("token_classifier").use { screen ->
+            screen.write(R.id.first, "")
+            screen.press(R.id.run)
+            screen.await("a result") { "Nothing found" in screen.texts() }
+        }
+    }
+
+    @Test
+    fun `text that is cut is not cut in silence`() = open("classifier").use { screen ->
+        screen.write(R.id.first, "great ".repeat(130))
+        screen.run()
+        assertTrue("The text is too long for the model: 4 tokens were not read." in screen.texts(), "${screen.texts()}")
+    }
+
+    @Test
+    fun `the menu leads to the benchmark`() = open("encoder").use { screen ->
+        val menu = shadowOf(screen.activity).optionsMenu
+        assertTrue(menu.findItem(R.id.benchmark).isVisible)
+        assertFalse(menu.findItem(R.id.accuracy).isVisible, "only classifiers can be scored")
+        shadowOf(screen.activity).clickMenuItem(R.id.benchmark)
+        val started = shadowOf(screen.activity).nextStartedActivity
+        assertEquals(BenchmarkActivity::class.java.name, started.component?.className)
+        assertEquals(model("encoder"), started.data)
+    }
+}

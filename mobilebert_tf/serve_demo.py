@@ -1,0 +1,130 @@
+"""python -m mobilebert_tf.serve_demo: serves web_demo, the page that runs a .tflite file."""
+
+import functools
+import http.server
+import urllib.parse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+from mobilebert_tf.cli import door
+from mobilebert_tf.errors import InputError
+
+_MODELS = "/model/"  # where the page finds the model that --model names
+# With them a page may use threads; without, no browser gives it shared memory.
+_ISOLATION = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+@dataclass(frozen=True)
+class ServeDemoConfig:
+    """What to serve, and where.
+
+    Args:
+        model: a .tflite file that the page opens at once; others are opened on the page.
+        host: address to listen at; 0.0.0.0 also serves other devices, which get no threads without
+            HTTPS.
+        port: to listen at; 0 for any that is free.
+        folder: web_demo, by default that of the project's checkout.
+    """
+
+    model: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    folder: str | None = None
+
+
+def serve_demo(config: ServeDemoConfig) -> None:
+    """Serves the page that runs .tflite files in a browser, until interrupted."""
+    with server(config) as listening:
+        host, port = listening.server_address[:2]
+        query = ""
+        if config.model:
+            query = "?model=" + urllib.parse.quote(_MODELS[1:] + Path(config.model).name)
+        print(f"http://{host}:{port}/{query} (Ctrl-C ends it)", flush=True)
+        try:
+            listening.serve_forever()
+        except KeyboardInterrupt:
+            print("ended")
+
+
+def server(config: ServeDemoConfig) -> http.server.ThreadingHTTPServer:
+    """Returns a server that listens already.
+
+    Raises InputError if the page or the model is missing, or the address is taken.
+    """
+    folder = _folder(config.folder)
+    if config.model and not Path(config.model).is_file():
+        raise InputError(f"no file {config.model}: export a model with export/to_tflite.py")
+    if not 0 <= config.port <= 65535:
+        raise InputError(f"`port` is {config.port}: 0 to 65535")
+    handler = functools.partial(_Handler, directory=str(folder), model=config.model)
+    try:
+        return http.server.ThreadingHTTPServer((config.host, config.port), handler)
+    except OSError as error:
+        address = f"{config.host}:{config.port}"
+        raise InputError(f"cannot listen at {address}: {error.strerror or error}") from None
+
+
+def _folder(given: str | None) -> Path:
+    """Returns the folder of the page. Raises InputError if it is missing or not complete."""
+    beside = Path(__file__).parents[1] / "web_demo"  # of a checkout, not of an installed package
+    folder = Path(given) if given else beside
+    if not (folder / "index.html").is_file():
+        raise InputError(
+            f"no page in {folder}: the page is in web_demo of the project's checkout, not in the "
+            "installed package; name that folder with `folder`"
+        )
+    if not (folder / "vendor").is_dir():
+        raise InputError(
+            f"{folder} has no LiteRT.js yet: run `npm ci --ignore-scripts && npm run vendor` there"
+        )
+    return folder
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """Files of the page, and the model under its name.
+
+    Args:
+        model: its path, or None.
+    """
+
+    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {
+        ".js": "text/javascript",
+        ".wasm": "application/wasm",
+    }
+
+    def __init__(self, *arguments, model: str | None, **keywords):
+        self._model = model
+        super().__init__(*arguments, **keywords)
+
+    def translate_path(self, path: str) -> str:
+        asked = urllib.parse.unquote(urllib.parse.urlsplit(path).path)
+        if self._model and asked == _MODELS + Path(self._model).name:
+            return self._model
+        return super().translate_path(path)
+
+    def list_directory(self, path):
+        self.send_error(HTTPStatus.NOT_FOUND)
+
+    def end_headers(self) -> None:
+        for name, value in _ISOLATION.items():
+            self.send_header(name, value)
+        self.send_header("Cache-Control", "no-cache")
+        super().end_headers()
+
+    def log_message(self, *arguments) -> None:
+        pass
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; see cli.door."""
+    door(serve_demo, ServeDemoConfig, arguments=arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Tiny .tflite files of every head and mode."""
+
+import functools
+
+from mobilebert_tf.lite import flatbuffer, metadata, quantize
+from mobilebert_tf.lite.graph import INPUTS
+from support.models import MAX_TOKENS, inputs, model
+from support.texts import LABELS, VOCABULARY
+
+HEADS = ("encoder", "classifier", "span", "pretraining")
+
+
+def named(sample):
+    """A model's inputs under the names that the file's graph has for them."""
+    return dict(zip(INPUTS, sample.values(), strict=True))
+
+
+def samples(lengths, count):
+    """Calibration samples of these lengths, `count` in all."""
+    return [named(inputs(lengths[i % len(lengths)], i)) for i in range(count)]
+
+
+@functools.cache
+def content(variant="student", head="classifier", mode="none", length=None):
+    """A converted file's bytes, without metadata."""
+    calibration = samples((length,) if length else (7, 13, MAX_TOKENS), 24)
+    output = head if head == "encoder" else None
+    return quantize.convert(model(variant, head), mode, calibration, output, length)
+
+
+def packed_file(path, head="classifier", mode="none", length=None, changed=lambda content: content):
+    """A file as an app gets it: with its vocabulary and labels."""
+    path.write_bytes(
+        metadata.pack(
+            changed(content("student", head, mode, length)),
+            metadata.Packed(
+                kind=head,
+                vocabulary=VOCABULARY,
+                labels=LABELS if head == "classifier" else [],
+                do_lower_case=True,
+                max_tokens=MAX_TOKENS,
+            ),
+        )
+    )
+    return path
+
+
+def with_distant_scales(content):
+    """The same int8 file with scales so far apart that XNNPACK does not prepare it."""
+    parsed = flatbuffer.read(content)
+    for name, operator, graph in flatbuffer.operators(parsed):
+        output = graph.tensors[operator.outputs[0]]
+        if name == "FULLY_CONNECTED" and output.type == flatbuffer.INT8:
+            output.quantization.scale = [1e-9]
+    return flatbuffer.write(parsed)

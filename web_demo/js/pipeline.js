@@ -1,0 +1,99 @@
+/**
+ * From text to what a model says of it; the counterpart of mobilebert_tf/pipeline.py, with its
+ * names. All offsets are JavaScript's own (UTF-16 units).
+ */
+
+import {cutDocument, fit, pack} from "./features.js";
+import {bestAnswer, candidates, entities, likeliest, words} from "./results.js";
+import {InputError} from "./tflite_file.js";
+import {WordPiece} from "./wordpiece.js";
+
+const WINDOW = 384; // tokens, for a span model that does not say what it was trained on
+const RUNS = {
+  pretraining: "fillMasks", masked_lm: "fillMasks",
+  classifier: "classify", next_sentence: "classify",
+  regression: "score", multiple_choice: "score",
+  token_classifier: "labelWords", span: "answer", encoder: "embed",
+};
+
+export class Pipeline {
+  /** @param {import("./engine.js").Engine} engine */
+  constructor(engine) {
+    this.engine = engine;
+    this.file = engine.file;
+    this.tokenizer = new WordPiece(
+      this.file.vocabulary, this.file.lowerCase, this.file.stripAccents);
+  }
+
+  /**
+   * @param {object} asked
+   * @param {string} asked.text
+   * @param {string} [asked.pair] a second text; of a span model the document to answer from
+   * @param {number} [asked.top] candidates for each [MASK] or answer
+   * @param {?number} [asked.nullThreshold] as in results.bestAnswer
+   * @returns {Promise<object>} the kind's result, and what was left out: {dropped: tokens}
+   */
+  async run({text, pair = "", top = 5, nullThreshold = null}) {
+    if (!text.trim()) throw new InputError("there is no text");
+    return this[RUNS[this.file.kind]]({text, pair, top, nullThreshold});
+  }
+
+  async classify({text, pair}) {
+    const {outputs, dropped} = await this.#read(text, pair);
+    const row = outputs.probability.data, {labels} = this.file;
+    const probabilities = Object.fromEntries(labels.map((label, i) => [label, row[i]]));
+    return {...likeliest(labels, row), probabilities, dropped};
+  }
+
+  async score({text, pair}) {
+    const {outputs, dropped} = await this.#read(text, pair);
+    return {score: outputs.score.data[0], dropped};
+  }
+
+  async embed({text}) {
+    const {outputs, dropped} = await this.#read(text, "");
+    return {embedding: [...outputs.embedding.data], dropped};
+  }
+
+  async fillMasks({text, top}) {
+    const {ids, outputs, dropped} = await this.#read(text, "", true);
+    const {data, shape: [, , pieces]} = outputs.mlm_logits; // [1,T,V]
+    const places = [...ids.keys()].filter(place => ids[place] === this.tokenizer.maskId);
+    if (!places.length) throw new InputError("write [MASK] where a word is to be guessed");
+    const masks = places.map(place =>
+      candidates(data.subarray(place * pieces, (place + 1) * pieces), this.file.vocabulary, top));
+    return {masks, dropped};
+  }
+
+  async labelWords({text}) {
+    const {encoded, outputs, dropped} = await this.#read(text, "");
+    const {data, shape: [, tokens, classes]} = outputs.token_probability; // [1,T,C]
+    const kept = encoded.ids.slice(0, tokens - 2); // without [CLS] and [SEP]
+    const names = kept.map(id => this.tokenizer.vocabulary[id]);
+    const rows = kept.map((_, i) => data.subarray((i + 1) * classes, (i + 2) * classes));
+    const found = words(text, names, encoded.spans, rows, this.file.labels);
+    return {words: found, entities: entities(text, found), dropped};
+  }
+
+  /** The text is the question; the pair a document of any length, which is read in windows. */
+  async answer({text, pair, top, nullThreshold}) {
+    const length = Math.min(this.file.sequenceLength ?? WINDOW, this.file.maxTokens);
+    const windows = cutDocument(this.tokenizer, text, pair, length);
+    if (!windows.length) throw new InputError("there is no document to answer from");
+    const read = [];
+    for (const window of windows) {
+      const outputs = await this.engine.run(window.features); // [1,T] each
+      read.push({...window, startLogits: outputs.start_logits.data, endLogits: outputs.end_logits.data});
+    }
+    return {...bestAnswer(pair, read, top, nullThreshold), windows: windows.length, dropped: 0};
+  }
+
+  async #read(text, pair, specialTokens = false) {
+    const encoded = this.tokenizer.tokenize(text, specialTokens);
+    const second = pair.trim() ? this.tokenizer.tokenize(pair, specialTokens).ids : null;
+    const kept = fit(encoded.ids, second, this.file.maxTokens);
+    const features = pack(this.tokenizer, kept.first, kept.second);
+    const outputs = await this.engine.run(features);
+    return {encoded, ids: features.ids, outputs, dropped: kept.dropped};
+  }
+}
