@@ -169,9 +169,14 @@ def _predictions(task: Task, evaluation: Evaluation) -> str:
         texts = {row["id"]: row["prediction"] for row in rows}
         return json.dumps(texts, indent=2, ensure_ascii=False)
     lines = ["index\tprediction"]
+    skipped = sum(row["prediction"] is None for row in rows)
+    if skipped:
+        print(f"{skipped} of {len(rows)} rows were skipped: their prediction is empty")
     for row in rows:
         value = row["prediction"]
-        if task.kind == "regression":
+        if value is None:
+            value = ""
+        elif task.kind == "regression":
             value = f"{np.clip(value, 0, 5) if task.name == 'sts-b' else value:.3f}"
         lines.append(f"{row['id']}\t{value}")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from mobilebert_tf.data.tables import Row
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.text.tokenizer import WordPiece
 
@@ -27,15 +28,24 @@ class Examples:
         targets: int32 class numbers [N], float32 scores [N], or for token classification N lists
             of class numbers, one a word; None if the file has no labels.
         ids: name of each example in the task's files.
+        skipped: rows of the file that are no examples: (place among all rows, id), ascending.
     """
 
     texts: Sequence
     pairs: Sequence[str] | None
     targets: Sequence | np.ndarray | None
     ids: Sequence[str]
+    skipped: Sequence[tuple[int, str]] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
+
+
+def split_ids(rows: Sequence[Row], ids: Sequence[str]) -> tuple[list[str], list[tuple[int, str]]]:
+    """Returns `ids` and `skipped` of Examples, from all rows of a file and their ids."""
+    places = list(enumerate(ids))
+    kept = [id for place, id in places if rows[place].complete]
+    return kept, [(place, id) for place, id in places if not rows[place].complete]
 
 
 @dataclass(frozen=True)

@@ -81,4 +81,5 @@ class Task(Protocol):
         """
 
     def rows(self, encoded: Encoded, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-        """Returns {"id", "prediction"} of each text or question. Arguments as for `score`."""
+        """Returns {"id", "prediction"} of each text or question; the prediction of rows of the
+        file that were skipped is None. Arguments as for `score`."""

@@ -94,5 +94,10 @@ class TextTask:
             values = [self.labels[int(number)] for number in predictions]
         else:
             values = [float(score) for score in predictions]
-        ids = self.splits[encoded.split].ids
-        return [{"id": i, "prediction": value} for i, value in zip(ids, values, strict=True)]
+        examples = self.splits[encoded.split]
+        rows = [
+            {"id": i, "prediction": value} for i, value in zip(examples.ids, values, strict=True)
+        ]
+        for place, id in examples.skipped:
+            rows.insert(place, {"id": id, "prediction": None})
+        return rows
