@@ -142,7 +142,10 @@ def _check_config(values: Mapping, path: Path, encoder_only: bool) -> None:
         _check_model_type(values, path)
     for key, supported in SUPPORTED.items():
         if values.get(key) not in (None, supported):
-            raise InputError(f"{path}: {key} is {values[key]}, only {supported} is supported")
+            raise InputError(
+                f"{path}: {key} is {values[key]}, only {supported} is supported: it has no key in "
+                "Google's config, which is ours"
+            )
     if values.get("problem_type") == "multi_label_classification" and not encoder_only:
         raise InputError(f"{path}: problem_type multi_label_classification is not supported")
 
@@ -150,9 +153,7 @@ def _check_config(values: Mapping, path: Path, encoder_only: bool) -> None:
 def _check_model_type(values: Mapping, path: Path) -> None:
     family = values["model_type"]
     if family in list(OTHERS):
-        raise InputError(
-            f"{path}: model_type is {family}, which is not supported: {OTHERS[family]}"
-        )
+        raise InputError(f"{path}: model_type {family} is not supported: {OTHERS[family]}")
     if family not in [*FAMILIES, *RELATIVES]:
         raise InputError(
             f"{path}: model_type is {family!r}, expected {' or '.join((*FAMILIES, *RELATIVES))}"
