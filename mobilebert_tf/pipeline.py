@@ -173,7 +173,7 @@ class Pipeline:
     @overload
     def __call__(
         self,
-        texts: list[str] | tuple[str, ...],
+        texts: list[str] | list[list[str]] | list[str | list[str]] | tuple[str, ...],
         pairs: str | list[str] | tuple[str, ...] | None = None,
     ) -> list[Result]: ...
 

@@ -117,7 +117,7 @@ def _check_options(config: PredictConfig) -> None:
 class Skipped:
     """What stands in place of the result of a row that the model cannot read."""
 
-    text: str
+    text: str | list[str]
     skipped: str
 
 
