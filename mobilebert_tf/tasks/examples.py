@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from mobilebert_tf.data.tables import Row
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.text.tokenizer import WordPiece
 
@@ -27,15 +28,24 @@ class Examples:
         targets: int32 class numbers [N], float32 scores [N], or for token classification N lists
             of class numbers, one a word; None if the file has no labels.
         ids: name of each example in the task's files.
+        skipped: rows of the file that are no examples: (place among all rows, id), ascending.
     """
 
     texts: Sequence
     pairs: Sequence[str] | None
-    targets: Sequence | None
+    targets: Sequence | np.ndarray | None
     ids: Sequence[str]
+    skipped: Sequence[tuple[int, str]] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
+
+
+def split_ids(rows: Sequence[Row], ids: Sequence[str]) -> tuple[list[str], list[tuple[int, str]]]:
+    """Returns `ids` and `skipped` of Examples, from all rows of a file and their ids."""
+    places = list(enumerate(ids))
+    kept = [id for place, id in places if rows[place].complete]
+    return kept, [(place, id) for place, id in places if not rows[place].complete]
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ def encode_words(
     return EncodedWords(arrays, places, cut)
 
 
-def _token_targets(words: EncodedWords, targets: Sequence[Sequence[int]]) -> np.ndarray:
+def _token_targets(words: EncodedWords, targets: Sequence | np.ndarray) -> np.ndarray:
     """Returns the classes of the words' first pieces, NO_LABEL elsewhere: int32 [N,T]."""
     result = np.full_like(words.arrays["input_ids"], NO_LABEL)
     for row, places, classes in zip(result, words.places, targets, strict=True):
@@ -178,7 +188,8 @@ class Batches:
     def __init__(self, arrays: dict, batch_size: int, seed: int, bucketed: bool = True):
         self.arrays, self.batch_size, self.seed = arrays, batch_size, seed
         self.bucketed = bucketed
-        self._cached_plan = (None, [])  # an epoch and the rows of its batches
+        # An epoch and the rows of its batches.
+        self._cached_plan: tuple[int | None, list[np.ndarray]] = (None, [])
         self.lengths = arrays["input_mask"].sum(axis=1)  # [N]
         if not len(self.lengths):
             raise InputError("there are no examples to train on")

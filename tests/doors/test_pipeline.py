@@ -170,3 +170,26 @@ def test_entities_of_other_schemes(labels, classes, expected):
     model._outputs = {"token_probability": rows[None].astype(np.float32)}
     found = Pipeline(model)("a b c d")
     assert [(entity.label, entity.text) for entity in found.entities] == expected
+
+
+def test_given_words_are_labelled_at_their_first_piece():
+    model = Labeller(3, 0, 3, 2, 3, 1, 3)  # [CLS] a ##b | c , d | e [SEP]
+    (found,) = Pipeline(model)([["ab", "c,d", "e"]])
+    assert found.text == "ab c,d e"
+    assert [(w.text, w.label) for w in found.words] == [("ab", "B-x"), ("c,d", "I-x"), ("e", "O")]
+    assert [(e.text, e.label) for e in found.entities] == [("ab c,d", "x")]
+    for part in (*found.words, *found.entities):
+        assert part.text == found.text[part.start : part.end]
+
+
+def test_given_words_that_are_cut_off_keep_their_place():
+    model = Labeller(3, 0, 0, 3)
+    model.max_tokens = 4
+    pipeline = Pipeline(model, truncate=True)
+    (found,) = pipeline([["a", "b", "c"]])
+    assert [(w.text, w.label) for w in found.words] == [("a", "B-x"), ("b", "B-x"), ("c", "")]
+    assert len(found.entities) == 2 and pipeline.cut == 1
+    with pytest.raises(InputError, match="5 tokens, the model takes 4"):
+        Pipeline(model)([["a", "b", "c"]])
+    with pytest.raises(InputError, match="for a token classifier"):
+        Pipeline(Scripted("classifier"))([["a", "b"]])
