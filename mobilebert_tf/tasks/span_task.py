@@ -31,6 +31,7 @@ class SpanTask:
     labels: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[str, ...]] = ("f1", "exact")
     unit: ClassVar[float] = 100.0
+    pairs: ClassVar[None] = None
 
     @property
     def dev_splits(self) -> list[str]:
@@ -111,6 +112,7 @@ class MlperfTask:
     labels: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[str, ...]] = ("f1",)
     unit: ClassVar[float] = 100.0
+    pairs: ClassVar[None] = None
 
     @property
     def splits(self) -> dict[str, Sequence[Question]]:
