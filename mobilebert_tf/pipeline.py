@@ -199,6 +199,11 @@ class Pipeline:
     def _outputs(self, texts, pairs, special_tokens: bool = False) -> tuple[dict, dict]:
         """Returns the encoded texts and the model's outputs by name, [N,...] each."""
         longest = self.model.max_tokens
+        if self.model.pairs and pairs is None:
+            raise InputError(
+                "the model was trained on pairs of texts: give the second text, as `context` or "
+                "from a `pair_column`"
+            )
         arrays = self.model.tokenizer.encode(texts, pairs, special_tokens=special_tokens)
         if self._must_cut(texts, arrays):
             arrays = self.model.tokenizer.encode(texts, pairs, longest, special_tokens)

@@ -188,6 +188,7 @@ def packed(model: KerasModel) -> metadata.Packed:
         strip_accents=model.tokenizer.strip_accents,
         max_tokens=model.max_tokens,
         sequence_length=model.sequence_length,
+        pairs=model.pairs,
     )
 
 

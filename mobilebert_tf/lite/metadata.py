@@ -44,6 +44,7 @@ class Packed:
         labels: a classifier's class names.
         do_lower_case: whether the tokenizer lower-cases.
         strip_accents: whether it strips accents; None if it does where it lower-cases.
+        pairs: whether the head was trained on pairs of texts; None if unknown.
         max_tokens: longest sequence that the model takes.
         sequence_length: tokens that the head was trained on; None if any.
     """
@@ -55,6 +56,7 @@ class Packed:
     max_tokens: int
     sequence_length: int | None = None
     strip_accents: bool | None = None
+    pairs: bool | None = None
 
 
 def pack(content: bytes, packed: Packed) -> bytes:
@@ -104,8 +106,8 @@ def _check(packed: Packed) -> None:
     """Raises ValueError for settings of the wrong types, or out of range."""
     lengths = [packed.max_tokens, packed.sequence_length]
     numbers = all(type(n) is int and 0 < n < 2**20 for n in lengths if n is not None)
-    booleans = isinstance(packed.do_lower_case, bool) and isinstance(
-        packed.strip_accents, bool | None
+    booleans = isinstance(packed.do_lower_case, bool) and all(
+        isinstance(value, bool | None) for value in (packed.strip_accents, packed.pairs)
     )
     if packed.kind not in HEADS or packed.max_tokens is None or not (numbers and booleans):
         raise ValueError("settings out of range")
@@ -129,6 +131,8 @@ def _files(packed: Packed) -> dict[str, str]:
         files[LABELS_FILE] = "".join(f"{label}\n" for label in labels)
     if settings["strip_accents"] in (None, packed.do_lower_case):
         del settings["strip_accents"]
+    if packed.pairs is None:
+        del settings["pairs"]
     return files | {SETTINGS_FILE: json.dumps(settings) + "\n"}
 
 

@@ -53,7 +53,7 @@ class LiteModel:
         fixed = int(self._inputs[0]["shape_signature"][1])
         self.fixed_length = None if fixed < 0 else fixed
         self.max_tokens = self.fixed_length or packed.max_tokens
-        self.sequence_length = packed.sequence_length
+        self.sequence_length, self.pairs = packed.sequence_length, packed.pairs
         self._length: int | None = None
         self._lock = threading.Lock()
 

@@ -126,6 +126,7 @@ class Head:
         pooling: how an encoder makes the embedding of a text: "first" is the pooled output of the
             first token, "mean" the mean of the sequence output over real tokens.
         normalized: whether that embedding has length 1.
+        pairs: whether a classifier or regression was trained on pairs of texts; null if unknown.
 
     Raises InputError if pooling or normalized is set for another head than an encoder, and for a
     classifier with fewer than two labels.
@@ -137,6 +138,7 @@ class Head:
     metric: str | None = None
     pooling: Literal["first", "mean"] = "first"
     normalized: bool = False
+    pairs: bool | None = None
 
     def __post_init__(self):
         if self.kind != "encoder" and (self.pooling != "first" or self.normalized):

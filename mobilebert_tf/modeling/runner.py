@@ -23,6 +23,7 @@ class Runnable(Protocol):
         labels: names of the head's classes.
         max_tokens: longest input, in tokens.
         sequence_length: number of tokens that the head was trained on; None if unknown.
+        pairs: whether the head was trained on pairs of texts; None if unknown.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class Runnable(Protocol):
     labels: list[str]
     max_tokens: int
     sequence_length: int | None
+    pairs: bool | None
 
     def __call__(self, input_ids, input_mask, segment_ids) -> dict[str, np.ndarray]:
         """Returns the head's outputs by name, float32 [B,...], for inputs of int32 [B,T] each."""
@@ -48,7 +50,7 @@ class KerasModel:
         self.kind = head or model.head.kind
         self.labels = [] if self.kind == "encoder" else list(model.head.output_labels)
         self.tokenizer, self.max_tokens = tokenizer, model.config.max_position_embeddings
-        self.sequence_length = model.head.sequence_length
+        self.sequence_length, self.pairs = model.head.sequence_length, model.head.pairs
         if model.head.kind == "encoder" and self.sequence_length:
             self.max_tokens = min(self.sequence_length, self.max_tokens)
         self._model = model

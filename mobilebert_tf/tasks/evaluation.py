@@ -75,10 +75,15 @@ def class_order(name: str, model: Runnable, task: Task) -> list[int] | None:
         model: a model for the task.
         task: the task.
 
-    Raises InputError for a model with another head or other classes.
+    Raises InputError for a model with another head or other classes, and for a model of pairs of
+    texts on single ones.
     """
     if model.kind != task.kind:
         raise InputError(f"{name} has a {model.kind} head, {task.name} needs a {task.kind}")
+    if model.pairs and task.pairs is False:
+        raise InputError(
+            f"{name} was trained on pairs of texts, {task.name} has single ones: `columns.pair`"
+        )
     if not task.labels:
         return None
     names, wanted = list(model.labels), list(task.labels)

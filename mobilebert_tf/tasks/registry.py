@@ -111,15 +111,19 @@ def _with_warnings(task: TextTask) -> TextTask:
 def _read_questions(name: str, data_dir: str | Path, split: str) -> list[Question]:
     if str(data_dir) == TFDS:
         return load_squad(SQUAD[name], split)
-    return read_squad(_squad_file(data_dir, split, SQUAD[name]))
+    path = _squad_file(data_dir, split, SQUAD[name])
+    return read_squad(path, version_2=name == "squad-v2", needs_answers=split != "test")
 
 
 def _squad_file(data_dir: str | Path, split: str, version: str) -> Path:
-    """Returns SPLIT.json, or the split's only file with the version in its name (train-v1.1.json).
+    """Returns SPLIT.json, SPLIT.jsonl, or the split's only file with the version in its name
+    (train-v1.1.json).
 
     Raises InputError if several files have it.
     """
-    plain = Path(data_dir) / f"{split}.json"
+    plain, lines = (Path(data_dir) / f"{split}{suffix}" for suffix in (".json", ".jsonl"))
+    if lines.is_file() and not plain.is_file():
+        return lines
     versioned = sorted(Path(data_dir).glob(f"{split}*{version}*.json"))
     if plain.is_file() or not versioned:
         return plain

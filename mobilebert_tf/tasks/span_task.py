@@ -22,7 +22,7 @@ class SpanTask:
 
     Args:
         name: squad, or squad-v2, in which a question may have no answer.
-        splits: questions by name of the split: train, dev.
+        splits: questions by name of the split: train, dev, test.
     """
 
     name: str
@@ -31,6 +31,7 @@ class SpanTask:
     labels: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[str, ...]] = ("f1", "exact")
     unit: ClassVar[float] = 100.0
+    pairs: ClassVar[None] = None
 
     @property
     def dev_splits(self) -> list[str]:
@@ -72,12 +73,15 @@ class SpanTask:
         return answers(questions, encoded.windows, *logits, version_2=version_2)
 
     def score(self, encoded: Encoded, outputs: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Returns the official exact match and F1 in percent.
+        """Returns the official exact match and F1 in percent; {} for a test split of which not
+        every answer is known.
 
         For SQuAD 2.0 also the best scores that any threshold between "no answer" and the best span
         would reach, and those thresholds.
         """
         predictions, questions = self.answers(encoded, outputs), self.splits[encoded.split]
+        if encoded.split == "test" and not _has_answers(questions):
+            return {}
         texts = {id: answer.text for id, answer in predictions.items()}
         if self.name != "squad-v2":
             values = score(questions, texts)
@@ -108,6 +112,7 @@ class MlperfTask:
     labels: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[str, ...]] = ("f1",)
     unit: ClassVar[float] = 100.0
+    pairs: ClassVar[None] = None
 
     @property
     def splits(self) -> dict[str, Sequence[Question]]:
@@ -137,6 +142,11 @@ class MlperfTask:
     def rows(self, encoded: Encoded, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
         texts = app_answers(self.data, outputs["start_logits"], outputs["end_logits"])
         return [{"id": id, "prediction": text} for id, text in texts.items()]
+
+
+def _has_answers(questions: Sequence[Question]) -> bool:
+    known = all(question.answers or question.is_impossible for question in questions)
+    return known and any(question.answers for question in questions)
 
 
 def _inputs(windows: Features) -> dict[str, np.ndarray]:

@@ -4,16 +4,18 @@ Windows and answer positions are those of google-research/bert's run_squad.py.
 """
 
 import collections
+import io
+import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from mobilebert_tf.data.tables import read_text
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import read_json
 from mobilebert_tf.tasks.tfds import load_rows
 from mobilebert_tf.text.offsets import tokenize_with_offsets
 from mobilebert_tf.text.tokenizer import WordPiece
@@ -84,20 +86,63 @@ class Features:
 # ---------------------------------------------------------------------------------------------
 
 
-def read_squad(path: str | os.PathLike) -> list[Question]:
-    """Returns the questions of a SQuAD 1.1 or 2.0 JSON file, in its order.
+def read_squad(
+    path: str | os.PathLike, version_2: bool = False, needs_answers: bool = True
+) -> list[Question]:
+    """Returns the questions of a SQuAD file, in its order.
+
+    It is JSON in the layout of SQuAD 1.1 and 2.0, or has a question, its context and its answers in
+    each row, as Hugging Face's data sets: a list of rows, or a row in each line. Empty answers are
+    none.
+
+    Args:
+        path: of the file.
+        version_2: a question whose `answers` are empty has no answer, also if it is not marked so;
+            a line says how many.
+        needs_answers: whether each question must have `answers`. A line says how many have not.
 
     Raises InputError for a file that cannot be read or has another layout, for repeated ids, and
     for "impossible" questions with an answer.
     """
-    content = read_json(Path(path))
-    entries = (
-        (entry, _get(paragraph, "context", str, path))
-        for article in _get(content, "data", list, path)
-        for paragraph in _get(article, "paragraphs", list, path)
-        for entry in _get(paragraph, "qas", list, path)
-    )
-    return _unique((_question(entry, context, path) for entry, context in entries), path)
+    questions = [
+        _question(entry, context, path, version_2=version_2, needs_answers=needs_answers)
+        for entry, context in _entries(path)
+    ]
+    unmarked = sum(question.is_impossible and not marked for question, marked in questions)
+    if unmarked:
+        print(f"{path}: {unmarked} questions without answers are taken as unanswerable")
+    questions = _unique((question for question, _ in questions), path)
+    unknown = sum(not (question.answers or question.is_impossible) for question in questions)
+    if unknown and not needs_answers:
+        print(f"{path}: {unknown} of {len(questions)} questions have no answers: none is scored")
+    return questions
+
+
+def _entries(path: str | os.PathLike) -> Iterator[tuple[dict, str]]:
+    """Yields each question's JSON object and its context."""
+    content = _read_json_or_lines(Path(path))
+    if isinstance(content, dict) and "context" in content:
+        content = [content]  # a single line
+    for item in content if isinstance(content, list) else _get(content, "data", list, path):
+        if isinstance(item, dict) and "context" in item:
+            yield item, _get(item, "context", str, path)
+            continue
+        for paragraph in _get(item, "paragraphs", list, path):
+            context = _get(paragraph, "context", str, path)
+            yield from ((entry, context) for entry in _get(paragraph, "qas", list, path))
+
+
+def _read_json_or_lines(path: Path):
+    """Returns the content of a JSON file, or the list of those of its lines."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = error
+    try:
+        return [json.loads(line) for line in io.StringIO(text) if line.strip()]
+    except (ValueError, RecursionError):
+        raise InputError(f"{path} is not a readable JSON file: {reason}") from None
 
 
 def load_squad(version: str, split: str) -> list[Question]:
@@ -139,21 +184,46 @@ def _unique(questions: Iterable[Question], source: str | os.PathLike) -> list[Qu
     return list(by_id.values())
 
 
-def _question(entry: dict, context: str, path: str | os.PathLike) -> Question:
-    id = _get(entry, "id", str, path)
+def _question(
+    entry: dict, context: str, path: str | os.PathLike, *, version_2: bool, needs_answers: bool
+) -> tuple[Question, bool]:
+    """Returns a question, and whether the file says if it is impossible."""
+    id = entry.get("id") if isinstance(entry, dict) else None
+    id = str(id) if isinstance(id, int) else _get(entry, "id", str, path)
     where = f"{path}: question {id}"
-    answers = _get(entry, "answers", list, where)
+    given = needs_answers or entry.get("answers") is not None
+    answers = _answers(entry, where) if given else []
+    impossible = entry.get("is_impossible")
     question = Question(
         id=id,
         question=_get(entry, "question", str, where),
         context=context,
-        answers=tuple(_get(answer, "text", str, where) for answer in answers),
-        starts=tuple(_get(answer, "answer_start", int, where) for answer in answers),
-        is_impossible=bool(entry.get("is_impossible", False)),
+        answers=tuple(text for text, _ in answers),
+        starts=tuple(start for _, start in answers),
+        is_impossible=given and version_2 and not answers
+        if impossible is None
+        else bool(impossible),
     )
     if question.is_impossible and question.answers:
         raise InputError(f"{where} is marked impossible, but has an answer")
-    return question
+    return question, impossible is not None
+
+
+def _answers(entry: dict, where: str) -> list[tuple[str, int]]:
+    """Returns (text, start) of each answer that is not empty."""
+    answers = entry.get("answers")
+    if isinstance(answers, dict):  # Hugging Face: a list of texts and a list of starts
+        texts, starts = (_get(answers, key, list, where) for key in ("text", "answer_start"))
+        if len(texts) != len(starts):
+            raise InputError(f"{where} has {len(texts)} answers, but {len(starts)} starts")
+        answers = [{"text": t, "answer_start": s} for t, s in zip(texts, starts, strict=True)]
+    else:
+        answers = _get(entry, "answers", list, where)
+    return [
+        (answer["text"], _get(answer, "answer_start", int, where))
+        for answer in answers
+        if _get(answer, "text", str, where).strip()
+    ]
 
 
 def _get(values: dict, key: str, kind: type, where: str | os.PathLike):

@@ -42,6 +42,7 @@ class Task(Protocol):
         metrics: the scores that rank models.
         unit: the best value of these metrics: 1, or 100 for percentages.
         splits: examples, or questions, by name of the split.
+        pairs: whether the examples are pairs of texts; None if that has no meaning.
     """
 
     @property
@@ -58,6 +59,8 @@ class Task(Protocol):
 
     @property
     def unit(self) -> float: ...
+
+    pairs: bool | None
 
     @property
     def splits(self) -> Mapping[str, Sized]: ...

@@ -40,7 +40,14 @@ class TextTask:
         return [name for name in self.splits if name.startswith("dev")]
 
     def head(self, sequence_length: int) -> Head:
-        return Head(self.kind, self.labels, sequence_length, self.metrics[0])
+        return Head(self.kind, self.labels, sequence_length, self.metrics[0], pairs=self.pairs)
+
+    @property
+    def pairs(self) -> bool | None:
+        """Whether the examples are pairs of texts; None for words, or without examples."""
+        if self.kind == "token_classifier" or not self.splits:
+            return None
+        return next(iter(self.splits.values())).pairs is not None
 
     def encode(self, split: str, tokenizer: WordPiece, longest: int) -> Encoded:
         name = f"{self.name} {split}"

@@ -23,6 +23,7 @@ from mobilebert_tf.export import export
 from mobilebert_tf.finetune import FinetuneConfig, finetune
 from mobilebert_tf.lite.export_config import ExportConfig
 from mobilebert_tf.modeling.config import SIZES
+from mobilebert_tf.tasks.user_files import Columns
 
 STUDENT = SIZES["test-student"].replace(vocab_size=len(WIDE_VOCABULARY))
 
@@ -123,6 +124,16 @@ def test_predictions_of_unlabelled_texts(tuned, place, capsys, tmp_path):
     lines = (tmp_path / "out" / "classification.tsv").read_text().splitlines()
     assert lines[0] == "index\tprediction" and len(lines) == 14
     assert {line.split("\t")[1] for line in lines[1:]} <= {"good", "bad"}
+
+
+def test_each_row_of_a_test_file_has_a_line(tuned, place, capsys, tmp_path):
+    """Without labels, and for a row without text: predictions and rows can be joined again."""
+    (tmp_path / "test.csv").write_text("name,text\na,the good film\nb,\nc,an awful plot\n")
+    options = dict(data_dir=str(tmp_path), split="test", columns=Columns(id="name"))
+    said = judged(capsys, tuned / "model", place, predictions=str(tmp_path / "out"), **options)
+    assert "1 of 3 rows were skipped: their prediction is empty" in said
+    lines = (tmp_path / "out" / "classification.tsv").read_text().splitlines()
+    assert lines == ["index\tprediction", "a\tgood", "b\t", "c\tbad"]
 
 
 def test_search_tries_the_grid_and_patience_stops(place, tmp_path, capsys):

@@ -14,7 +14,7 @@ class Scripted:
     """A model with given outputs for one text, to see what is made of them."""
 
     tokenizer, labels = WordPiece(VOCABULARY), list(LABELS)
-    max_tokens, sequence_length = 37, None
+    max_tokens, sequence_length, pairs = 37, None, None
 
     def __init__(self, kind, **outputs):
         self.kind = kind
@@ -129,6 +129,14 @@ def test_context_of_any_length(tmp_path):
     (first, second) = pipeline(["what ?", "who ?"], context)
     for found in (first, second):
         assert found.answer == context[found.start : found.end] != ""
+
+
+def test_a_model_of_pairs_refuses_single_texts():
+    model = Scripted("classifier", probability=[0.2, 0.3, 0.5])
+    model.pairs = True
+    with pytest.raises(InputError, match="pairs of texts: give the second text"):
+        Pipeline(model)("the dog")
+    assert Pipeline(model)("the dog", "a cat").label == "so so"
 
 
 def test_refusals():

@@ -204,7 +204,7 @@ class _Scripted:
     outputs: dict[str, np.ndarray]
     labels: Sequence[str] = LABELS
     tokenizer = UNCASED
-    max_tokens, sequence_length = 512, None
+    max_tokens, sequence_length, pairs = 512, None, None
 
     def __call__(self, **inputs) -> dict[str, np.ndarray]:
         return {name: np.asarray(value, np.float32)[None] for name, value in self.outputs.items()}

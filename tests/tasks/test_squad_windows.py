@@ -11,6 +11,7 @@ from support.questions import pieces_of, question_about, questions_with_answers
 from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.tasks.registry import open_task
 from mobilebert_tf.tasks.squad import Question, make_features, read_squad
 
 
@@ -31,11 +32,61 @@ def test_reads_both_versions(tmp_path):
     ]
 
 
+def row(id, *answers, **more):
+    """A row as Hugging Face's data sets have it."""
+    texts, starts = ([answer[i] for answer in answers] for i in (0, 1))
+    listed = {"text": texts, "answer_start": starts}
+    return {"id": id, "question": "Who?", "context": "Who Jo", "answers": listed} | more
+
+
+def test_reads_rows_with_a_context_each(tmp_path):
+    rows = [row("q1", ("Jo", 4)), row(2, ("Jo", 4), ("Who", 0))]
+    expected = [
+        Question("q1", "Who?", "Who Jo", ("Jo",), (4,), False),
+        Question("2", "Who?", "Who Jo", ("Jo", "Who"), (4, 0), False),
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    for text in (json.dumps(rows), json.dumps({"data": rows}), lines):
+        (tmp_path / "a.json").write_text(text)
+        assert read_squad(tmp_path / "a.json") == expected
+    (tmp_path / "a.json").write_text(json.dumps(rows[0]))
+    assert read_squad(tmp_path / "a.json") == expected[:1]
+
+
+def test_questions_without_answers(tmp_path, capsys):
+    """In SQuAD 2.0 unanswerable, marked or not, but not if the file says the contrary."""
+    path = tmp_path / "train.json"
+    rows = [row(0, ("Jo", 4)), row(1), row(2, ("", -1)), row(3, is_impossible=False)]
+    rows += [row(4, ("", -1), is_impossible=True)]
+    path.write_text(json.dumps(rows))
+    found = open_task("squad-v2", tmp_path, ("train",)).splits["train"]
+    assert [question.is_impossible for question in found] == [False, True, True, False, True]
+    assert [question.answers for question in found] == [("Jo",), (), (), (), ()]
+    assert "2 questions without answers are taken as unanswerable" in capsys.readouterr().out
+    found = open_task("squad", tmp_path, ("train",)).splits["train"]
+    assert [question.is_impossible for question in found] == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize("name", ["squad", "squad-v2"])
+def test_a_test_split_needs_no_answers(name, tmp_path, capsys):
+    rows = [{"id": 1, "question": "who", "context": "the cat sat"}]
+    (tmp_path / "test.jsonl").write_text(json.dumps(rows[0]))
+    task = open_task(name, tmp_path, ("test",))
+    assert "1 of 1 questions have no answers: none is scored" in capsys.readouterr().out
+    encoded = task.encode("test", TOKENIZER, 13)
+    logits = np.zeros(encoded.arrays["input_ids"].shape, np.float32)
+    logits[0, 4] = 9  # [CLS] who [SEP] the cat sat [SEP]
+    outputs = {"start_logits": logits, "end_logits": logits}
+    assert task.score(encoded, outputs) == {}
+    assert task.rows(encoded, outputs) == [{"id": "1", "prediction": "cat"}]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"id": None}, 'has no "id"'),
-        ({"id": 3}, 'needs a str as "id"'),
+        ({"id": 3.5}, 'needs a str as "id"'),
+        ({"answers": {"text": ["Jo"], "answer_start": []}}, "has 1 answers, but 0 starts"),
         ({"question": None}, 'question q1 has no "question"'),
         ({"answers": None}, 'question q1 has no "answers"'),
         ({"answers": [{"text": "Jo"}]}, 'question q1 has no "answer_start"'),
@@ -52,9 +103,9 @@ def test_refuses_other_layouts(tmp_path, change, message):
 
 def test_refuses_files_that_are_none(tmp_path):
     path = tmp_path / "a.json"
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="does not exist"):
         read_squad(path)
-    refused = {"{": "not a readable JSON", "[]": "not a JSON object", "{}": 'no "data"'}
+    refused = {"{": "not a readable JSON", "[]": "no question", "{}": 'no "data"'}
     for text, message in (refused | {'{"data": []}': "no question"}).items():
         path.write_text(text)
         with pytest.raises(InputError, match=message):
