@@ -9,7 +9,6 @@ import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -50,7 +49,8 @@ class TokenizedCorpus:
     def load(cls, path: str | os.PathLike) -> "TokenizedCorpus":
         """Reads a file that `save` wrote. Raises InputError if it is missing or damaged."""
         try:
-            with np.load(Path(path)) as arrays:
+            # Opened here: np.load does not close a file that it finds damaged.
+            with open(path, "rb") as file, np.load(file) as arrays:
                 return cls(**arrays)
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from None
@@ -240,7 +240,7 @@ class PretrainingExamples:
     def _pairs(self, rng: np.random.Generator) -> Iterator[tuple[int, int, int, int, bool]]:
         """Yields the examples of an epoch in the order of the text, with the columns of `_plan`."""
         draw = _uniforms(rng).__next__
-        tokens = memoryview(self._piece_offsets)  # bisect is fastest on Python's ints
+        tokens = memoryview(self._piece_offsets.data)  # bisect is fastest on Python's ints
         documents = self._document_offsets
         longest = self.sequence_length - 3
         for document, (start, end) in enumerate(zip(documents, documents[1:], strict=False)):

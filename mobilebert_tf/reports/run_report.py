@@ -70,7 +70,8 @@ def _read_json(path: Path) -> dict | None:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray] | None:
     try:
-        with np.load(path) as arrays:
+        # Opened here: np.load does not close a file that it finds damaged.
+        with open(path, "rb") as file, np.load(file) as arrays:
             return dict(arrays)
     except FileNotFoundError:
         return None

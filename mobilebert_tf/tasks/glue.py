@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilebert_tf.data.tables import read_score, read_table
+from mobilebert_tf.data.tables import Row, read_rows, read_score
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.tasks.examples import Examples
+from mobilebert_tf.tasks.examples import Examples, split_ids
 from mobilebert_tf.tasks.tfds import TFDS, load_rows
 
 
@@ -121,31 +121,36 @@ def read_split(name: str, data_dir: str | Path, split: str) -> Examples:
     labelled = not split.startswith("test")
     if labelled:
         header = COLA_HEADER if name == "cola" else None
-        rows = read_table(path, (*task.texts, task.label), header)
-        ids = [str(index) for index in range(len(rows))]
+        all_rows = read_rows(path, (*task.texts, task.label), header=header, quotes=False)
+        ids = [str(index) for index in range(len(all_rows))]
     else:
         first = "id" if name == "qqp" else "index"
-        rows = read_table(path, (*task.texts, first))
-        ids = _unique_ids(path, rows)
-    texts = [values[0] for _, values in rows]
-    pairs = [values[1] for _, values in rows] if len(task.texts) == 2 else None
+        all_rows = read_rows(path, (*task.texts, first), quotes=False)
+        ids = _unique_ids(path, all_rows)
+    rows = [row for row in all_rows if row.complete]
+    texts = [row.values[0] for row in rows]
+    pairs = [row.values[1] for row in rows] if len(task.texts) == 2 else None
     targets = None
     if labelled:
-        targets = _array(task, [_target(task, path, line, row[-1]) for line, row in rows])
-    return Examples(texts, pairs, targets, ids)
+        targets = _array(task, [_target(task, path, row.line, row.values[-1]) for row in rows])
+    return Examples(texts, pairs, targets, *split_ids(all_rows, ids))
 
 
-def _unique_ids(path: Path, rows: list[tuple[int, list[str]]]) -> list[str]:
-    """Returns the last value of each row, by which GLUE's server knows the examples.
+def _unique_ids(path: Path, rows: Sequence[Row]) -> list[str]:
+    """Returns the last value of each row, by which GLUE's server knows the examples; "" if a row
+    that is not complete has none.
 
     Raises InputError if one occurs twice.
     """
     lines = {}
-    for line, (*_, id) in rows:
+    for row in rows:
+        id = row.values[-1]
         if id in lines:
-            raise InputError(f"{path}, line {line}: the id {id!r} is that of line {lines[id]} too")
-        lines[id] = line
-    return list(lines)
+            text = f"the id {id!r} is that of line {lines[id]} too"
+            raise InputError(f"{path}, line {row.line}: {text}")
+        if id:
+            lines[id] = row.line
+    return [row.values[-1] or "" for row in rows]
 
 
 def _target(task: GlueTask, path: Path, line: int, text: str) -> int | float:
