@@ -325,7 +325,11 @@ class HeadByHeadGraph(IntegerGraph):
         for head, (q, k, v) in enumerate(zip(query, key, value, strict=True)):
             scores = self.arithmetic.scores(f"{name}/{SCORES}_{head}", q, k)  # [Q,T]
             scores = self.arithmetic.masked(f"{name}/{MASKED}_{head}", scores, attention_bias)
-            contexts.append(tf.matmul(self.arithmetic.softmax(scores), v, transpose_b=True))
+            probabilities = self.arithmetic.softmax(scores)
+            # The converter drops the joining of a single head: its product is the context then.
+            part = f"context_{head}" if len(query) > 1 else "context"
+            with tf.name_scope(f"{name}/{part}/"):
+                contexts.append(tf.matmul(probabilities, v, transpose_b=True))
         return self.arithmetic.joined(f"{name}/context", contexts)  # [Q,I]
 
 

@@ -202,7 +202,8 @@ class _SimulatedInt8(Arithmetic):
         ends = {name: quantizer.ends() for name, quantizer in self.quantizers.items()}
         ends |= {f"embeddings/{name}": _ends(self.weights.table(name)) for name in _TABLES}
         # A trigram has the levels of the word embeddings, one of which is 0.
-        ends["embeddings/trigrams"] = ends["embeddings/word_embeddings"]
+        if self.config.trigram_input:
+            ends["embeddings/trigrams"] = ends["embeddings/word_embeddings"]
         return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
     def dropped(self, x, rate: float):

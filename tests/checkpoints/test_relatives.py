@@ -236,3 +236,9 @@ def test_relatives_that_are_none_of_ours_are_refused_by_name(tmp_path, family):
     said = refusal(folder, tmp_path / "ours")
     assert f"model_type {family} is not supported: " in said
     assert said == refusal(folder, tmp_path / "ours", head="encoder")
+
+
+def test_saved_model_is_told_from_a_checkpoint(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "saved_model.pb").write_bytes(b"")
+    assert "is a SavedModel" in refusal(tmp_path / "model", tmp_path / "ours")

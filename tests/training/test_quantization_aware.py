@@ -26,6 +26,7 @@ CONFIGS = {
     "tiny": VARIANTS["tiny"],
     "wide attention": VARIANTS["teacher"].replace(**PLAIN, classifier_activation=True),
     "bert": VARIANTS["bert"].replace(**PLAIN),
+    "one head": VARIANTS["student"].replace(num_attention_heads=1),
 }
 
 
@@ -194,7 +195,10 @@ def test_the_file_computes_what_was_simulated(variant, head):
     Scores, and all that comes after the first block, amplify that.
     """
     simulated = aware(variant, head)
-    file = _AllTensors(quantize.convert(simulated.trained(), "int8-full", SAMPLES))
+    trained = simulated.trained()
+    file = _AllTensors(quantize.convert(trained, "int8-full", SAMPLES))
+    places = {flatbuffer.scope(name.removesuffix("/params")) for name in file.tensors}
+    assert trained.quantization.ranges.keys() <= places
     for tokens, padding in ((13, 0), (37, 20)):
         sample = inputs(tokens, seed=5, padding=padding)
         seen = _outputs(simulated, sample)
