@@ -148,7 +148,7 @@ def test_what_exists_is_free_only_to_overwrite(tmp_path):
     with pytest.raises(InputError, match="file exists: choose another name, or `overwrite`"):
         check_free(tmp_path / "file", overwrite=False)
     for path in (tmp_path, "/dev/null"):
-        with pytest.raises(InputError, match="is not a file"):
+        with pytest.raises(InputError, match="is no file"):
             check_free(path, overwrite=True)
 
 
