@@ -64,11 +64,8 @@ def test_it_learns_and_the_best_trial_is_kept(tuned):
     assert best["scores"]["accuracy"] > 0.9  # half of it by guessing
     model = load_model(tuned / "model")
     assert (model.head.kind, list(model.head.labels)) == ("classifier", ["bad", "good"])
-    assert (
-        model.head.metric == "accuracy"
-        and model.head.pairs is False
-        and model.head.sequence_length == 37
-    )
+    assert model.head.metric == "accuracy" and model.head.sequence_length == 37
+    assert model.head.pairs is False
     trial = load_model(tuned / "trials" / best["trial"] / "model")
     for a, b in zip(model.weights, trial.weights, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
