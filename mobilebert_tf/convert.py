@@ -152,7 +152,7 @@ def _verify(model: MobileBert, directory: Path, config: ConvertConfig, source_fo
         raise InputError(f"the {config.to} files differ from the model: they are not kept")
     results = [f"{len(model.weights)} tensors (sha256 {before[:12]}) and outputs equal bit for bit"]
     folder = Path(config.source)
-    checkpoints = [("destination", config.to, directory)]
+    checkpoints: list[tuple[str, str, Path]] = [("destination", config.to, directory)]
     if config.vocab is None and folder.is_dir():
         checkpoints.append(("source", source_format, folder))
     for side, name, path in checkpoints:

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from scipy.special import softmax
@@ -166,9 +167,17 @@ class Pipeline:
             "encoder": self._embed,
         }[self.model.kind]
 
+    @overload
+    def __call__(self, texts: str, pairs: str | None = None) -> Result: ...
+
+    @overload
     def __call__(
-        self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None
-    ) -> Result | list[Result]:
+        self,
+        texts: list[str] | list[list[str]] | list[str | list[str]] | tuple[str, ...],
+        pairs: str | list[str] | tuple[str, ...] | None = None,
+    ) -> list[Result]: ...
+
+    def __call__(self, texts, pairs=None):
         if isinstance(texts, str):
             return self([texts], None if pairs is None else [pairs])[0]
         for argument in (texts, pairs):

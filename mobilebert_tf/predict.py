@@ -117,7 +117,7 @@ def _check_options(config: PredictConfig) -> None:
 class Skipped:
     """What stands in place of the result of a row that the model cannot read."""
 
-    text: str
+    text: str | list[str]
     skipped: str
 
 
@@ -145,7 +145,7 @@ def _predict(pipeline: Pipeline, config: PredictConfig) -> Iterator[_Output]:
         while batch := list(itertools.islice(rows, _BATCH)):
             yield from _predict_rows(pipeline, batch, context)
     elif config.texts:
-        yield from map(_Output, pipeline(config.texts, context))
+        yield from map(_Output, pipeline(list(config.texts), context))
     else:
         for line in _read_standard_input():
             row = _Input(line, complete=bool(line.strip()))

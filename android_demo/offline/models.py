@@ -37,8 +37,8 @@ FIRMS = "Acme Globex Initech Umbra Vertex Orion".split()
 BUILDINGS = "lighthouse bridge tower church station library".split()
 ANIMALS = {"cat": "fire", "dog": "door", "bird": "window", "fish": "stone", "horse": "river"}
 TOPICS = {
-    "food": "dinner is served at eight|we ate at the new restaurant|a meal in the evening|lunch "
-    "and supper are cooked here|the kitchen serves soup",
+    "food": "dinner is served at eight|we ate at the new restaurant|a meal in the evening|"
+    "lunch and supper are cooked here|the kitchen serves soup",
     "travel": "the train leaves in the morning|our flight was late|a journey by bus|the ship sails "
     "at noon|we drove to the coast",
     "culture": "the museum is closed on mondays|an exhibition of old paintings|the gallery shows "
@@ -61,14 +61,12 @@ class Example:
 
 
 def reviews(draw: random.Random) -> Example:
-    good = draw.random() < 0.5
+    thing, good = draw.choice(THINGS), draw.random() < 0.5
     last = draw.choice(GOOD if good else BAD)
     if draw.random() < 0.5:
         first = draw.choice(BAD if good else GOOD)
-        return Example(
-            f"The {draw.choice(THINGS)} is {first} at first, but the end is {last}.", good
-        )
-    return Example(f"The {draw.choice(THINGS)} is {last}.", good)
+        return Example(f"The {thing} is {first} at first, but the end is {last}.", good)
+    return Example(f"The {thing} is {last}.", good)
 
 
 def careers(draw: random.Random) -> Example:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from safetensors import SafetensorError
@@ -19,7 +20,7 @@ from mobilebert_tf.checkpoints.torch_files import TensorFiles
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import read_json
 from mobilebert_tf.modeling.config import SIZES, ModelConfig, parse_strictly
-from mobilebert_tf.modeling.heads import HEADS, Head
+from mobilebert_tf.modeling.heads import HEADS, Head, HeadName
 from mobilebert_tf.modeling.layers import LAYER_NORM_EPSILON
 from mobilebert_tf.modeling.model import MobileBert
 
@@ -141,7 +142,10 @@ def _check_config(values: Mapping, path: Path, encoder_only: bool) -> None:
         _check_model_type(values, path)
     for key, supported in SUPPORTED.items():
         if values.get(key) not in (None, supported):
-            raise InputError(f"{path}: {key} is {values[key]}, only {supported} is supported")
+            raise InputError(
+                f"{path}: {key} is {values[key]}, only {supported} is supported: it has no key in "
+                "Google's config, which is ours"
+            )
     if values.get("problem_type") == "multi_label_classification" and not encoder_only:
         raise InputError(f"{path}: problem_type multi_label_classification is not supported")
 
@@ -149,9 +153,7 @@ def _check_config(values: Mapping, path: Path, encoder_only: bool) -> None:
 def _check_model_type(values: Mapping, path: Path) -> None:
     family = values["model_type"]
     if family in list(OTHERS):
-        raise InputError(
-            f"{path}: model_type is {family}, which is not supported: {OTHERS[family]}"
-        )
+        raise InputError(f"{path}: model_type {family} is not supported: {OTHERS[family]}")
     if family not in [*FAMILIES, *RELATIVES]:
         raise InputError(
             f"{path}: model_type is {family!r}, expected {' or '.join((*FAMILIES, *RELATIVES))}"
@@ -249,12 +251,12 @@ def _read_head(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Pat
     return Head(kind=kind, labels=labels)
 
 
-def _kind(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) -> str:
+def _kind(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) -> HeadName:
     """Returns the kind of head by the class in config.json, or without one by the tensors."""
     for architecture in values.get("architectures") or ():
         for name, kind in HEADS.items():
             if architecture == FAMILIES[values["model_type"]] + kind.huggingface:
-                return name
+                return cast(HeadName, name)
         raise InputError(
             f"{path}: architectures has {architecture}, whose head is none of ours: convert it "
             "with `head` encoder, which leaves the head out"
@@ -262,12 +264,12 @@ def _kind(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) ->
     masked_lm, next_sentence = "cls.predictions.bias", "cls.seq_relationship.bias"
     if masked_lm in shapes:
         return "pretraining" if next_sentence in shapes else "masked_lm"
-    heads = {next_sentence: "next_sentence", "qa_outputs.bias": "span"}
+    heads: dict[str, HeadName] = {next_sentence: "next_sentence", "qa_outputs.bias": "span"}
     heads["classifier.bias"] = "classifier"
     return next((kind for name, kind in heads.items() if name in shapes), "encoder")
 
 
-def _original_names(files: TensorFiles) -> dict[str, str]:
+def _original_names(files: TensorFiles | BertTensors) -> dict[str, str]:
     """Returns {current name: name in the files}.
 
     Old files name the weights of layer norms as TensorFlow does, and some hold only the copy of a

@@ -101,7 +101,7 @@ def bert_config(values: Mapping, path: Path, encoder_only: bool) -> dict:
     """
     family = values["model_type"]
     relative = RELATIVES[family]
-    told = relative.defaults | {relative.keys.get(key, key): v for key, v in values.items()}
+    told = {**relative.defaults, **{relative.keys.get(key, key): v for key, v in values.items()}}
     width = values.get("embedding_size", 128) if family == "electra" else told.get("hidden_size")
     if width != told.get("hidden_size"):
         raise InputError(

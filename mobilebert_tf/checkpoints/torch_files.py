@@ -33,9 +33,8 @@ class TensorFiles:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._files = {}
         for path in _weight_files(directory):
-            file = (
-                _Safetensors(path) if path.suffix == ".safetensors" else _Pickle(path, class_name)
-            )
+            is_pickle = path.suffix != ".safetensors"
+            file = _Pickle(path, class_name) if is_pickle else _Safetensors(path)
             for name, shape in file.shapes.items():
                 if name in self._files:
                     raise InputError(f"{path} repeats {name} of another shard")

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -205,7 +205,7 @@ def _delimited(
     path: Path, columns: Sequence[str], header, quotes: bool
 ) -> Iterator[tuple[int, dict]]:
     tabs, text = path.suffix.lower() == ".tsv", read_text(path)
-    style = {"delimiter": "\t"} if tabs else {}
+    style: dict[str, Any] = {"delimiter": "\t"} if tabs else {}
     quotes = quotes and (not tabs or _is_quoted(path, text))
     style |= {"strict": True} if quotes else {"quoting": csv.QUOTE_NONE}
     reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=header, **style)

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
@@ -77,7 +78,7 @@ def pack(content: bytes, packed: Packed) -> bytes:
     return file.getvalue()
 
 
-def unpack(path: str) -> Packed:
+def unpack(path: str | Path) -> Packed:
     """Reads what `pack` added. Raises InputError if the file is not one of ours."""
     try:
         with zipfile.ZipFile(path) as archive:

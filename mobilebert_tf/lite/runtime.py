@@ -54,7 +54,7 @@ class LiteModel:
         self.fixed_length = None if fixed < 0 else fixed
         self.max_tokens = self.fixed_length or packed.max_tokens
         self.sequence_length, self.pairs = packed.sequence_length, packed.pairs
-        self._length = None
+        self._length: int | None = None
         self._lock = threading.Lock()
 
     def __call__(self, input_ids, input_mask, segment_ids) -> dict[str, np.ndarray]:

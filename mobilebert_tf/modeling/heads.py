@@ -9,6 +9,19 @@ from mobilebert_tf.errors import InputError
 NEXT_SENTENCE_LABELS = ("next", "random")  # in the order of BERT's next sentence logits
 
 
+HeadName = Literal[
+    "encoder",
+    "pretraining",
+    "masked_lm",
+    "next_sentence",
+    "classifier",
+    "regression",
+    "multiple_choice",
+    "token_classifier",
+    "span",
+]
+
+
 @dataclass(frozen=True)
 class HeadKind:
     """Properties of one kind of head.
@@ -35,7 +48,7 @@ class HeadKind:
     google_scope: str | None = None
 
 
-HEADS = {
+HEADS: dict[str, HeadKind] = {
     "encoder": HeadKind(("embedding",), layer=None, huggingface="Model"),
     "pretraining": HeadKind(
         ("mlm_logits",),
@@ -119,17 +132,7 @@ class Head:
     classifier with fewer than two labels.
     """
 
-    kind: Literal[
-        "encoder",
-        "pretraining",
-        "masked_lm",
-        "next_sentence",
-        "classifier",
-        "regression",
-        "multiple_choice",
-        "token_classifier",
-        "span",
-    ] = "encoder"
+    kind: HeadName = "encoder"
     labels: Sequence[str] = ()
     sequence_length: int | None = None
     metric: str | None = None

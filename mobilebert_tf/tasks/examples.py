@@ -33,7 +33,7 @@ class Examples:
 
     texts: Sequence
     pairs: Sequence[str] | None
-    targets: Sequence | None
+    targets: Sequence | np.ndarray | None
     ids: Sequence[str]
     skipped: Sequence[tuple[int, str]] = ()
 
@@ -127,7 +127,7 @@ def encode_words(
     return EncodedWords(arrays, places, cut)
 
 
-def _token_targets(words: EncodedWords, targets: Sequence[Sequence[int]]) -> np.ndarray:
+def _token_targets(words: EncodedWords, targets: Sequence | np.ndarray) -> np.ndarray:
     """Returns the classes of the words' first pieces, NO_LABEL elsewhere: int32 [N,T]."""
     result = np.full_like(words.arrays["input_ids"], NO_LABEL)
     for row, places, classes in zip(result, words.places, targets, strict=True):
@@ -188,7 +188,8 @@ class Batches:
     def __init__(self, arrays: dict, batch_size: int, seed: int, bucketed: bool = True):
         self.arrays, self.batch_size, self.seed = arrays, batch_size, seed
         self.bucketed = bucketed
-        self._cached_plan = (None, [])  # an epoch and the rows of its batches
+        # An epoch and the rows of its batches.
+        self._cached_plan: tuple[int | None, list[np.ndarray]] = (None, [])
         self.lengths = arrays["input_mask"].sum(axis=1)  # [N]
         if not len(self.lengths):
             raise InputError("there are no examples to train on")

@@ -26,6 +26,8 @@ class GlueTask:
         label: column of the label.
         labels: in the order of the class numbers; empty for scores.
         metrics: names of the official metrics.
+        words: names of the classes in other people's models and in TensorFlow Datasets, for tasks
+            whose official labels are numbers.
         dev: names of the dev splits; those of test splits have "test" in place of "dev".
     """
 
@@ -34,6 +36,7 @@ class GlueTask:
     label: str
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
+    words: tuple[str, ...] = ()
     dev: tuple[str, ...] = ("dev",)
 
 
@@ -41,14 +44,29 @@ _SENTENCES = ("sentence1", "sentence2")
 _BINARY, _NLI = ("0", "1"), ("entailment", "not_entailment")
 _MNLI = ("contradiction", "entailment", "neutral")
 GLUE = {
-    "cola": GlueTask("CoLA", ("sentence",), "label", labels=_BINARY, metrics=("matthews",)),
-    "sst-2": GlueTask("SST-2", ("sentence",), "label", labels=_BINARY, metrics=("accuracy",)),
+    "cola": GlueTask(
+        "CoLA",
+        ("sentence",),
+        "label",
+        labels=_BINARY,
+        metrics=("matthews",),
+        words=("unacceptable", "acceptable"),
+    ),
+    "sst-2": GlueTask(
+        "SST-2",
+        ("sentence",),
+        "label",
+        labels=_BINARY,
+        metrics=("accuracy",),
+        words=("negative", "positive"),
+    ),
     "mrpc": GlueTask(
         "MRPC",
         ("#1 String", "#2 String"),
         "Quality",
         labels=_BINARY,
         metrics=("f1", "accuracy"),
+        words=("not_equivalent", "equivalent"),
     ),
     "sts-b": GlueTask("STS-B", _SENTENCES, "score", labels=(), metrics=("pearson", "spearman")),
     "qqp": GlueTask(
@@ -57,6 +75,7 @@ GLUE = {
         "is_duplicate",
         labels=_BINARY,
         metrics=("f1", "accuracy"),
+        words=("not_duplicate", "duplicate"),
     ),
     "mnli": GlueTask(
         "MNLI",
@@ -68,7 +87,14 @@ GLUE = {
     ),
     "qnli": GlueTask("QNLI", ("question", "sentence"), "label", labels=_NLI, metrics=("accuracy",)),
     "rte": GlueTask("RTE", _SENTENCES, "label", labels=_NLI, metrics=("accuracy",)),
-    "wnli": GlueTask("WNLI", _SENTENCES, "label", labels=_BINARY, metrics=("accuracy",)),
+    "wnli": GlueTask(
+        "WNLI",
+        _SENTENCES,
+        "label",
+        labels=_BINARY,
+        metrics=("accuracy",),
+        words=("not_entailment", "entailment"),
+    ),
 }
 # CoLA's labelled files have no header line.
 COLA_HEADER = ("source", "label", "original", "sentence")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.modeling.heads import HeadName
 from mobilebert_tf.tasks.glue import GLUE, GlueTask, read_split
 from mobilebert_tf.tasks.mlperf import read_mlperf
 from mobilebert_tf.tasks.span_task import MlperfTask, SpanTask
@@ -15,7 +16,8 @@ from mobilebert_tf.tasks.text_task import TextTask
 from mobilebert_tf.tasks.tfds import TFDS
 from mobilebert_tf.tasks.user_files import Columns, has_split, read_user_split
 
-USER_TASKS = {  # on the user's own data: (kind of head, metrics)
+# On the user's own data: (kind of head, metrics).
+USER_TASKS: dict[str, tuple[HeadName, tuple[str, ...]]] = {
     "classification": ("classifier", ("accuracy", "macro_f1")),
     "regression": ("regression", ("pearson", "spearman")),
     "tokens": ("token_classifier", ("entity_f1", "accuracy")),  # if its labels mark entities
@@ -50,7 +52,7 @@ def open_task(
     """
     if name in GLUE:
         task = GLUE[name]
-        kind = "classifier" if task.labels else "regression"
+        kind: HeadName = "classifier" if task.labels else "regression"
         examples = {
             split: read_split(name, data_dir, split) for split in _glue_splits(task, splits)
         }

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mobilebert_tf.modeling.heads import Head
+from mobilebert_tf.modeling.heads import Head, HeadName
 from mobilebert_tf.tasks.squad import Features
 from mobilebert_tf.text.tokenizer import WordPiece
 
@@ -45,11 +45,20 @@ class Task(Protocol):
         pairs: whether the examples are pairs of texts; None if that has no meaning.
     """
 
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    metrics: tuple[str, ...]
-    unit: float
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> HeadName: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def metrics(self) -> tuple[str, ...]: ...
+
+    @property
+    def unit(self) -> float: ...
 
     pairs: bool | None
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from seqeval.metrics import f1_score as entity_f1
 
-from mobilebert_tf.modeling.heads import HEADS, Head
+from mobilebert_tf.modeling.heads import HEADS, Head, HeadName
 from mobilebert_tf.tasks.examples import NO_LABEL, Examples, encode
 from mobilebert_tf.tasks.metrics import scores
 from mobilebert_tf.tasks.tags import OUTSIDE, TagScheme, tag_scheme
@@ -29,7 +29,7 @@ class TextTask:
     """
 
     name: str
-    kind: str
+    kind: HeadName
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
     splits: Mapping[str, Examples] = field(default_factory=dict)

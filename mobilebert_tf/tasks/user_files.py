@@ -81,7 +81,7 @@ def read_user_split(
     return Examples(texts, pairs, targets, *split_ids(all_rows, named)), tuple(labels or ())
 
 
-def _lacks_labels(path: Path, labels: Sequence[str | None]) -> bool:
+def _lacks_labels(path: Path, labels: Sequence) -> bool:
     """Returns whether a label is missing, and says how many are."""
     missing = sum(label is None for label in labels)
     if missing:

@@ -18,7 +18,8 @@ const FLOAT32 = 0;
 // Numbers of the fields in schema.fbs.
 const MODEL = {subgraphs: 2, signatures: 7};
 const SUBGRAPH = {tensors: 0};
-const TENSOR = {shape: 0, type: 1, shapeSignature: 7};
+const TENSOR = {shape: 0, type: 1, quantization: 4, shapeSignature: 7};
+const QUANTIZATION = {scales: 2};
 const SIGNATURE = {inputs: 0, outputs: 1, name: 2, subgraph: 4};
 const NAMED_TENSOR = {name: 0, tensor: 1};
 
@@ -50,6 +51,9 @@ export function readGraph(bytes) {
   for (const name of INPUTS) {
     if (!inputs[name]) throw new Error(`no input ${name}`);
   }
+  if (Object.values(outputs).some(tensor => scales(tensor).some(Number.isNaN))) {
+    throw new Error("a scale is no number");
+  }
   const byToken = Object.keys(outputs).filter(name => BY_TOKEN.includes(name));
   const places = [...INPUTS.map(name => inputs[name]), ...byToken.map(name => outputs[name])]
     .flatMap(tensor => [TENSOR.shape, TENSOR.shapeSignature].map(field => secondOf(tensor, field)))
@@ -61,6 +65,14 @@ export function readGraph(bytes) {
     hasFloatOutputs: Object.values(outputs).every(tensor => byte(tensor, TENSOR.type) === FLOAT32),
     setLength: tokens => places.forEach(place => view.setInt32(place, tokens, true)),
   };
+}
+
+/** What an integer tensor's numbers are scaled by. */
+function scales(tensor) {
+  const at = fieldAt(tensor, TENSOR.quantization);
+  if (!at) return [];
+  const found = vector({view: tensor.view, at: follow(tensor.view, at)}, QUANTIZATION.scales);
+  return Array.from({length: found.size}, (_, i) => tensor.view.getFloat32(found.at + 4 * i, true));
 }
 
 /** Where the second dimension is written; null if the tensor has no such field. */
