@@ -23,6 +23,7 @@ from mobilebert_tf.export import export
 from mobilebert_tf.finetune import FinetuneConfig, finetune
 from mobilebert_tf.lite.export_config import ExportConfig
 from mobilebert_tf.modeling.config import SIZES
+from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.tasks.user_files import Columns
 
 STUDENT = SIZES["test-student"].replace(vocab_size=len(WIDE_VOCABULARY))
@@ -64,6 +65,7 @@ def test_it_learns_and_the_best_trial_is_kept(tuned):
     model = load_model(tuned / "model")
     assert (model.head.kind, list(model.head.labels)) == ("classifier", ["bad", "good"])
     assert model.head.metric == "accuracy" and model.head.sequence_length == 37
+    assert model.head.pairs is False
     trial = load_model(tuned / "trials" / best["trial"] / "model")
     for a, b in zip(model.weights, trial.weights, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
@@ -407,6 +409,11 @@ def test_models_that_do_not_fit_the_task(place, tuned, capsys, tmp_path):
         judged(capsys, tuned / "model", place, data_dir=str(tmp_path))
     with pytest.raises(InputError, match="no test split"):
         judged(capsys, tuned / "model", place, data_dir=str(tmp_path), split="test")
+    (tmp_path / "dev.tsv").write_text("text\tlabel\nthe film\tgood\n")
+    head = dataclasses.replace(load_model(tuned / "model").head, pairs=True)
+    save_model(MobileBert(STUDENT, head), tmp_path / "pairs", TOKENIZER)
+    with pytest.raises(InputError, match="pairs of texts, classification has single ones"):
+        judged(capsys, tmp_path / "pairs", place, data_dir=str(tmp_path))
 
 
 def test_words_have_no_form_of_predictions(place, tmp_path):
