@@ -60,7 +60,9 @@ class Task(Protocol):
     @property
     def unit(self) -> float: ...
 
-    pairs: bool | None
+
+    @property
+    def pairs(self) -> bool | None: ...
 
     @property
     def splits(self) -> Mapping[str, Sized]: ...
