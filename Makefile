@@ -6,7 +6,7 @@
 # make docs    the documentation with the API reference, in site/; warnings are errors
 # make web     the browser demo in Chromium; make arm  exported files on ARM, by qemu
 # make android  the app for phones: its tests, the APK, and core against Python, all without a phone
-# make lint    ruff: rules and formatting (make format mends)
+# make lint    ruff: rules and formatting (make format mends); mypy: types
 # make setup   .venv with the locked packages; all of the above call it
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -81,6 +81,7 @@ docs: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -20,6 +20,7 @@ from mobilebert_tf.files import check_free, write_whole
 from mobilebert_tf.lite import metadata, timing
 
 DEFAULT_LENGTHS = (16, 32, 64, 128)
+_PARTS = ("files", "latency")  # of a report
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class BenchmarkConfig:
         threads: thread counts, such as 1,2.
         runs: timed runs of each combination.
         json: also write the results to this file.
+        beside: a report that `json` wrote, here or in the Android app, or several with commas;
+            their figures are shown above the new ones.
         overwrite: replace it if it exists.
     """
 
@@ -44,6 +47,7 @@ class BenchmarkConfig:
     threads: str = "1,2"
     runs: int = 50
     json: str | None = None
+    beside: str | None = None
     overwrite: bool = False
 
 
@@ -53,6 +57,7 @@ def benchmark(config: BenchmarkConfig) -> None:
         raise InputError(f"`runs` is {config.runs}: at least 1")
     if config.json:
         check_free(config.json, config.overwrite)
+    others = [_report(path) for path in (config.beside or "").split(",") if path]
     paths = [config.file] + ([config.vs] if config.vs else [])
     lengths = _lengths(config, {path: _max_tokens(path) for path in paths})
     threads = _numbers(config.threads, "threads")
@@ -66,12 +71,33 @@ def benchmark(config: BenchmarkConfig) -> None:
         for tokens in lengths
         for row in _measure(paths, tokens, count, config.runs)
     ]
-    print(tabulate.tabulate(files, headers="keys", floatfmt=".1f"))
+    print(tabulate.tabulate(_beside(others, "files", files), headers="keys", floatfmt=".1f"))
     print()
-    print(tabulate.tabulate(rows, headers="keys", floatfmt=".3f"))
+    print(tabulate.tabulate(_beside(others, "latency", rows), headers="keys", floatfmt=".3f"))
     if config.json:
         report = circumstances() | {"files": files, "latency": rows}
         write_whole(Path(config.json), json.dumps(report, indent=2) + "\n")
+
+
+def _report(path: str) -> dict:
+    """What was written as `json`."""
+    try:
+        report = json.loads(Path(path).read_text(encoding="utf-8"))
+        machine = report["machine"].get("device") or report["machine"]["cpu"]
+        return {"machine": machine} | {part: list(map(dict, report[part])) for part in _PARTS}
+    except OSError as error:
+        raise InputError(f"`beside`: {path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"`beside`: {path} is no report of a benchmark") from None
+
+
+def _beside(reports: list[dict], part: str, own: list[dict]) -> list[dict]:
+    """The reports' rows and the new ones, with a column that says whose they are."""
+    if not reports:
+        return own
+    named = [(report["machine"], row) for report in reports for row in report[part]]
+    named += [("here", row) for row in own]
+    return [{"machine": machine} | row for machine, row in named]
 
 
 def _footprint(path: str, tokens: int) -> dict[str, float]:

@@ -143,7 +143,7 @@ def _parser(config_class: type, description: str | None, positionals: dict) -> A
 
 
 class _Parser(ArgumentParser):
-    def format_help(self) -> str:
+    def format_help(self) -> str:  # type: ignore[override]
         """Returns the help with option names as users write them."""
         names = re.compile(r"--[\w.]+")
         return names.sub(lambda m: m[0].rstrip("_").replace("_", "-"), super().format_help())
@@ -184,7 +184,7 @@ def _switch_names(config_class: type, prefix: str = "") -> Iterator[str]:
     for field in dataclasses.fields(config_class):
         if field.type is bool:
             yield prefix + field.name
-        elif dataclasses.is_dataclass(field.type):
+        elif isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
             yield from _switch_names(field.type, f"{prefix}{field.name}.")
 
 
@@ -192,7 +192,7 @@ def _setting_names(config_class: type, prefix: str = "") -> Iterator[str]:
     """Yields the names of all settings, nested ones with dots."""
     for field in dataclasses.fields(config_class):
         yield prefix + field.name
-        if dataclasses.is_dataclass(field.type):
+        if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
             yield from _setting_names(field.type, f"{prefix}{field.name}.")
 
 

@@ -40,7 +40,8 @@ class ConvertConfig:
     """Settings of a conversion.
 
     Args:
-        source: a model directory, Google's or Model Garden's checkpoint, a Hugging Face folder.
+        source: a model directory, Google's or Model Garden's checkpoint, a Hugging Face folder (of
+            a MobileBERT, BERT, DistilBERT or ELECTRA).
         dest: the folder to write.
         from_: format of the source; auto detects it. huggingface takes a hub id too.
         to: format of the destination.
@@ -67,7 +68,7 @@ def convert(config: ConvertConfig) -> None:
     dest = Path(config.dest).resolve()
     _check_free(dest, config)
     model_config = load_model_config(config.model_config) if config.model_config else None
-    source = load(config.source, config.from_, model_config)
+    source = load(config.source, config.from_, model_config, encoder_only=config.head == "encoder")
     for reason, count in source.skipped.items():
         print(f"skipped {count} tensors: {reason}")
     model, tokenizer = _model_to_write(source, config)
@@ -112,8 +113,8 @@ def _model_to_write(
     if config.head == "encoder" and head.kind != "encoder":
         head = Head()
     model = _reduced(model, *supported_part(model.config, head, config.to))
-    if (model.head.pooling, model.head.normalized) != (head.pooling, head.normalized):
-        print("left out, because the destination cannot hold it: the pooling of embeddings")
+    if head.kind == "encoder" and model.head != head:
+        print("left out, because the destination cannot hold it: how embeddings are pooled and cut")
     if config.vocab is None:
         return model, tokenizer
     if tokenizer is None:
@@ -151,7 +152,7 @@ def _verify(model: MobileBert, directory: Path, config: ConvertConfig, source_fo
         raise InputError(f"the {config.to} files differ from the model: they are not kept")
     results = [f"{len(model.weights)} tensors (sha256 {before[:12]}) and outputs equal bit for bit"]
     folder = Path(config.source)
-    checkpoints = [("destination", config.to, directory)]
+    checkpoints: list[tuple[str, str, Path]] = [("destination", config.to, directory)]
     if config.vocab is None and folder.is_dir():
         checkpoints.append(("source", source_format, folder))
     for side, name, path in checkpoints:

@@ -22,6 +22,7 @@ from mobilebert_tf.tasks.evaluation import Evaluation, class_order, evaluate_spl
 from mobilebert_tf.tasks.glue import GLUE
 from mobilebert_tf.tasks.registry import open_task
 from mobilebert_tf.tasks.task import Task
+from mobilebert_tf.tasks.text_task import TextTask
 from mobilebert_tf.tasks.user_files import Columns
 
 SHOWN = 20  # of the examples on which two models differ
@@ -74,8 +75,8 @@ def evaluate(config: EvaluateConfig) -> None:
     if not task.splits:
         raise InputError(f"{config.data_dir} has no {config.split} split")
     files = _prediction_files(task, config.predictions) if config.predictions else {}
-    for path in (*files.values(), *([config.json] if config.json else [])):
-        check_free(path, config.overwrite)
+    for file in [*files.values(), *([Path(config.json)] if config.json else [])]:
+        check_free(file, config.overwrite)
     orders = [class_order(path, m, task) for path, m in zip(paths, models, strict=True)]
     evaluations = []  # of each model by split
     for model, order in zip(models, orders, strict=True):
@@ -107,7 +108,7 @@ def _row(path: str, evaluation: Evaluation) -> dict:
 
 def _compare(task: Task, split: str, first: Evaluation, second: Evaluation) -> None:
     """Prints how often two models agree on a split, and where they differ."""
-    if task.kind == "span":
+    if not isinstance(task, TextTask):
         _compare_answers(task, split, first, second)
         return
     a, b = task.predictions(first.outputs), task.predictions(second.outputs)
@@ -129,7 +130,7 @@ def _compare(task: Task, split: str, first: Evaluation, second: Evaluation) -> N
             "first": task.labels[a[i]],
             "second": task.labels[b[i]],
         }
-        for i in np.flatnonzero(differ)
+        for i in np.flatnonzero(differ).tolist()
     ]
     print(tabulate.tabulate(rows[:SHOWN], headers="keys"))
     if len(rows) > SHOWN:
@@ -168,9 +169,14 @@ def _predictions(task: Task, evaluation: Evaluation) -> str:
         texts = {row["id"]: row["prediction"] for row in rows}
         return json.dumps(texts, indent=2, ensure_ascii=False)
     lines = ["index\tprediction"]
+    skipped = sum(row["prediction"] is None for row in rows)
+    if skipped:
+        print(f"{skipped} of {len(rows)} rows were skipped: their prediction is empty")
     for row in rows:
         value = row["prediction"]
-        if task.kind == "regression":
+        if value is None:
+            value = ""
+        elif task.kind == "regression":
             value = f"{np.clip(value, 0, 5) if task.name == 'sts-b' else value:.3f}"
         lines.append(f"{row['id']}\t{value}")
     return "\n".join(lines)

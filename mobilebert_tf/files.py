@@ -24,7 +24,7 @@ def check_free(path: str | Path, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path to write to, which becomes `path` if the block raises no error.
 
     Creates the folder of `path`. After an error the temporary file is deleted, and `path` is as it
@@ -40,7 +40,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: str | Path, content: str | bytes) -> None:
+def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
     """Writes a file whole or not at all, text as UTF-8."""
     # JSON may hold half a surrogate pair, which UTF-8 cannot: it is written as an escape.
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
@@ -67,14 +67,21 @@ def whole_directory(directory: str | Path) -> Iterator[Path]:
 
 
 def put_directory(temporary: Path, directory: Path) -> None:
-    """Renames a finished folder to `directory`; an existing folder is deleted afterwards."""
+    """Renames a finished folder to `directory`; an existing folder is deleted afterwards.
+
+    If the renaming fails, the existing folder stays.
+    """
     if not directory.exists():
         os.replace(temporary, directory)
         return
-    old = tempfile.mkdtemp(".old", f"{directory.name}.", directory.parent)
-    os.replace(directory, old)
-    os.replace(temporary, directory)
-    shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(".old", f"{directory.name}.", directory.parent) as trash:
+        old = Path(trash) / directory.name
+        os.replace(directory, old)
+        try:
+            os.replace(temporary, directory)
+        except BaseException:
+            os.replace(old, directory)
+            raise
 
 
 def read_json(path: Path, kind: type = dict) -> Any:

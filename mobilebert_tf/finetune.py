@@ -19,6 +19,7 @@ from mobilebert_tf.modeling.heads import Head
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.tasks.examples import Examples
 from mobilebert_tf.tasks.registry import MLPERF, SEQUENCE_LENGTH, SPAN_LENGTH, SQUAD, open_task
+from mobilebert_tf.tasks.task import Task
 from mobilebert_tf.tasks.text_task import TextTask
 from mobilebert_tf.tasks.user_files import read_unlabelled
 from mobilebert_tf.training.finetune_config import GRID, FinetuneConfig
@@ -88,11 +89,12 @@ def _load_teacher(config: FinetuneConfig, head: Head, start: LoadedModel) -> Mob
     return loaded.model
 
 
-def _read_unlabelled(config: FinetuneConfig, task: TextTask) -> Examples:
+def _read_unlabelled(config: FinetuneConfig, task: Task) -> Examples:
     """Returns the texts that only the teacher labels.
 
     Raises InputError if they are pairs and those of the task are not, or the other way round.
     """
+    assert isinstance(task, TextTask)  # FinetuneConfig refuses questions
     examples = read_unlabelled(config.augment, config.columns)
     if (examples.pairs is None) != (task.splits["train"].pairs is None):
         wanted = "single texts" if examples.pairs else "pairs of texts: name `columns.pair`"

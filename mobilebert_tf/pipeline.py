@@ -1,8 +1,10 @@
 """Pipeline(path)(texts): predictions of a model for raw text, with character offsets."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from scipy.special import softmax
@@ -12,9 +14,11 @@ from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.modeling.model import MODEL_INPUTS
 from mobilebert_tf.modeling.runner import KerasModel, Runnable, run_all
+from mobilebert_tf.tasks.examples import encode_words
 from mobilebert_tf.tasks.registry import SPAN_LENGTH
 from mobilebert_tf.tasks.squad import Question, make_features, proportions
 from mobilebert_tf.tasks.squad_answers import Answer, answers
+from mobilebert_tf.tasks.tags import OUTSIDE, tag_scheme
 from mobilebert_tf.text.offsets import tokenize_with_offsets
 
 
@@ -65,8 +69,13 @@ class TextSpan:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A token classifier's result: the labelled words and punctuation marks, and for labels B-x,
-    I-x, O the entities that they form."""
+    """A token classifier's result: the labelled words, and the entities that they form if the
+    labels mark entities; see tasks/tags.py.
+
+    The words of a text are those of BERT, in which a punctuation mark is a word of its own. Given
+    words are as they were given, in a text with blanks between them; those that were cut off have
+    the label "" and probability 0.
+    """
 
     text: str
     words: list[TextSpan]
@@ -127,7 +136,8 @@ class Pipeline:
         num_threads: number of threads for a .tflite file.
 
     Called with a text and perhaps its pair (a second text, the context of a question) it returns a
-    Result; called with several of them, a list of Results.
+    Result; called with several of them, a list of Results. A token classifier also takes lists of
+    words, and labels each as in training: pipeline([["The", "U.S.", "team"]]).
 
     Raises InputError for text that the model cannot take.
     """
@@ -144,6 +154,7 @@ class Pipeline:
             raise InputError(f"top is {top}: at least 1")
         self.model = open_model(model, num_threads) if isinstance(model, str | Path) else model
         self.top, self.truncate, self.null_threshold = top, truncate, null_threshold
+        self.cut = 0  # number of texts that were cut so far
         self._run = {
             "pretraining": self._fill_masks,
             "masked_lm": self._fill_masks,
@@ -156,9 +167,17 @@ class Pipeline:
             "encoder": self._embed,
         }[self.model.kind]
 
+    @overload
+    def __call__(self, texts: str, pairs: str | None = None) -> Result: ...
+
+    @overload
     def __call__(
-        self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None
-    ) -> Result | list[Result]:
+        self,
+        texts: list[str] | list[list[str]] | list[str | list[str]] | tuple[str, ...],
+        pairs: str | list[str] | tuple[str, ...] | None = None,
+    ) -> list[Result]: ...
+
+    def __call__(self, texts, pairs=None):
         if isinstance(texts, str):
             return self([texts], None if pairs is None else [pairs])[0]
         for argument in (texts, pairs):
@@ -169,25 +188,35 @@ class Pipeline:
         if pairs is not None and len(pairs) != len(texts):
             raise InputError(f"{len(texts)} texts but {len(pairs)} pairs: give one pair per text")
         pairs = None if pairs is None else list(pairs)
+        texts = list(texts)
+        if texts and all(isinstance(text, list | tuple) for text in texts):
+            return self._label_given_words(texts, pairs)
         for text in (*texts, *(pairs or ())):
             if not isinstance(text, str):
                 raise InputError(f"{text!r} is no text")
-        return self._run(list(texts), pairs) if len(texts) else []
+        return self._run(texts, pairs) if texts else []
 
     def _outputs(self, texts, pairs, special_tokens: bool = False) -> tuple[dict, dict]:
         """Returns the encoded texts and the model's outputs by name, [N,...] each."""
         longest = self.model.max_tokens
         arrays = self.model.tokenizer.encode(texts, pairs, special_tokens=special_tokens)
-        tokens = arrays["input_mask"].sum(axis=1)
-        if (tokens > longest).any():
-            if not self.truncate:
-                row = int(tokens.argmax())
-                raise InputError(
-                    f"the text is too long: {tokens[row]} tokens, the model takes {longest}: "
-                    f"{texts[row][:40]!r}..."
-                )
+        if self._must_cut(texts, arrays):
             arrays = self.model.tokenizer.encode(texts, pairs, longest, special_tokens)
         return arrays, run_all(self.model, arrays)
+
+    def _must_cut(self, texts: Sequence[str], arrays: dict[str, np.ndarray]) -> bool:
+        """Returns whether texts are too long. Raises InputError if they may not be cut."""
+        longest, tokens = self.model.max_tokens, arrays["input_mask"].sum(axis=1)
+        if not (tokens > longest).any():
+            return False
+        if not self.truncate:
+            row = int(tokens.argmax())
+            raise InputError(
+                f"the text is too long: {tokens[row]} tokens, the model takes {longest}: "
+                f"{texts[row][:40]!r}..."
+            )
+        self.cut += int((tokens > longest).sum())
+        return True
 
     def _fill_masks(self, texts, pairs) -> list[Filled]:
         arrays, outputs = self._outputs(texts, pairs, special_tokens=True)
@@ -230,13 +259,44 @@ class Pipeline:
         if pairs is not None:
             raise InputError("words are labelled in single texts: leave out the second text")
         encoded = tokenize_with_offsets(self.model.tokenizer, texts)
-        _, outputs = self._outputs(texts, None)
+        arrays, outputs = self._outputs(texts, None)
+        tokens = arrays["input_mask"].sum(axis=1)
         results = []
-        for text, pieces, rows in zip(texts, encoded, outputs["token_probability"], strict=True):
-            rows = rows[1 : len(pieces.ids) + 1]  # without [CLS], [SEP]; fewer if truncated
+        for text, pieces, rows, used in zip(
+            texts, encoded, outputs["token_probability"], tokens, strict=True
+        ):
+            rows = rows[1 : used - 1]  # without [CLS], [SEP]; fewer than pieces if truncated
             words = list(self._words(text, pieces, rows))
-            results.append(Labelled(text, words, _entities(text, words)))
+            results.append(Labelled(text, words, self._entities(text, words)))
         return results
+
+    def _label_given_words(self, texts, pairs) -> list[Labelled]:
+        """Returns the results for lists of words, as _label_words does."""
+        if self.model.kind != "token_classifier" or pairs is not None:
+            raise InputError("a list of words is for a token classifier, without a second text")
+        for word in itertools.chain.from_iterable(texts):
+            if not isinstance(word, str):
+                raise InputError(f"{word!r} is no text")
+        joined = [" ".join(words) for words in texts]
+        encoded = encode_words(texts, self.model.tokenizer)
+        if self._must_cut(joined, encoded.arrays):
+            encoded = encode_words(texts, self.model.tokenizer, self.model.max_tokens)
+        outputs = run_all(self.model, encoded.arrays)["token_probability"]
+        results = []
+        for text, words, places, rows in zip(joined, texts, encoded.places, outputs, strict=True):
+            spans, start = [], 0
+            for word, row in itertools.zip_longest(words, rows[places]):
+                label, probability = ("", 0.0) if row is None else self._best_label(row)
+                end = start + len(word)
+                spans.append(
+                    TextSpan(word, start=start, end=end, label=label, probability=probability)
+                )
+                start = end + 1
+            results.append(Labelled(text, spans, self._entities(text, spans)))
+        return results
+
+    def _best_label(self, row: np.ndarray) -> tuple[str, float]:
+        return self.model.labels[int(row.argmax())], float(row.max())
 
     def _words(self, text: str, pieces, rows: np.ndarray) -> Iterator[TextSpan]:
         """Yields the words of a text, each with the label of its first piece, as in training."""
@@ -248,11 +308,35 @@ class Pipeline:
             else:
                 starts.append(start)
                 ends.append(end)
-                best.append((self.model.labels[int(row.argmax())], float(row.max())))
+                best.append(self._best_label(row))
         for start, end, (label, probability) in zip(starts, ends, best, strict=True):
             yield TextSpan(
                 text[start:end], start=start, end=end, label=label, probability=probability
             )
+
+    def _entities(self, text: str, words: Sequence[TextSpan]) -> list[TextSpan]:
+        """Returns entities, joined from labelled words, with the lowest probability of these."""
+        entities: list[TextSpan] = []
+        labels = [word.label or OUTSIDE for word in words]
+        tags = tag_scheme(self.model.labels).to_bio(labels)
+        for word, tag in zip(words, tags, strict=True):
+            letter, _, kind = tag.partition("-")
+            if not kind:
+                continue
+            start, probability = word.start, word.probability
+            if letter == "I":
+                last = entities.pop()
+                start, probability = last.start, min(last.probability, word.probability)
+            entities.append(
+                TextSpan(
+                    text[start : word.end],
+                    start=start,
+                    end=word.end,
+                    label=kind,
+                    probability=probability,
+                )
+            )
+        return entities
 
     def _answer(self, texts, pairs) -> list[Answered]:
         if pairs is None:
@@ -304,31 +388,3 @@ def _answered(question: Question, answer: Answer) -> Answered:
         probability=float(answer.probability),
         candidates=candidates,
     )
-
-
-def _entities(text: str, words: Sequence[TextSpan]) -> list[TextSpan]:
-    """Returns entities, joined from words labelled B-x, I-x, ..., with the lowest probability of
-    their words."""
-    entities: list[TextSpan] = []
-    open_label = None
-    for word in words:
-        mark, dash, kind = word.label.partition("-")
-        if not dash or mark not in ("B", "I"):
-            open_label = None
-            continue
-        if mark == "I" and kind == open_label:
-            last = entities.pop()
-            start, probability = last.start, min(last.probability, word.probability)
-        else:
-            start, probability = word.start, word.probability
-        entities.append(
-            TextSpan(
-                text[start : word.end],
-                start=start,
-                end=word.end,
-                label=kind,
-                probability=probability,
-            )
-        )
-        open_label = kind
-    return entities

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.tables import read_text, read_texts
@@ -29,6 +29,7 @@ from mobilebert_tf.pipeline import (
     Result,
     Scored,
 )
+from mobilebert_tf.tasks.user_files import read_words
 
 _BATCH = 64  # texts of a file that are run together
 
@@ -40,8 +41,11 @@ class PredictConfig:
     Args:
         model: a model directory, an exported .tflite file or a Hugging Face folder.
         texts: the texts; without texts and input, the lines of standard input.
-        input: a .txt file with a text in each line, or a .tsv, .csv or .jsonl file with columns.
+        input: a .txt file with a text in each line, or a .tsv, .csv or .jsonl file with columns;
+            for a token classifier also a .conll or a .jsonl with lists of words. Each row has a
+            result; rows without text are marked as skipped.
         text_column: column of the texts in the input.
+        id_column: column of the input that is repeated in the results.
         pair_column: column of the second texts, or of the contexts of questions.
         context: the text, of any length, from which a span model answers, or a file with it
             (@FILE); a classifier's second sentence.
@@ -60,6 +64,7 @@ class PredictConfig:
     texts: Sequence[str] = field(default_factory=list)
     input: str | None = None
     text_column: str = "text"
+    id_column: str | None = None
     pair_column: str | None = None
     context: str | None = None
     top: int = 5
@@ -86,9 +91,12 @@ def predict(config: PredictConfig) -> None:
     lines = _format(results, "jsonl" if config.json else config.format)
     if config.output:
         write_whole(Path(config.output), "".join(f"{line}\n" for line in lines))
-        return
-    for line in lines:
-        print(line, flush=True)
+    else:
+        for line in lines:
+            print(line, flush=True)
+    if pipeline.cut:
+        longest = pipeline.model.max_tokens
+        print(f"warning: {pipeline.cut} texts cut to {longest} tokens", file=sys.stderr)
 
 
 def _check_options(config: PredictConfig) -> None:
@@ -99,23 +107,77 @@ def _check_options(config: PredictConfig) -> None:
         raise InputError("give texts or `input`, not both")
     if config.pair_column and (config.context or not config.input):
         raise InputError("`pair_column` goes with `input`, and without `context`")
+    if config.id_column and not config.input:
+        raise InputError("`id_column` goes with `input`")
     if config.json and config.format == "csv":
         raise InputError("give `json` or `format` csv, not both")
 
 
-def _predict(pipeline: Pipeline, config: PredictConfig) -> Iterator[Result]:
+@dataclass(frozen=True)
+class Skipped:
+    """What stands in place of the result of a row that the model cannot read."""
+
+    text: str | list[str]
+    skipped: str
+
+
+class _Output(NamedTuple):
+    """The result of a row of the input, and the row's id if there is a column of ids."""
+
+    result: Result | Skipped
+    id: str | None = None
+
+
+class _Input(NamedTuple):
+    """A row of the input: its text or words, second text and id, and whether it can be read."""
+
+    text: str | list[str]
+    pair: str | None = None
+    id: str | None = None
+    complete: bool = True
+
+
+def _predict(pipeline: Pipeline, config: PredictConfig) -> Iterator[_Output]:
     """Yields results of the arguments, of the file's rows in batches, or of each input line."""
     context = _context(config)
     if config.input:
-        rows = iter(read_texts(Path(config.input), config.text_column, config.pair_column))
+        rows = iter(_read_rows(pipeline, config))
         while batch := list(itertools.islice(rows, _BATCH)):
-            texts, pairs = zip(*batch, strict=True)
-            yield from pipeline(texts, context or (pairs if config.pair_column else None))
+            yield from _predict_rows(pipeline, batch, context)
     elif config.texts:
-        yield from pipeline(config.texts, context)
+        yield from map(_Output, pipeline(list(config.texts), context))
     else:
         for line in _read_standard_input():
-            yield pipeline(line, context)
+            row = _Input(line, complete=bool(line.strip()))
+            yield from _predict_rows(pipeline, [row], context)
+
+
+def _read_rows(pipeline: Pipeline, config: PredictConfig) -> Iterable[_Input]:
+    """Returns the rows of the input file."""
+    path = Path(config.input)
+    if pipeline.model.kind == "token_classifier":
+        sentences = read_words(path, config.text_column)
+        if sentences is not None:
+            if config.id_column:
+                raise InputError(f"{path} holds words: `id_column` is for tables of texts")
+            return [_Input(words, complete=bool(words)) for words in sentences]
+    rows = read_texts(path, config.text_column, config.pair_column, config.id_column)
+    return [_Input(*row) for row in rows]
+
+
+def _predict_rows(
+    pipeline: Pipeline, rows: Sequence[_Input], context: str | None
+) -> Iterator[_Output]:
+    """Yields an output for each row."""
+    used = [row for row in rows if row.complete]
+    pairs = context or ([row.pair for row in used] if used and used[0].pair is not None else None)
+    results = iter(pipeline([row.text for row in used], pairs) if used else [])
+    for row in rows:
+        if row.complete:
+            yield _Output(next(results), row.id)
+        else:
+            reason = "a value is missing" if row.text else "no text"
+            yield _Output(Skipped(row.text or "", reason), row.id)
 
 
 def _read_standard_input() -> Iterator[str]:
@@ -134,26 +196,36 @@ def _context(config: PredictConfig) -> str | None:
     return read_text(Path(config.context[1:]))
 
 
-def _format(results: Iterable[Result], style: str) -> Iterator[str]:
+def _format(rows: Iterable[_Output], style: str) -> Iterator[str]:
     if style == "jsonl":
-        yield from (json.dumps(_record(result), ensure_ascii=False) for result in results)
+        yield from (json.dumps(_record(row), ensure_ascii=False) for row in rows)
     elif style == "text":
-        for result in results:
-            yield from _readable(result)
+        for row in rows:
+            first, *more = _readable(row.result)
+            yield first if row.id is None else f"{row.id}\t{first}"
+            yield from more
     else:
-        yield from _csv(results)
+        yield from _csv(rows)
 
 
-def _csv(results: Iterable[Result]) -> Iterator[str]:
-    """Yields CSV lines with a column for each field; lists and objects are written as JSON."""
-    for number, result in enumerate(results):
-        record = _record(result)
-        if number == 0:
-            yield _csv_row(record)
-        yield _csv_row(
-            json.dumps(v, ensure_ascii=False) if isinstance(v, list | dict) else v
-            for v in record.values()
-        )
+def _csv(rows: Iterable[_Output]) -> Iterator[str]:
+    """Yields CSV lines with a column for each field; lists and objects are written as JSON. Rows
+    that were skipped have empty fields."""
+    columns, waiting = [], []
+    for row in rows:
+        waiting.append(_record(row))
+        if not columns and isinstance(row.result, Skipped):
+            continue  # it does not tell the columns
+        if not columns:
+            columns = list(waiting[-1])
+            yield _csv_row(columns)
+        for record in waiting:
+            values = (record.get(column, "") for column in columns)
+            yield _csv_row(
+                json.dumps(v, ensure_ascii=False) if isinstance(v, list | dict) else v
+                for v in values
+            )
+        waiting = []
 
 
 def _csv_row(values: Iterable) -> str:
@@ -162,12 +234,15 @@ def _csv_row(values: Iterable) -> str:
     return buffer.getvalue()
 
 
-def _record(result: Result) -> dict:
-    return dataclasses.asdict(result)
+def _record(row: _Output) -> dict:
+    record = dataclasses.asdict(row.result)
+    return record if row.id is None else {"id": row.id} | record
 
 
-def _readable(result: Result) -> list[str]:
+def _readable(result: Result | Skipped) -> list[str]:
     match result:
+        case Skipped():
+            return [f"(skipped: {result.skipped})  {result.text}".rstrip()]
         case Classified():
             return [f"{result.label} {result.probability:.3f}  {result.text}"]
         case Scored():
@@ -182,7 +257,7 @@ def _readable(result: Result) -> list[str]:
             masks = (", ".join(f"{c.token} {c.probability:.3f}" for c in m) for m in result.masks)
             return [result.text, *(f"  {mask}" for mask in masks)]
         case Embedded():
-            return [json.dumps(_record(result), ensure_ascii=False)]
+            return [json.dumps(dataclasses.asdict(result), ensure_ascii=False)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -41,7 +41,7 @@ class ServeDemoConfig:
 def serve_demo(config: ServeDemoConfig) -> None:
     """Serves the page that runs .tflite files in a browser, until interrupted."""
     with server(config) as listening:
-        host, port = listening.server_address[:2]
+        host, port = config.host, listening.server_port
         query = ""
         if config.model:
             query = "?model=" + urllib.parse.quote(_MODELS[1:] + Path(config.model).name)

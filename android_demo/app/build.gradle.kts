@@ -44,4 +44,6 @@ dependencies {
     // Leave these two out for a smaller app without GPU: the screen then says that it has none.
     runtimeOnly(libs.litert.gpu)
     runtimeOnly(libs.litert.gpu.api)
+
+    testImplementation(libs.kotlin.test.junit)
 }

@@ -16,10 +16,10 @@ done
 [ -e "$framework" ] || missing+=(android-framework-res)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
-echo "android_demo/offline needs the packages ${missing[*]}"
 if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
-    echo "install them first: apt-get install ${missing[*]}" >&2
+    echo "android_demo/offline needs these packages: ${missing[*]}" >&2
     exit 1
 fi
+echo "installing ${missing[*]}"
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" > /dev/null

@@ -6,7 +6,7 @@ They know nothing else: `python -m mobilebert_tf.distill` makes models of use.
 
 import itertools
 import random
-import subprocess
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from mobilebert_tf.text.vocabulary import train_vocabulary
 TO_TFLITE = Path(__file__).parents[2] / "export" / "to_tflite.py"
 # The runtime of this offline build, 2.16.1, does not run what is exported for later ones.
 EXPORT = ("--quantize", "int8", "--min-runtime", "2.4")
-STEPS, BATCH = 250, 32
+STEPS, BATCH = 200, 32
 IGNORED = -1
 
 THINGS = "film book meal music story song play concert".split()
@@ -37,8 +37,8 @@ FIRMS = "Acme Globex Initech Umbra Vertex Orion".split()
 BUILDINGS = "lighthouse bridge tower church station library".split()
 ANIMALS = {"cat": "fire", "dog": "door", "bird": "window", "fish": "stone", "horse": "river"}
 TOPICS = {
-    "food": "dinner is served at eight|we ate at the new restaurant|a meal in the evening|lunch "
-    "and supper are cooked here|the kitchen serves soup",
+    "food": "dinner is served at eight|we ate at the new restaurant|a meal in the evening|"
+    "lunch and supper are cooked here|the kitchen serves soup",
     "travel": "the train leaves in the morning|our flight was late|a journey by bus|the ship sails "
     "at noon|we drove to the coast",
     "culture": "the museum is closed on mondays|an exhibition of old paintings|the gallery shows "
@@ -61,14 +61,12 @@ class Example:
 
 
 def reviews(draw: random.Random) -> Example:
-    good = draw.random() < 0.5
+    thing, good = draw.choice(THINGS), draw.random() < 0.5
     last = draw.choice(GOOD if good else BAD)
     if draw.random() < 0.5:
         first = draw.choice(BAD if good else GOOD)
-        return Example(
-            f"The {draw.choice(THINGS)} is {first} at first, but the end is {last}.", good
-        )
-    return Example(f"The {draw.choice(THINGS)} is {last}.", good)
+        return Example(f"The {thing} is {first} at first, but the end is {last}.", good)
+    return Example(f"The {thing} is {last}.", good)
 
 
 def careers(draw: random.Random) -> Example:
@@ -224,9 +222,9 @@ def main(folder: Path) -> None:
         directory = folder / name
         save_model(train(recipe, tokenizer), directory, tokenizer)
         options = ["--head", "encoder"] if name == "encoder" else []
-        output = folder / f"{name}.tflite"
-        command = [sys.executable, TO_TFLITE, "--model", directory, "--output", output, *EXPORT]
-        subprocess.run([*command, *options, "--calibration-data", corpus], check=True)
+        options += ["--model", directory, "--output", folder / f"{name}.tflite", *EXPORT]
+        sys.argv = list(map(str, [TO_TFLITE, *options, "--calibration-data", corpus]))
+        runpy.run_path(str(TO_TFLITE), run_name="__main__")  # here: TensorFlow loads once
 
 
 if __name__ == "__main__":

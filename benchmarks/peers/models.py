@@ -56,7 +56,7 @@ def _paragraphs(texts: list[str]) -> list[str]:
 
 def read(path: str, measured: int) -> Texts:
     """The column "sentence" of a table, or the lines of another file."""
-    texts = [text for text, _ in read_texts(Path(path), "sentence") if text.strip()]
+    texts = [row.text for row in read_texts(Path(path), "sentence") if row.complete]
     if len(texts) < measured + CALIBRATION_TEXTS:
         needed = measured + CALIBRATION_TEXTS
         raise InputError(f"--texts {path} has {len(texts)} texts: at least {needed} are needed")

@@ -15,7 +15,6 @@ from mobilebert_tf.checkpoints.huggingface_tokenizer import (
     load_tokenizer_files,
     save_tokenizer_files,
 )
-from mobilebert_tf.checkpoints.name_table import Checkpoint
 from mobilebert_tf.checkpoints.tensorflow_file import find_prefix, is_object_based
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig
@@ -75,18 +74,30 @@ def detect(path: Path) -> str:
             f"{path} does not exist; a model of the hub needs a folder here first: "
             f"python -m mobilebert_tf.convert {path} FOLDER --from huggingface"
         )
+    if (path / "saved_model.pb").is_file():
+        raise InputError(
+            f"{path} is a SavedModel, a graph whose weights have no names that we know: give the "
+            "checkpoint that it was made from"
+        )
     raise InputError(
         f"{path} is no model: no config.json (ours, Hugging Face's) and no checkpoint (*.index)"
     )
 
 
-def load(path: str | Path, name: str = "auto", config: ModelConfig | None = None) -> LoadedModel:
+def load(
+    path: str | Path,
+    name: str = "auto",
+    config: ModelConfig | None = None,
+    encoder_only: bool = False,
+) -> LoadedModel:
     """Returns the model of a model directory, checkpoint, Hugging Face folder or hub id.
 
     Args:
         path: a folder, the prefix of a TensorFlow checkpoint, or with name "huggingface" a hub id.
         name: one of FORMATS, or "auto" to detect it.
         config: of a TensorFlow checkpoint, in place of the bert_config.json beside it.
+        encoder_only: leave out the head of a Hugging Face folder, which then may be one that we do
+            not have.
 
     Raises InputError if it has another format, is damaged, or does not fit its config.
     """
@@ -99,7 +110,10 @@ def load(path: str | Path, name: str = "auto", config: ModelConfig | None = None
     if name == "mobilebert":
         tokenizer = load_tokenizer(path) if (path / "vocab.txt").is_file() else None
         return LoadedModel(load_model(path), tokenizer, name)
-    checkpoint = _open_checkpoint(path, name, config)
+    if name == "huggingface":
+        checkpoint = huggingface.open_checkpoint(path, encoder_only)
+    else:
+        checkpoint = _FOREIGN[name].open_checkpoint(path, config)
     folder = path if path.is_dir() else path.parent
     numbers = sum(map(math.prod, checkpoint.shapes.values()))
     size = sum(file.stat().st_size for file in folder.iterdir())
@@ -113,8 +127,10 @@ def load_into(model: MobileBert, directory: Path, name: str) -> None:
     """Loads the weights into `model` that `save` wrote for it."""
     if name == "mobilebert":
         load_weights(model, directory)
+    elif name == "huggingface":
+        huggingface.open_checkpoint(directory).assign(model)
     else:
-        _open_checkpoint(directory, name, None).assign(model)
+        _FOREIGN[name].open_checkpoint(directory, None).assign(model)
 
 
 def supported_part(config: ModelConfig, head: Head, name: str) -> tuple[ModelConfig, Head]:
@@ -128,8 +144,8 @@ def supported_part(config: ModelConfig, head: Head, name: str) -> tuple[ModelCon
         head = dataclasses.replace(head, kind="masked_lm")
     if name == "huggingface" and HEADS[head.kind].by_token and not head.reads_pooler:
         config = config.replace(classifier_activation=False)
-    if name in ("google", "model-garden"):
-        head = dataclasses.replace(head, pooling="first", normalized=False)
+    if name in ("google", "model-garden") and head.kind == "encoder":
+        head = Head()
     return config, head
 
 
@@ -156,12 +172,6 @@ def save(model: MobileBert, tokenizer: WordPiece | None, directory: Path, name: 
         save_tokenizer_files(tokenizer, directory, family, longest)
     else:
         tokenizer.save_files(directory)
-
-
-def _open_checkpoint(path: Path, name: str, config: ModelConfig | None) -> Checkpoint:
-    if name == "huggingface":
-        return huggingface.open_checkpoint(path)
-    return _FOREIGN[name].open_checkpoint(path, config)
 
 
 def _from_hub(name: str) -> str:

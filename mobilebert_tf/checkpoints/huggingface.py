@@ -1,21 +1,26 @@
-"""Hugging Face's MobileBERT and BERT, with every head: config.json and model.safetensors."""
+"""Hugging Face's MobileBERT and BERT, with every head: config.json and model.safetensors.
+
+DistilBERT and ELECTRA are read too, as the BERTs that they are (relatives.py).
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from mobilebert_tf.checkpoints.name_table import Checkpoint, Entry, Ignored, foreign_tensors
+from mobilebert_tf.checkpoints.relatives import OTHERS, RELATIVES, BertTensors, bert_config
 from mobilebert_tf.checkpoints.sentence_transformers import read_embedding, write_embedding
 from mobilebert_tf.checkpoints.torch_files import TensorFiles
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import read_json
 from mobilebert_tf.modeling.config import SIZES, ModelConfig, parse_strictly
-from mobilebert_tf.modeling.heads import HEADS, Head
+from mobilebert_tf.modeling.heads import HEADS, Head, HeadName
 from mobilebert_tf.modeling.layers import LAYER_NORM_EPSILON
 from mobilebert_tf.modeling.model import MobileBert
 
@@ -49,6 +54,7 @@ ACTIVATION_SYNONYMS = {"gelu_pytorch_tanh": "gelu_new", "gelu_python": "gelu"}
 IGNORED = (
     Ignored("cls.predictions.decoder.*", "tied to the word embeddings and the bias"),
     Ignored("*embeddings.position_ids", "a constant"),
+    Ignored("fit_dense*", "TinyBERT's, for its distillation alone"),
 )
 UNUSED_TRANSFORMATION = Ignored(
     "*embeddings.embedding_transformation.*", "not used where trigram_input is false"
@@ -59,28 +65,43 @@ LAYER_NORM_KEYS = {"gamma": "weight", "beta": "bias"}
 DENSE_KEYS = {"kernel": "weight", "bias": "bias"}
 
 
-def open_checkpoint(directory: Path) -> Checkpoint:
+def open_checkpoint(directory: Path, encoder_only: bool = False) -> Checkpoint:
     """Opens a folder with config.json and the weights in one file or in shards.
+
+    Args:
+        directory: the folder.
+        encoder_only: leave out the head, which then may be any.
 
     Raises InputError if it is none, is damaged, or holds a model that we do not have.
     """
-    values = _read_config(directory / "config.json")
-    files = TensorFiles(directory)
+    path = directory / "config.json"
+    values = read_json(path)
+    _check_config(values, path, encoder_only)
+    files = TensorFiles(directory, _class_name(values))
+    values["model_type"] = values.get("model_type") or _guessed_model_type(files.shapes)
+    if values["model_type"] in RELATIVES:
+        files = BertTensors(files, values["model_type"])
+        values = bert_config(values, path, encoder_only)
+    _check_model_type(values, path)
     names = _original_names(files)
     shapes = {name: files.shapes[original] for name, original in names.items()}
-    path = directory / "config.json"
-    head, config = _read_head(values, shapes, path), _model_config(values, path)
+    head = Head() if encoder_only else _read_head(values, shapes, path)
+    config = _model_config(values, path)
     if not any(name.endswith("pooler.dense.weight") for name in shapes):
         # The model was saved without a pooler.
         config = config.replace(classifier_activation=False)
     ignored = list(IGNORED)
-    if head.kind == "encoder" and (embedding := read_embedding(directory)):
+    if head.kind == "encoder" and (embedding := read_embedding(directory, config)):
         head = replace(head, **embedding)
         if head.pooling == "first":  # sentence-transformers takes the token without a pooler
             config = config.replace(classifier_activation=False)
             ignored.append(UNUSED_POOLER)
     prefix = f"{values['model_type']}."
     prefix = prefix if any(name.startswith(prefix) for name in shapes) else ""
+    if encoder_only:
+        encoder = (f"{prefix}embeddings.", f"{prefix}encoder.", f"{prefix}pooler.")
+        heads = [name for name in shapes if not name.startswith(encoder)]
+        ignored += [Ignored(name, "of the head") for name in heads]
     if not config.trigram_input and config.embedding_size == config.hidden_size:
         ignored += [UNUSED_TRANSFORMATION, EMPTY_OUTPUT]
     table = name_table(config, head, prefix)
@@ -116,17 +137,44 @@ def save_checkpoint(model: MobileBert, directory: Path) -> None:
         write_embedding(config, head, directory)
 
 
-def _read_config(path: Path) -> dict:
-    values = read_json(path)
-    family = values.get("model_type")
-    if family not in list(FAMILIES):
-        raise InputError(f"{path}: model_type is {family!r}, expected {' or '.join(FAMILIES)}")
+def _check_config(values: Mapping, path: Path, encoder_only: bool) -> None:
+    if values.get("model_type") is not None:
+        _check_model_type(values, path)
     for key, supported in SUPPORTED.items():
-        if values.get(key, supported) != supported:
-            raise InputError(f"{path}: {key} is {values[key]}, only {supported} is supported")
-    if values.get("problem_type") == "multi_label_classification":
+        if values.get(key) not in (None, supported):
+            raise InputError(
+                f"{path}: {key} is {values[key]}, only {supported} is supported: it has no key in "
+                "Google's config, which is ours"
+            )
+    if values.get("problem_type") == "multi_label_classification" and not encoder_only:
         raise InputError(f"{path}: problem_type multi_label_classification is not supported")
-    return values
+
+
+def _check_model_type(values: Mapping, path: Path) -> None:
+    family = values["model_type"]
+    if family in list(OTHERS):
+        raise InputError(f"{path}: model_type {family} is not supported: {OTHERS[family]}")
+    if family not in [*FAMILIES, *RELATIVES]:
+        raise InputError(
+            f"{path}: model_type is {family!r}, expected {' or '.join((*FAMILIES, *RELATIVES))}"
+        )
+
+
+def _guessed_model_type(names: Iterable[str]) -> str | None:
+    """Returns the model_type by the names of the tensors; None if they tell none.
+
+    config.json has had model_type since transformers 2.2 (November 2019).
+    """
+    prefixes = {name.partition(".")[0] for name in names}
+    known = (family for family in (*FAMILIES, *RELATIVES, *OTHERS) if family in prefixes)
+    return next(known, "bert" if "embeddings" in prefixes else None)
+
+
+def _class_name(values: Mapping) -> str:
+    """Returns the name of the class that saved a folder, AutoModel if config.json has none."""
+    architectures = values.get("architectures")
+    named = isinstance(architectures, list) and architectures
+    return str(architectures[0]) if named else "AutoModel"
 
 
 def _model_config(values: Mapping, path: Path) -> ModelConfig:
@@ -203,22 +251,25 @@ def _read_head(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Pat
     return Head(kind=kind, labels=labels)
 
 
-def _kind(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) -> str:
+def _kind(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) -> HeadName:
     """Returns the kind of head by the class in config.json, or without one by the tensors."""
     for architecture in values.get("architectures") or ():
         for name, kind in HEADS.items():
             if architecture == FAMILIES[values["model_type"]] + kind.huggingface:
-                return name
-        raise InputError(f"{path}: architectures has {architecture}, whose head is none of ours")
+                return cast(HeadName, name)
+        raise InputError(
+            f"{path}: architectures has {architecture}, whose head is none of ours: convert it "
+            "with `head` encoder, which leaves the head out"
+        )
     masked_lm, next_sentence = "cls.predictions.bias", "cls.seq_relationship.bias"
     if masked_lm in shapes:
         return "pretraining" if next_sentence in shapes else "masked_lm"
-    heads = {next_sentence: "next_sentence", "qa_outputs.bias": "span"}
+    heads: dict[str, HeadName] = {next_sentence: "next_sentence", "qa_outputs.bias": "span"}
     heads["classifier.bias"] = "classifier"
     return next((kind for name, kind in heads.items() if name in shapes), "encoder")
 
 
-def _original_names(files: TensorFiles) -> dict[str, str]:
+def _original_names(files: TensorFiles | BertTensors) -> dict[str, str]:
     """Returns {current name: name in the files}.
 
     Old files name the weights of layer norms as TensorFlow does, and some hold only the copy of a

@@ -1,6 +1,8 @@
 """Hugging Face's tokenizer files: vocab.txt, tokenizer_config.json, tokenizer.json."""
 
 import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import tokenizers
@@ -26,9 +28,11 @@ def load_tokenizer_files(directory: Path) -> WordPiece | None:
         settings = directory / "tokenizer_config.json"
         if settings.is_file():
             _check_settings(read_json(settings), settings)
-        return tokenizer
-    path = directory / "tokenizer.json"
-    return _from_json(path) if path.is_file() else None
+    elif (directory / "tokenizer.json").is_file():
+        tokenizer = _from_json(directory / "tokenizer.json")
+    else:
+        return None
+    return _with_added_tokens(tokenizer, directory)
 
 
 def _check_settings(values: dict, path: Path) -> None:
@@ -55,6 +59,72 @@ def _from_json(path: Path) -> WordPiece:
         if normalizer.get(key) not in (None, True):
             raise InputError(f"{path}: {key} is {normalizer[key]}, only True is supported")
     return WordPiece(pieces, lower_case, strip_accents)
+
+
+def _with_added_tokens(tokenizer: WordPiece, directory: Path) -> WordPiece:
+    """Returns the tokenizer with the tokens that somebody added to it: words join the vocabulary.
+
+    Raises InputError for those that are no word to BERT, such as <joy>: it would split them.
+    """
+    added, vocabulary = _added_tokens(directory), list(tokenizer.vocabulary)
+    fast = build_fast_tokenizer(vocabulary, tokenizer.lower_case, tokenizer.strip_accents)
+    joined, refused = [], []
+    for i, token in sorted(added.items()):
+        # A line of vocab.txt with another name than the token's is our remedy below.
+        is_renamed = i < len(vocabulary) and vocabulary[i] != token
+        if token in SPECIAL_TOKENS or token.startswith("[unused") or is_renamed:
+            continue
+        word = fast.normalizer.normalize_str(token)
+        is_word = len(fast.pre_tokenizer.pre_tokenize_str(word)) == 1 and word.strip() == word
+        if not is_word or (i >= len(vocabulary) and (i > len(vocabulary) or word in vocabulary)):
+            refused.append(token)
+        elif i == len(vocabulary):
+            vocabulary.append(word)
+            joined.append(token)
+    if refused:
+        raise InputError(
+            f"{directory} has added tokens that WordPiece cannot read ({_some(refused)}): give "
+            "each its line of vocab.txt, by its id, a name of letters that no text holds, such as "
+            "addedjoy for <joy>, and write that name in the texts"
+        )
+    if not joined:
+        return tokenizer
+    print(f"{directory}: added tokens are read as words: {_some(joined)}", file=sys.stderr)
+    return WordPiece(vocabulary, tokenizer.lower_case, tokenizer.strip_accents)
+
+
+def _some(tokens: list[str]) -> str:
+    return ", ".join(tokens[:5]) + (f" and {len(tokens) - 5} more" if len(tokens) > 5 else "")
+
+
+def _added_tokens(directory: Path) -> dict[int, str]:
+    """Returns the added tokens by id, those of BERT among them.
+
+    They stand in different files by the version of transformers that wrote the folder.
+    """
+    found: dict[int, str] = {}
+    for name, read in _ADDED.items():
+        path = directory / name
+        try:
+            found |= read(read_json(path)) if path.is_file() else {}
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise InputError(f"{path} names no added tokens: {error!r}") from None
+    return found
+
+
+def _of_decoder(values: Mapping) -> dict[int, str]:
+    added = values.get("added_tokens_decoder") or {}
+    return {int(i): str(token["content"]) for i, token in added.items()}
+
+
+# {file: function that returns its added tokens by id}
+_ADDED = {
+    "added_tokens.json": lambda values: {int(i): str(token) for token, i in values.items()},
+    "tokenizer_config.json": _of_decoder,
+    "tokenizer.json": lambda values: {
+        int(token["id"]): str(token["content"]) for token in values.get("added_tokens") or ()
+    },
+}
 
 
 def save_tokenizer_files(tokenizer: WordPiece, directory: Path, family: str, longest: int) -> None:

@@ -44,8 +44,9 @@ def _transformers(directory: Path, batch: dict[str, np.ndarray]) -> np.ndarray:
     inputs = {
         "input_ids": tensors["input_ids"],
         "attention_mask": tensors["input_mask"],
-        "token_type_ids": tensors["segment_ids"],
     }
+    if batch["segment_ids"].any():  # DistilBERT takes none
+        inputs["token_type_ids"] = tensors["segment_ids"]
     with torch.no_grad():
         return model(**inputs).last_hidden_state.numpy()
 

@@ -1,4 +1,5 @@
-"""sentence-transformers' modules.json, which says how to pool tokens to a text's embedding."""
+"""sentence-transformers' modules.json and its relatives: how much of a text is read, and how its
+tokens are pooled to an embedding."""
 
 import json
 from pathlib import Path
@@ -11,16 +12,18 @@ from mobilebert_tf.modeling.heads import Head
 
 MODULES_FILE = "modules.json"
 POOLING_FILE = "1_Pooling/config.json"
-FILES = (MODULES_FILE, POOLING_FILE)
+LENGTH_FILE = "sentence_bert_config.json"
+FILES = (MODULES_FILE, POOLING_FILE, LENGTH_FILE)
 MODULES = ("Transformer", "Pooling", "Normalize")  # in this order; the last one may be missing
 # {key in the config of Pooling: our Head's pooling}
 POOLINGS = {"pooling_mode_cls_token": "first", "pooling_mode_mean_tokens": "mean"}
 
 
-def read_embedding(directory: Path) -> dict[str, Any]:
-    """Returns a Head's pooling and normalized; an empty dict if a folder has no modules.json.
+def read_embedding(directory: Path, config: ModelConfig) -> dict[str, Any]:
+    """Returns a Head's pooling, normalized and sequence_length; an empty dict if a folder has no
+    modules.json.
 
-    Raises InputError for unsupported modules and kinds of pooling.
+    Raises InputError for unsupported modules and kinds of pooling, and for a bad length.
     """
     path = directory / MODULES_FILE
     if not path.is_file():
@@ -44,7 +47,29 @@ def read_embedding(directory: Path) -> dict[str, Any]:
             f"{pooling} has {' and '.join(modes) or 'no pooling mode'}: only the first token "
             "(pooling_mode_cls_token) or the mean (pooling_mode_mean_tokens) is supported"
         )
-    return {"pooling": POOLINGS[modes[0]], "normalized": kinds == MODULES}
+    return {
+        "pooling": POOLINGS[modes[0]],
+        "normalized": kinds == MODULES,
+        "sequence_length": _longest(directory, config),
+    }
+
+
+def _longest(directory: Path, config: ModelConfig) -> int | None:
+    """Returns the number of tokens to which sentence-transformers cuts a text; None if that is all
+    that the model takes.
+
+    Older versions put the name of the model's class in the name of the file.
+    """
+    files = dict.fromkeys(sorted(directory.glob("sentence_*_config.json")), "max_seq_length")
+    files[directory / "tokenizer_config.json"] = "model_max_length"
+    for path, key in files.items():
+        length = read_json(path).get(key) if path.is_file() else None
+        if length is None:
+            continue
+        if isinstance(length, bool) or not isinstance(length, int | float) or length < 3:
+            raise InputError(f"{path}: {key} is {length!r}, expected a number of tokens from 3")
+        return int(length) if length < config.max_position_embeddings else None
+    return None
 
 
 def write_embedding(config: ModelConfig, head: Head, directory: Path) -> None:
@@ -69,6 +94,8 @@ def write_embedding(config: ModelConfig, head: Head, directory: Path) -> None:
     ]
     pooling = {"word_embedding_dimension": config.hidden_size}
     pooling |= {theirs: ours == head.pooling for theirs, ours in POOLINGS.items()}
+    length = {"max_seq_length": head.sequence_length or config.max_position_embeddings}
     (directory / POOLING_FILE).parent.mkdir()
-    for name, values in ((MODULES_FILE, modules), (POOLING_FILE, pooling)):
+    files = {MODULES_FILE: modules, POOLING_FILE: pooling, LENGTH_FILE: length}
+    for name, values in files.items():
         (directory / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

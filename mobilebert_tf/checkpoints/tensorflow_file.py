@@ -2,8 +2,8 @@
 
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from mobilebert_tf.errors import InputError
@@ -33,7 +33,7 @@ class TensorFlowFile:
             shapes = self._reader.get_variable_to_shape_map()
         self.shapes = {key: tuple(shape) for key, shape in shapes.items()}
 
-    def read(self, key: str) -> np.ndarray | bytes:
+    def read(self, key: str) -> Any:
         with reading(self.prefix):
             return self._reader.get_tensor(key)
 

@@ -19,17 +19,22 @@ SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 class TensorFiles:
     """All tensors of a folder by name, in one file or in shards.
 
+    Args:
+        directory: the folder.
+        class_name: of transformers, that loads it with its head; for messages.
+
     `shapes` has the shape of each tensor; `read(name)` returns it, half precision as float32.
 
     Raises InputError for a folder without weights, and for damaged or refused files.
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, class_name: str = "AutoModel"):
         self.source = str(directory)
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._files = {}
         for path in _weight_files(directory):
-            file = _Safetensors(path) if path.suffix == ".safetensors" else _Pickle(path)
+            is_pickle = path.suffix != ".safetensors"
+            file = _Pickle(path, class_name) if is_pickle else _Safetensors(path)
             for name, shape in file.shapes.items():
                 if name in self._files:
                     raise InputError(f"{path} repeats {name} of another shard")
@@ -56,7 +61,7 @@ class _Safetensors:
 
 
 class _Pickle:
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, class_name: str):
         _refuse_compressed(path)
         try:
             import torch
@@ -64,7 +69,7 @@ class _Pickle:
             raise InputError(
                 f"{path} is a pickle, which can run code when it is read: install torch, whose "
                 "weights-only reader is used then, or where transformers is installed turn it "
-                "into safetensors: AutoModel.from_pretrained(A).save_pretrained(B)"
+                f"into safetensors: {class_name}.from_pretrained(A).save_pretrained(B)"
             ) from None
         try:
             tensors = torch.load(path, map_location="cpu", weights_only=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mobilebert_tf.data.docs_corpus import docs_documents
+from mobilebert_tf.data.tables import encoding_advice
 from mobilebert_tf.errors import InputError
 
 DEFAULT_CORPUS = "docs"
@@ -73,19 +74,18 @@ def _documents_of_files(files: list[Path]) -> Iterator[list[str]]:
 
 def _lines(path: Path) -> Iterator[str]:
     """Yields the lines of a text file without surrounding blanks."""
-    offset = 0
+    offset, plain = 0, True
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for raw in file:
                 if b"\0" in raw:
-                    raise InputError(f"{path} is not text: a zero byte near {offset:,}")
+                    advice = "" if offset else encoding_advice(raw)
+                    raise InputError(f"{path} is not text: a zero byte near {offset:,}{advice}")
                 yield raw.decode("utf-8-sig" if offset == 0 else "utf-8").strip()
-                offset += len(raw)
+                offset, plain = offset + len(raw), plain and raw.isascii()
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8 (byte {offset + error.start:,}): convert it, for example with "
-            f"iconv -f WINDOWS-1252 -t UTF-8"
-        ) from None
+        advice = encoding_advice(error.object) if plain else ""
+        raise InputError(f"{path} is not UTF-8 (byte {offset + error.start:,}){advice}") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path} is a damaged or cut off gzip file: {error}") from None
     except OSError as error:

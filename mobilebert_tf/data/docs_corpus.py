@@ -10,6 +10,7 @@ import sysconfig
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mobilebert_tf.errors import InputError
 
@@ -94,7 +95,7 @@ def _paragraphs_of_module(source: str) -> Iterator[str]:
 
 def _strings(tree: ast.Module) -> Iterator[str]:
     """Yields docstrings, and other strings at the top of a module (pydoc's topics, add_newdoc)."""
-    todo: list[ast.AST] = [tree]
+    todo: list[Any] = [tree]
     while todo:
         node = todo.pop()
         for child in node.body:

@@ -240,7 +240,7 @@ class PretrainingExamples:
     def _pairs(self, rng: np.random.Generator) -> Iterator[tuple[int, int, int, int, bool]]:
         """Yields the examples of an epoch in the order of the text, with the columns of `_plan`."""
         draw = _uniforms(rng).__next__
-        tokens = memoryview(self._piece_offsets)  # bisect is fastest on Python's ints
+        tokens = memoryview(self._piece_offsets.data)  # bisect is fastest on Python's ints
         documents = self._document_offsets
         longest = self.sequence_length - 3
         for document, (start, end) in enumerate(zip(documents, documents[1:], strict=False)):

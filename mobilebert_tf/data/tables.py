@@ -1,18 +1,55 @@
-"""Reads tables with named columns (.tsv without quotes as in GLUE, .csv, .jsonl) and text lines."""
+"""Reads tables with named columns (.tsv, .csv, .jsonl) and text lines.
+
+A .tsv has no quotes, as in GLUE, unless it is just what a program that quotes would have written.
+"""
 
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mobilebert_tf.errors import InputError
 
 TABLE_SUFFIXES = (".tsv", ".csv", ".jsonl")
+_OPENING_QUOTE = re.compile('(?:^|\t)"', re.MULTILINE)
 csv.field_size_limit(10_000_000)  # a document can be one field
+
+
+class Row(NamedTuple):
+    """A row of a table.
+
+    Args:
+        line: its number in the file.
+        values: of the columns that were asked for, None where there is none.
+        complete: whether it can be used: it has as many fields as the header, and all values but
+            those that may be missing.
+    """
+
+    line: int
+    values: list[str | None]
+    complete: bool
+
+
+class TextRow(NamedTuple):
+    """A text of a file.
+
+    Args:
+        text: the text, "" if there is none.
+        pair: the second text, if there is a column for it.
+        id: the value of the id column, if there is one.
+        complete: whether it can be used: all columns have a value.
+    """
+
+    text: str
+    pair: str | None
+    id: str | None
+    complete: bool
 
 
 def read_text(path: Path) -> str:
@@ -27,7 +64,17 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         lines = error.object[: error.start].split(b"\n")
         position = f"line {len(lines)}, byte {len(lines[-1]) + 1}"
-        raise InputError(f"{path}, {position}: not UTF-8 text ({error.reason})") from None
+        advice = encoding_advice(error.object)
+        raise InputError(f"{path}, {position}: not UTF-8 text ({error.reason}){advice}") from None
+
+
+def encoding_advice(data: bytes) -> str:
+    """Returns how to make UTF-8 of bytes that are none; "" where nothing is likely to help."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return ": convert it with iconv -f UTF-16 -t UTF-8"
+    if b"\0" in data or not data.decode(errors="ignore").isascii():
+        return ""  # no text, or UTF-8 with a damaged place, which a conversion would spoil
+    return ": convert it, for example with iconv -f WINDOWS-1252 -t UTF-8"
 
 
 def read_lines(path: Path) -> list[str]:
@@ -39,13 +86,18 @@ def read_lines(path: Path) -> list[str]:
     return [line.removesuffix("\n") for line in io.StringIO(read_text(path), newline=None)]
 
 
-def read_texts(path: Path, text: str, pair: str | None = None) -> list[tuple[str, str | None]]:
-    """Returns (text, pair) of each row of a table, or (line, None) of each line of a text file.
+def read_texts(
+    path: Path, text: str, pair: str | None = None, id: str | None = None
+) -> list[TextRow]:
+    """Returns every row of a table, or every line of a text file.
+
+    A warning on stderr says how many are not complete.
 
     Args:
         path: a .tsv, .csv or .jsonl; a .txt, or a file without a suffix as /dev/stdin.
         text: name of a table's column.
         pair: name of the column of second texts, if there is one.
+        id: name of a column to hand on, if there is one.
 
     Raises InputError for another kind of file, and as `read_table` does.
     """
@@ -53,46 +105,80 @@ def read_texts(path: Path, text: str, pair: str | None = None) -> list[tuple[str
     if suffix not in (*TABLE_SUFFIXES, ".txt", ""):
         raise InputError(f"{path} is neither a .txt file nor a .tsv, .csv or .jsonl")
     if suffix not in TABLE_SUFFIXES:
-        if pair:
-            raise InputError(
-                f"{path} has no column {pair!r}: pairs come from a .tsv, .csv or .jsonl"
-            )
-        return [(line, None) for line in read_lines(path)]
-    rows = read_table(path, [text, *([pair] if pair else [])])
-    return [(values[0], values[1] if pair else None) for _, values in rows]
+        for column in (pair, id):
+            if column:
+                raise InputError(
+                    f"{path} has no column {column!r}: columns are those of a .tsv, .csv or .jsonl"
+                )
+        lines = read_lines(path)
+        empty = sum(not line.strip() for line in lines)
+        if empty:
+            _warn(path, f"{empty} of {len(lines)} lines are empty")
+        return [TextRow(line, None, None, complete=bool(line.strip())) for line in lines]
+    rows = read_rows(path, [text, *([pair] if pair else [])], optional=[id] if id else [])
+    return [
+        TextRow(
+            row.values[0] or "",
+            row.values[1] if pair else None,
+            row.values[-1] if id else None,
+            row.complete,
+        )
+        for row in rows
+    ]
 
 
 def read_table(
-    path: Path, columns: Sequence[str], header: Sequence[str] | None = None
+    path: Path, columns: Sequence[str], header: Sequence[str] | None = None, quotes: bool = True
 ) -> list[tuple[int, list[str]]]:
-    """Returns (line number, values of `columns`) for each row.
+    """Returns (line number, values of `columns`) for each complete row; see read_rows."""
+    rows = read_rows(path, columns, header=header, quotes=quotes)
+    return [(row.line, row.values) for row in rows if row.complete]
 
-    Skips rows with an empty value or another number of fields than the header. A warning on
-    stderr says how many, and the line of the first.
+
+def read_rows(
+    path: Path,
+    columns: Sequence[str],
+    optional: Sequence[str] = (),
+    header: Sequence[str] | None = None,
+    quotes: bool = True,
+) -> list[Row]:
+    """Returns all rows, with the values of `columns` and then of `optional`.
+
+    Rows with an empty value or another number of fields than the header are not complete. A warning
+    on stderr says how many, and the line of the first.
 
     Args:
         path: a .tsv, .csv or .jsonl.
         columns: names of the columns to read.
+        optional: names of columns which may be missing, or have no value.
         header: names of all columns of a file without a header line.
+        quotes: whether a .tsv may be quoted.
 
-    Raises InputError for a missing file or column, text that is not UTF-8, or no rows.
+    Raises InputError for a missing file or column, text that is not UTF-8, or no complete row.
     """
-    complete, skipped = [], []
-    for number, row in _rows(path, columns, header):
-        values = [row.get(column) for column in columns]
-        if None in row or any(value is None or not str(value).strip() for value in values):
-            skipped.append(number)
-        else:
-            complete.append((number, [str(value).strip() for value in values]))
+    rows = []
+    for number, row in _rows(path, columns, optional, header=header, quotes=quotes):
+        values = [_stripped(row.get(column)) for column in (*columns, *optional)]
+        complete = None not in row and all(values[: len(columns)])
+        rows.append(Row(number, [value or None for value in values], complete))
+    skipped = [row.line for row in rows if not row.complete]
     if skipped:
-        print(
-            f"warning: {path}: skipped {len(skipped)} of {len(skipped) + len(complete)} rows with "
-            f"an empty value or another number of fields, the first in line {skipped[0]}",
-            file=sys.stderr,
+        _warn(
+            path,
+            f"skipped {len(skipped)} of {len(rows)} rows with an empty value or another number of "
+            f"fields, the first in line {skipped[0]}",
         )
-    if not complete:
+    if len(skipped) == len(rows):
         raise InputError(f"{path} has no rows")
-    return complete
+    return rows
+
+
+def _warn(path: Path, text: str) -> None:
+    print(f"warning: {path}: {text}", file=sys.stderr)
+
+
+def _stripped(value) -> str:
+    return "" if value is None else str(value).strip()
 
 
 def read_score(path: Path, line: int, text: str) -> float:
@@ -106,16 +192,23 @@ def read_score(path: Path, line: int, text: str) -> float:
     return score
 
 
-def _rows(path: Path, columns: Sequence[str], header) -> Iterator[tuple[int, dict]]:
+def _rows(
+    path: Path, columns: Sequence[str], optional: Sequence[str], *, header, quotes: bool
+) -> Iterator[tuple[int, dict]]:
     """Yields (line number, {column: value}); fields beyond the header have the key None."""
-    read = _json_lines if path.suffix.lower() == ".jsonl" else _delimited
-    return read(path, columns, header)
+    if path.suffix.lower() == ".jsonl":
+        return _json_lines(path, columns, optional)
+    return _delimited(path, columns, header, quotes)
 
 
-def _delimited(path: Path, columns: Sequence[str], header) -> Iterator[tuple[int, dict]]:
-    tabs = path.suffix.lower() == ".tsv"
-    style = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"strict": True}
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), fieldnames=header, **style)
+def _delimited(
+    path: Path, columns: Sequence[str], header, quotes: bool
+) -> Iterator[tuple[int, dict]]:
+    tabs, text = path.suffix.lower() == ".tsv", read_text(path)
+    style: dict[str, Any] = {"delimiter": "\t"} if tabs else {}
+    quotes = quotes and (not tabs or _is_quoted(path, text))
+    style |= {"strict": True} if quotes else {"quoting": csv.QUOTE_NONE}
+    reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=header, **style)
     # The line where a row begins: a quote that is never closed is noticed at the end of the file.
     begin = 1
     try:
@@ -125,11 +218,36 @@ def _delimited(path: Path, columns: Sequence[str], header) -> Iterator[tuple[int
             yield reader.line_num, row
             begin = reader.line_num + 1
     except csv.Error as error:
-        reason = f"{error}; are its quotes balanced?" if not tabs else error
+        reason = f"{error}; are its quotes balanced?" if quotes else error
         raise InputError(f"{path}, the row from line {begin}: {reason}") from None
 
 
-def _json_lines(path: Path, columns: Sequence[str], header) -> Iterator[tuple[int, dict]]:
+def _is_quoted(path: Path, text: str) -> bool:
+    """Returns whether a .tsv is what a program that quotes would have written, as pandas: read with
+    quotes and written again, quoted where needed or everywhere, it is the same. Says what it takes
+    the quotes for."""
+    if '"' not in text:
+        return False
+    text = text.replace("\r\n", "\n").rstrip("\n")
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True))
+    except csv.Error:
+        rows = []
+    for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL):
+        again = io.StringIO(newline="")
+        csv.writer(again, delimiter="\t", quoting=quoting, lineterminator="\n").writerows(rows)
+        if again.getvalue().rstrip("\n") == text:
+            print(f"{path}: a quoted .tsv, read with its quotes removed", file=sys.stderr)
+            return True
+    fields = len(_OPENING_QUOTE.findall(text))
+    if fields:
+        _warn(path, f"{fields} fields begin with a quotation mark, read as text: .csv has quotes")
+    return False
+
+
+def _json_lines(
+    path: Path, columns: Sequence[str], optional: Sequence[str]
+) -> Iterator[tuple[int, dict]]:
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
@@ -140,10 +258,11 @@ def _json_lines(path: Path, columns: Sequence[str], header) -> Iterator[tuple[in
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: not a JSON object")
         _check_columns(f"{path}, line {number}", columns, list(row))
-        for name in columns:
-            if isinstance(row[name], list | dict):
-                raise InputError(f"{path}, line {number}: {name!r} is no text: {row[name]!r:.40}")
-        yield number, {name: row[name] for name in columns}
+        row = {name: row.get(name) for name in (*columns, *optional)}
+        for name, value in row.items():
+            if isinstance(value, list | dict):
+                raise InputError(f"{path}, line {number}: {name!r} is no text: {value!r:.40}")
+        yield number, row
 
 
 def _check_columns(source: Path | str, columns: Sequence[str], header: Sequence[str]) -> None:

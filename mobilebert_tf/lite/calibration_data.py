@@ -39,7 +39,7 @@ def samples(
     texts = paragraphs(corpus, count, most)
     count = len(texts)
     lengths = [min(length, max_tokens) for length in _LENGTHS]
-    encoded = [None] * count
+    encoded: list[dict[str, np.ndarray]] = [{}] * count
     for pair, length in itertools.product((False, True), range(len(lengths))):
         chosen = range(count)[2 * length + pair :: 2 * len(lengths)]
         rows = _encoded(tokenizer, [texts[i] for i in chosen], lengths[length], pair)

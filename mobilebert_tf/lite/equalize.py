@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_tf.lite.arithmetic import BLOCK, Arithmetic
+from mobilebert_tf.lite.arithmetic import BLOCK, MASKED, Arithmetic
 from mobilebert_tf.lite.graph import INPUTS, InferenceGraph
 from mobilebert_tf.lite.stderr import without_stderr
 from mobilebert_tf.lite.tensorflow_graph import trace
@@ -20,7 +20,7 @@ from mobilebert_tf.modeling.config import ModelConfig
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.modeling.quantization import HIDDEN
 
-_LOWEST, _HIGHEST = "lowest", "highest"
+_LOWEST, _HIGHEST, _WIDEST = "lowest", "highest", "widest"
 _LARGEST = 16.0  # what a channel is scaled by at most, and its inverse at least
 
 
@@ -31,10 +31,12 @@ class Observations:
     Args:
         scales: of free channels, for `fold`.
         score_span: of the attention scores, from the lowest to the highest.
+        widest: largest absolute value of a feature map or score.
     """
 
     scales: dict[str, np.ndarray]
     score_span: float
+    widest: float
 
 
 def observe(
@@ -63,8 +65,9 @@ def observe(
             for sample in calibration
         ]
     largest = {key: np.max([values[key] for values in seen], axis=0) for key in seen[0]}
-    score_span = float(largest.pop(_LOWEST) + largest.pop(_HIGHEST))
-    return Observations(_scales(graph, largest), score_span)
+    lowest, highest = (float(largest.pop(key)) for key in (_LOWEST, _HIGHEST))
+    widest = max(float(largest.pop(_WIDEST)), lowest, highest)
+    return Observations(_scales(graph, largest), lowest + highest, widest)
 
 
 class _Observed(Arithmetic):
@@ -75,7 +78,15 @@ class _Observed(Arithmetic):
 
     def dense(self, layers, x, kernels, biases, activation=None):
         self._keep(" ".join(layers), tf.reduce_max(tf.abs(x), axis=0))
-        return super().dense(layers, x, kernels, biases, activation)
+        x = super().dense(layers, x, kernels, biases, activation)
+        self._keep(_WIDEST, tf.reduce_max(tf.abs(x)))
+        return x
+
+    def add(self, name, x, y):
+        x = super().add(name, x, y)
+        if MASKED not in name:
+            self._keep(_WIDEST, tf.reduce_max(tf.abs(x)))
+        return x
 
     def scores(self, name, query, key):
         scores = super().scores(name, query, key)

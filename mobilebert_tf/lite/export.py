@@ -1,6 +1,7 @@
 """A model directory becomes a .tflite file, checked against the Keras model on real text."""
 
 import functools
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,17 +12,21 @@ from mobilebert_tf.environment import circumstances
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import flatbuffer, metadata, quantize, text_input, timing
 from mobilebert_tf.lite.calibration_data import for_graph, padded, paragraphs, samples
+from mobilebert_tf.lite.equalize import observe
 from mobilebert_tf.lite.export_config import ExportConfig, sha256
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.lite.verify import agreement, complaints, wrong_after_shorter
 from mobilebert_tf.modeling.heads import predicts_masks
+from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.modeling.model_directory import load_model, load_tokenizer
 from mobilebert_tf.modeling.runner import KerasModel
+from mobilebert_tf.text.tokenizer import WordPiece
 
 _SAMPLES = 96  # paragraphs; every third one checks the file, the others calibrate it
 _LATENCY_TOKENS = (16, 32, 64, 128)
 _LATENCY_RUNS = 20
+_LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
 
 def write_checked(config: ExportConfig, directory: Path, path: Path) -> dict:
@@ -71,8 +76,12 @@ def write_checked(config: ExportConfig, directory: Path, path: Path) -> dict:
             + "; ".join(problems)
             + "; another `quantize` mode or other `calibration_data` may do"
         )
+    warnings = _warnings(config, model, tokenizer, calibration)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     return {
         "mode": config.quantize,
+        "warnings": warnings,
         "bytes": len(content),
         "min_runtime": runtime,
         "sha256": sha256(content),
@@ -114,6 +123,27 @@ def texts(config: ExportConfig, model: KerasModel) -> tuple[list[dict], list[dic
     return encoded[::3], [for_graph(sample) for sample in calibration]
 
 
+def _warnings(
+    config: ExportConfig, model: MobileBert, tokenizer: WordPiece, calibration: list[dict]
+) -> list[str]:
+    """Returns what may go wrong with the file on some devices, or in some apps."""
+    found = []
+    if not tokenizer.lower_case:
+        found.append(
+            "the vocabulary is cased, but MediaPipe Tasks and the TFLite Task Library lower-case "
+            "every text: give this file the ids of a cased BERT tokenizer"
+        )
+    if config.quantize == "float16":
+        widest = observe(model, calibration, config.head).widest
+        if widest > _LARGEST_FLOAT16:
+            found.append(
+                f"numbers up to {widest:,.0f} flow in the model, float16 ends at "
+                f"{_LARGEST_FLOAT16:,.0f}: where a GPU computes in float16, outputs are wrong; "
+                "runtimes that compute in float32 are not affected"
+            )
+    return found
+
+
 def _check_finite(model: KerasModel, sample: dict, directory: Path) -> None:
     """Raises InputError for a model whose outputs overflow: its file may kill the interpreter."""
     bad = [name for name, values in model(**sample).items() if not np.isfinite(values).all()]
@@ -125,9 +155,10 @@ def _minimum_runtime(model: ModelT, config: ExportConfig) -> str:
     """Returns the oldest TFLite that opens the file. Raises InputError if it is too new."""
     version = flatbuffer.minimum_runtime(model)
     if tuple(map(int, version.split("."))) > config.runtime:
+        operations = ", ".join(flatbuffer.newest_operations(model))
         raise InputError(
             f"`min_runtime` is {config.min_runtime}, but this {config.quantize} file needs "
-            f"{version}: another `quantize` mode or a `sequence_length` may do"
+            f"{version} for {operations}: `min_runtime` {version} will do"
         )
     return version
 

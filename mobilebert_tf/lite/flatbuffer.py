@@ -111,9 +111,24 @@ def write(model: schema.ModelT) -> bytes:
 
 
 def minimum_runtime(model: schema.ModelT) -> str:
-    """Returns the oldest TFLite that has all operations, such as "2.17"."""
-    needed = [_RUNTIMES.get((_NAMES[c.builtinCode], c.version), "2.3") for c in model.operatorCodes]
-    return max(needed, key=lambda version: [int(part) for part in version.split(".")])
+    """Returns the oldest TFLite, such as "2.17", that has all operations."""
+    return max(_needed(model).values(), key=_as_numbers)
+
+
+def newest_operations(model: schema.ModelT) -> list[str]:
+    """Returns the operations for which the model needs its `minimum_runtime`."""
+    oldest = minimum_runtime(model)
+    return sorted({name for (name, _), version in _needed(model).items() if version == oldest})
+
+
+def _needed(model: schema.ModelT) -> dict[tuple[str, int], str]:
+    """Returns the oldest TFLite for each operation, by its name and version."""
+    codes = [(_NAMES[code.builtinCode], code.version) for code in model.operatorCodes]
+    return {code: _RUNTIMES.get(code, "2.3") for code in codes}
+
+
+def _as_numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
 
 
 class _SharingBuilder(flatbuffers.Builder):

@@ -7,17 +7,26 @@ names the tensors and the tokenizer; an uncompressed ZIP behind the model holds 
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import flatbuffer
+from mobilebert_tf.modeling.heads import HEADS
 
 VOCABULARY_FILE, LABELS_FILE, SETTINGS_FILE = "vocab.txt", "labels.txt", "mobilebert.json"
 
+_LARGEST_FILE = 2**26  # bytes; a vocabulary of 250,000 pieces has 3 MB
+# What reading files raises that are no text, no JSON, encrypted, or compressed in unknown ways.
+_WRONG_CONTENT = (
+    *(KeyError, ValueError, TypeError, AttributeError),
+    *(RecursionError, RuntimeError, NotImplementedError, EOFError),
+)
 _BUFFER_NAME = "TFLITE_METADATA"
 _FORMAT = b"M001"
 _PARSER_VERSION = "1.1.0"  # the first with BertTokenizerOptions
@@ -35,7 +44,7 @@ class Packed:
         labels: a classifier's class names.
         do_lower_case: whether the tokenizer lower-cases.
         strip_accents: whether it strips accents; None if it does where it lower-cases.
-        max_tokens: longest sequence that the position table allows.
+        max_tokens: longest sequence that the model takes.
         sequence_length: tokens that the head was trained on; None if any.
     """
 
@@ -67,21 +76,41 @@ def pack(content: bytes, packed: Packed) -> bytes:
     return file.getvalue()
 
 
-def unpack(path: str) -> Packed:
+def unpack(path: str | Path) -> Packed:
     """Reads what `pack` added. Raises InputError if the file is not one of ours."""
     try:
         with zipfile.ZipFile(path) as archive:
-            settings = json.loads(archive.read(SETTINGS_FILE))
-            vocabulary = archive.read(VOCABULARY_FILE).decode().split("\n")[:-1]
-            labels = archive.read(LABELS_FILE) if LABELS_FILE in archive.namelist() else b""
-            return Packed(
-                vocabulary=vocabulary, labels=labels.decode().split("\n")[:-1], **settings
-            )
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError):
+            settings = json.loads(_read(archive, SETTINGS_FILE))
+            vocabulary = _read(archive, VOCABULARY_FILE).split("\n")[:-1]
+            labels = _read(archive, LABELS_FILE) if LABELS_FILE in archive.namelist() else ""
+        packed = Packed(vocabulary=vocabulary, labels=labels.split("\n")[:-1], **settings)
+        _check(packed)
+        return packed
+    except (zipfile.BadZipFile, zlib.error, *_WRONG_CONTENT):
         raise InputError(
             f"{path} is not a whole .tflite file made by export/to_tflite.py: it holds no "
             "vocabulary or settings"
         ) from None
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> str:
+    """Reads a file of the zip. Raises ValueError for one that says it is too large."""
+    if archive.getinfo(name).file_size > _LARGEST_FILE:
+        raise ValueError(f"{name} is too large")
+    return archive.read(name).decode()
+
+
+def _check(packed: Packed) -> None:
+    """Raises ValueError for settings of the wrong types, or out of range."""
+    lengths = [packed.max_tokens, packed.sequence_length]
+    numbers = all(type(n) is int and 0 < n < 2**20 for n in lengths if n is not None)
+    booleans = isinstance(packed.do_lower_case, bool) and isinstance(
+        packed.strip_accents, bool | None
+    )
+    if packed.kind not in HEADS or packed.max_tokens is None or not (numbers and booleans):
+        raise ValueError("settings out of range")
+    if HEADS[packed.kind].has_labels and len(packed.labels) < 2:
+        raise ValueError("a classifier without labels")
 
 
 def tensor_names(model: schema.ModelT) -> tuple[list[str], list[str]]:

@@ -9,6 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import metadata
+from mobilebert_tf.lite.contract import check_file
 from mobilebert_tf.lite.graph import INPUTS, SIGNATURE
 from mobilebert_tf.modeling.heads import TOKEN_OUTPUTS
 from mobilebert_tf.text.tokenizer import WordPiece
@@ -36,6 +37,7 @@ class LiteModel:
         packed = metadata.unpack(self.path)
         self.kind, self.labels = packed.kind, list(packed.labels)
         self.tokenizer = WordPiece(packed.vocabulary, packed.do_lower_case, packed.strip_accents)
+        check_file(self.path.read_bytes(), self.kind, str(path))
         try:
             self._interpreter = Interpreter(str(self.path), num_threads=num_threads)
             runner = self._interpreter.get_signature_runner(SIGNATURE)
@@ -45,11 +47,14 @@ class LiteModel:
         except (ValueError, RuntimeError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{path} is damaged: {reason}") from None
+        classes = {int(self.signature[name]["shape"][-1]) for name in self._outputs}
+        if self.labels and classes != {len(self.labels)}:
+            raise InputError(f"{path} is damaged: {len(self.labels)} labels for {classes} classes")
         fixed = int(self._inputs[0]["shape_signature"][1])
         self.fixed_length = None if fixed < 0 else fixed
         self.max_tokens = self.fixed_length or packed.max_tokens
         self.sequence_length = packed.sequence_length
-        self._length = None
+        self._length: int | None = None
         self._lock = threading.Lock()
 
     def __call__(self, input_ids, input_mask, segment_ids) -> dict[str, np.ndarray]:

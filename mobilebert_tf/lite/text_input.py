@@ -160,7 +160,8 @@ def equal_texts(
         run = string_runner(content, name)
         for i in range(len(texts)):
             given = [texts[i - j] for j in range(len(inputs))]
-            encoded = tokenizer.encode(*([text] for text in given), sequence_length=length)
+            pair = given[1:] or None  # the second text, in a list
+            encoded = tokenizer.encode(given[:1], pair, sequence_length=length)
             real = length if padded else encoded["input_mask"].sum()
             outputs = run(**dict(zip(inputs, given, strict=True)))
             expected = dict(zip(INPUTS, encoded.values(), strict=True))

@@ -63,10 +63,10 @@ def latency(
     seconds = np.zeros([len(files), runs])
     for index in range(runs):
         order = range(len(files)) if index % 2 else reversed(range(len(files)))
-        for file in order:
+        for number in order:
             if not alone:
-                files[file].run()
-            seconds[file, index] = files[file].run()
+                files[number].run()
+            seconds[number, index] = files[number].run()
     return list(seconds)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ LIMITS = {
 
 def agreement(
     lite: Runnable, reference: Runnable, samples: Sequence[dict[str, np.ndarray]]
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     """Compares two models on samples.
 
     Returns for each output name `error`, `cosine` and, except for embeddings, `choice`, as in
@@ -56,7 +57,7 @@ def agreement(
         for name, values in expected.items():
             for key, value in _compared(name, outputs[name], values, sample["input_mask"]).items():
                 measured[name][key].append(value)
-    summary = {"error": max, "cosine": np.mean, "choice": np.mean}
+    summary: dict[str, Callable] = {"error": max, "cosine": np.mean, "choice": np.mean}
     return {
         name: {key: float(summary[key](values)) for key, values in by_key.items()}
         | {"worst": int(np.argmax(by_key["error"]))}

@@ -151,11 +151,13 @@ _TEACHER = _STUDENT.replace(
     classifier_activation=True,
 )
 _WITHOUT_OPT = {"hidden_act": "gelu", "normalization_type": "layer_norm"}
-_DEMO = {"vocab_size": 6000, "num_hidden_layers": 3, "hidden_size": 128, "embedding_size": 64}
+_DEMO: dict[str, Any] = {"vocab_size": 6000, "num_hidden_layers": 3}
+_DEMO |= {"hidden_size": 128, "embedding_size": 64}
 _DEMO |= {"max_position_embeddings": 128, "initializer_range": 0.05}
 # The demo trains for a minute or two on a few megabytes of text: too short to need dropout.
 _DEMO |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-_TEST = {"vocab_size": 300, "num_hidden_layers": 2, "hidden_size": 24, "embedding_size": 12}
+_TEST: dict[str, Any] = {"vocab_size": 300, "num_hidden_layers": 2}
+_TEST |= {"hidden_size": 24, "embedding_size": 12}
 _TEST |= {"max_position_embeddings": 37, "num_attention_heads": 2, "initializer_range": 0.1}
 
 # The paper's Table 1 (Google's config files), and small models of the same shape for the demo and

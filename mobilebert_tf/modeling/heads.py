@@ -9,6 +9,19 @@ from mobilebert_tf.errors import InputError
 NEXT_SENTENCE_LABELS = ("next", "random")  # in the order of BERT's next sentence logits
 
 
+HeadName = Literal[
+    "encoder",
+    "pretraining",
+    "masked_lm",
+    "next_sentence",
+    "classifier",
+    "regression",
+    "multiple_choice",
+    "token_classifier",
+    "span",
+]
+
+
 @dataclass(frozen=True)
 class HeadKind:
     """Properties of one kind of head.
@@ -35,7 +48,7 @@ class HeadKind:
     google_scope: str | None = None
 
 
-HEADS = {
+HEADS: dict[str, HeadKind] = {
     "encoder": HeadKind(("embedding",), layer=None, huggingface="Model"),
     "pretraining": HeadKind(
         ("mlm_logits",),
@@ -107,7 +120,8 @@ class Head:
             the likeliest).
         labels: names of the classes of a classifier or token_classifier, in the order of its
             logits.
-        sequence_length: number of tokens that the head was trained on; null if unknown.
+        sequence_length: number of tokens that the head was trained on; null if unknown. An encoder
+            takes no more tokens, though its position table may have more rows.
         metric: name of the metric with which the head was evaluated.
         pooling: how an encoder makes the embedding of a text: "first" is the pooled output of the
             first token, "mean" the mean of the sequence output over real tokens.
@@ -117,17 +131,7 @@ class Head:
     classifier with fewer than two labels.
     """
 
-    kind: Literal[
-        "encoder",
-        "pretraining",
-        "masked_lm",
-        "next_sentence",
-        "classifier",
-        "regression",
-        "multiple_choice",
-        "token_classifier",
-        "span",
-    ] = "encoder"
+    kind: HeadName = "encoder"
     labels: Sequence[str] = ()
     sequence_length: int | None = None
     metric: str | None = None

@@ -16,8 +16,8 @@ from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig
 
 # Added in float32 to the score of a padded key, which then gets exactly no weight. It is finite, so
-# that a row of padding alone gives no NaN, and larger than any score: -10000, as in the references
-# (Google's 2020 code, Hugging Face's TensorFlow code), is too little for scores of 1e5.
+# that a row of padding alone gives no NaN, and lower than any score: the -10000 of the references
+# (Google's 2020 code, Hugging Face's TensorFlow code) is not, for a model with scores of 1e5.
 ATTENTION_MASK = -1e30
 LAYER_NORM_EPSILON = 1e-12
 

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from keras import ops
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
-from mobilebert_tf.modeling.heads import HEADS, Head
+from mobilebert_tf.modeling.heads import HEADS, Head, HeadName
 from mobilebert_tf.modeling.layers import (
     Block,
     Embeddings,
@@ -157,7 +158,7 @@ def build_model(
         config = load_model_config(config)
     if (head or "encoder") not in HEADS:
         raise InputError(f"no head named '{head}'; heads: {', '.join(HEADS)}")
-    return MobileBert(config, Head(kind=head or "encoder", labels=tuple(labels)))
+    return MobileBert(config, Head(kind=cast(HeadName, head or "encoder"), labels=tuple(labels)))
 
 
 def copy_weights(
@@ -187,5 +188,5 @@ def checksum(model: MobileBert) -> str:
     digest = hashlib.sha256()
     for weight in sorted(model.weights, key=lambda weight: weight.path):
         digest.update(f"{weight.path} {tuple(weight.shape)}\n".encode())
-        digest.update(np.asarray(weight.value.value()))
+        digest.update(np.asarray(weight.value.value()).data)
     return digest.hexdigest()

@@ -7,6 +7,7 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Quantization:
 
     def save(self, directory: str | os.PathLike) -> None:
         """Writes quantization.npz into a model directory."""
-        arrays = {f"scale:{name}": scale for name, scale in self.scales.items()}
+        arrays: dict[str, Any] = {f"scale:{name}": scale for name, scale in self.scales.items()}
         arrays |= {f"range:{name}": np.array(ends) for name, ends in self.ranges.items()}
         np.savez(Path(directory) / QUANTIZATION_FILE, **arrays)
 

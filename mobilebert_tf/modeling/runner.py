@@ -49,6 +49,8 @@ class KerasModel:
         self.labels = [] if self.kind == "encoder" else list(model.head.output_labels)
         self.tokenizer, self.max_tokens = tokenizer, model.config.max_position_embeddings
         self.sequence_length = model.head.sequence_length
+        if model.head.kind == "encoder" and self.sequence_length:
+            self.max_tokens = min(self.sequence_length, self.max_tokens)
         self._model = model
         # One graph for all lengths: eagerly, layer by layer, a text takes 20 times as long.
         self._run = tf.function(

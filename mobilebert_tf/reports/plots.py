@@ -2,7 +2,7 @@
 
 import base64
 import io
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import matplotlib.image
@@ -24,7 +24,11 @@ PANELS = {
 TEACHER_STUDENT = ("teacher", "student")
 
 # Text stays text, in the reader's fonts, and a token such as "$" does not start a formula.
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "report", "text.parse_math": False}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "report",
+    "text.parse_math": False,
+}
 _STYLE |= {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 _styled = matplotlib.rc_context(_STYLE)
 
@@ -110,7 +114,8 @@ def _stage_curves(stages: list[dict], name: str) -> list[tuple[np.ndarray, np.nd
         points = [(r["total_step"], r[name]) for r in stage["records"] if name in r]
         if points:
             parts = np.array_split(points, max(1, len(points) * CURVE_POINTS // total))
-            curves.append(np.array([part.mean(axis=0) for part in parts]).T)
+            steps, values = np.array([part.mean(axis=0) for part in parts]).T
+            curves.append((steps, values))
     return curves
 
 

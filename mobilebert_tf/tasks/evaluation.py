@@ -1,5 +1,6 @@
 """The evaluation of a model on a task, which evaluate, fine-tuning and export share."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import numpy as np
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.runner import Runnable, run_all
+from mobilebert_tf.tasks.glue import GLUE
 from mobilebert_tf.tasks.metrics import ranking
 from mobilebert_tf.tasks.registry import MLPERF, SEQUENCE_LENGTH, SPAN_LENGTH, open_task
 from mobilebert_tf.tasks.task import Encoded, Task
@@ -82,15 +84,23 @@ def class_order(name: str, model: Runnable, task: Task) -> list[int] | None:
     names, wanted = list(model.labels), list(task.labels)
     if set(names) == set(wanted):
         return [names.index(label) for label in wanted]
-    names, wanted = ([label.lower() for label in labels] for labels in (names, wanted))
-    if set(names) == set(wanted) and len(set(wanted)) == len(wanted) == len(names):
-        return [names.index(label) for label in wanted]
-    if names == [f"label_{i}" for i in range(len(wanted))]:  # Hugging Face's default names
-        return list(range(len(wanted)))
+    names = [_spelled_alike(label) for label in names]
+    words = GLUE[task.name].words if task.name in GLUE else ()
+    for labels in (wanted, words):
+        wanted = [_spelled_alike(label) for label in labels]
+        if set(names) == set(wanted) and len(set(wanted)) == len(wanted) == len(names):
+            return [names.index(label) for label in wanted]
+    if names == [f"label_{i}" for i in range(len(task.labels))]:  # Hugging Face's default names
+        return list(range(len(names)))
     raise InputError(
         f"{name} has the classes {', '.join(model.labels)}, {task.name} has "
         f"{', '.join(task.labels)}"
     )
+
+
+def _spelled_alike(label: str) -> str:
+    """Returns a label in lower case, its words joined with underscores: "Not equivalent"."""
+    return re.sub(r"[ -]", "_", label.lower())
 
 
 def dev_scores(evaluations: Mapping[str, Evaluation]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from mobilebert_tf.data.tables import Row
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.text.tokenizer import WordPiece
 
@@ -27,54 +28,94 @@ class Examples:
         targets: int32 class numbers [N], float32 scores [N], or for token classification N lists
             of class numbers, one a word; None if the file has no labels.
         ids: name of each example in the task's files.
+        skipped: rows of the file that are no examples: (place among all rows, id), ascending.
     """
 
     texts: Sequence
     pairs: Sequence[str] | None
-    targets: Sequence | None
+    targets: Sequence | np.ndarray | None
     ids: Sequence[str]
+    skipped: Sequence[tuple[int, str]] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
 
 
-def encode(examples: Examples, tokenizer: WordPiece, longest: int) -> dict[str, np.ndarray]:
+def split_ids(rows: Sequence[Row], ids: Sequence[str]) -> tuple[list[str], list[tuple[int, str]]]:
+    """Returns `ids` and `skipped` of Examples, from all rows of a file and their ids."""
+    places = list(enumerate(ids))
+    kept = [id for place, id in places if rows[place].complete]
+    return kept, [(place, id) for place, id in places if not rows[place].complete]
+
+
+@dataclass(frozen=True)
+class EncodedWords:
+    """Texts that are given as words.
+
+    Args:
+        arrays: MODEL_INPUTS int32 [N,T].
+        places: for each text the position of each word's first piece, whose label is the word's.
+            Words that were cut off at the end have none.
+        cut: number of texts that were cut.
+    """
+
+    arrays: dict[str, np.ndarray]
+    places: list[np.ndarray]
+    cut: int
+
+
+def encode(
+    examples: Examples, tokenizer: WordPiece, longest: int, name: str = "texts"
+) -> dict[str, np.ndarray]:
     """Returns arrays by name: input_ids, input_mask, segment_ids int32 [N,T], and targets.
 
     Targets are there if the examples have any: [N], for token classification [N,T] with NO_LABEL
-    where there is none. T is at most `longest`.
+    where there is none. T is at most `longest`; a line says how many texts were cut.
+
+    Args:
+        examples: N of them.
+        tokenizer: of the model.
+        longest: number of tokens.
+        name: of the examples, for that line.
     """
     if len(examples) and not isinstance(examples.texts[0], str):
-        return _encode_words(examples, tokenizer, longest)
-    longest = min(longest, _longest(examples, tokenizer))
+        words = encode_words(examples.texts, tokenizer, longest)
+        missed = sum(map(len, examples.texts)) - sum(map(len, words.places))
+        say_cut(name, words.cut, len(examples), longest, f", {missed} words lost")
+        arrays = words.arrays
+        if examples.targets is not None:
+            arrays = arrays | {"targets": _token_targets(words, examples.targets)}
+        return arrays
+    lengths = _lengths(examples, tokenizer)
+    say_cut(name, int((lengths > longest).sum()), len(examples), longest)
+    longest = min(longest, int(lengths.max()))
     arrays = tokenizer.encode(examples.texts, examples.pairs, sequence_length=longest)
     if examples.targets is not None:
         arrays["targets"] = np.asarray(examples.targets)
     return arrays
 
 
-def _longest(examples: Examples, tokenizer: WordPiece) -> int:
-    lengths = tokenizer.tokenize(examples.texts).row_lengths().numpy() + 2
-    if examples.pairs is not None:
-        lengths += tokenizer.tokenize(examples.pairs).row_lengths().numpy() + 1
-    return int(lengths.max())
+def say_cut(name: str, cut: int, count: int, longest: int, more: str = "") -> None:
+    """Prints how many of `count` texts were cut to the longest input, if any were."""
+    if cut:
+        print(f"{name}: {cut} of {count} texts cut to {longest} tokens{more}", flush=True)
 
 
-def _encode_words(examples: Examples, tokenizer: WordPiece, longest: int) -> dict[str, np.ndarray]:
-    words = [word for text in examples.texts for word in text]
-    pieces = iter(tokenizer.tokenize(words).to_list())
-    rows, labels = [], []
-    for index, text in enumerate(examples.texts):
-        word_labels = (
-            examples.targets[index] if examples.targets is not None else [NO_LABEL] * len(text)
-        )
-        ids, token_labels = [], []
-        for label in word_labels:
-            word = next(pieces) or [tokenizer.unk_id]  # a word of removed characters needs a token
-            ids += word
-            token_labels += [label] + [NO_LABEL] * (len(word) - 1)
-        rows.append([tokenizer.cls_id, *ids[: longest - 2], tokenizer.sep_id])
-        labels.append([NO_LABEL, *token_labels[: longest - 2], NO_LABEL])
+def encode_words(
+    texts: Sequence[Sequence[str]], tokenizer: WordPiece, longest: int | None = None
+) -> EncodedWords:
+    """Returns the inputs for N lists of words, in at most `longest` tokens; None for no limit."""
+    pieces = iter(tokenizer.tokenize([word for text in texts for word in text]).to_list())
+    rows, places, cut = [], [], 0
+    for text in texts:
+        ids, starts = [tokenizer.cls_id], []
+        for _ in text:
+            starts.append(len(ids))
+            ids += next(pieces) or [tokenizer.unk_id]  # a word of removed characters needs a token
+        room = len(ids) if longest is None else longest - 1  # without [SEP]
+        cut += len(ids) > room
+        rows.append([*ids[:room], tokenizer.sep_id])
+        places.append(np.array([start for start in starts if start < room], np.int32))
     width = max(map(len, rows))
     lengths = np.array([len(row) for row in rows])
     mask = (np.arange(width) < lengths[:, None]).astype(np.int32)
@@ -83,9 +124,23 @@ def _encode_words(examples: Examples, tokenizer: WordPiece, longest: int) -> dic
         "input_mask": mask,
         "segment_ids": np.zeros_like(mask),
     }
-    if examples.targets is not None:
-        arrays["targets"] = _padded(labels, width, NO_LABEL)
-    return arrays
+    return EncodedWords(arrays, places, cut)
+
+
+def _token_targets(words: EncodedWords, targets: Sequence | np.ndarray) -> np.ndarray:
+    """Returns the classes of the words' first pieces, NO_LABEL elsewhere: int32 [N,T]."""
+    result = np.full_like(words.arrays["input_ids"], NO_LABEL)
+    for row, places, classes in zip(result, words.places, targets, strict=True):
+        row[places] = classes[: len(places)]
+    return result
+
+
+def _lengths(examples: Examples, tokenizer: WordPiece) -> np.ndarray:
+    """Returns the number of tokens of each text, uncut: [N]."""
+    lengths = tokenizer.tokenize(examples.texts).row_lengths().numpy() + 2
+    if examples.pairs is not None:
+        lengths += tokenizer.tokenize(examples.pairs).row_lengths().numpy() + 1
+    return lengths
 
 
 def add_unlabelled(first: dict, second: dict) -> dict[str, np.ndarray]:
@@ -133,7 +188,8 @@ class Batches:
     def __init__(self, arrays: dict, batch_size: int, seed: int, bucketed: bool = True):
         self.arrays, self.batch_size, self.seed = arrays, batch_size, seed
         self.bucketed = bucketed
-        self._cached_plan = (None, [])  # an epoch and the rows of its batches
+        # An epoch and the rows of its batches.
+        self._cached_plan: tuple[int | None, list[np.ndarray]] = (None, [])
         self.lengths = arrays["input_mask"].sum(axis=1)  # [N]
         if not len(self.lengths):
             raise InputError("there are no examples to train on")

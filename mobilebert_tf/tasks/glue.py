@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilebert_tf.data.tables import read_score, read_table
+from mobilebert_tf.data.tables import Row, read_rows, read_score
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.tasks.examples import Examples
+from mobilebert_tf.tasks.examples import Examples, split_ids
 from mobilebert_tf.tasks.tfds import TFDS, load_rows
 
 
@@ -26,6 +26,8 @@ class GlueTask:
         label: column of the label.
         labels: in the order of the class numbers; empty for scores.
         metrics: names of the official metrics.
+        words: names of the classes in other people's models and in TensorFlow Datasets, for tasks
+            whose official labels are numbers.
         dev: names of the dev splits; those of test splits have "test" in place of "dev".
     """
 
@@ -34,6 +36,7 @@ class GlueTask:
     label: str
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
+    words: tuple[str, ...] = ()
     dev: tuple[str, ...] = ("dev",)
 
 
@@ -41,14 +44,29 @@ _SENTENCES = ("sentence1", "sentence2")
 _BINARY, _NLI = ("0", "1"), ("entailment", "not_entailment")
 _MNLI = ("contradiction", "entailment", "neutral")
 GLUE = {
-    "cola": GlueTask("CoLA", ("sentence",), "label", labels=_BINARY, metrics=("matthews",)),
-    "sst-2": GlueTask("SST-2", ("sentence",), "label", labels=_BINARY, metrics=("accuracy",)),
+    "cola": GlueTask(
+        "CoLA",
+        ("sentence",),
+        "label",
+        labels=_BINARY,
+        metrics=("matthews",),
+        words=("unacceptable", "acceptable"),
+    ),
+    "sst-2": GlueTask(
+        "SST-2",
+        ("sentence",),
+        "label",
+        labels=_BINARY,
+        metrics=("accuracy",),
+        words=("negative", "positive"),
+    ),
     "mrpc": GlueTask(
         "MRPC",
         ("#1 String", "#2 String"),
         "Quality",
         labels=_BINARY,
         metrics=("f1", "accuracy"),
+        words=("not_equivalent", "equivalent"),
     ),
     "sts-b": GlueTask("STS-B", _SENTENCES, "score", labels=(), metrics=("pearson", "spearman")),
     "qqp": GlueTask(
@@ -57,6 +75,7 @@ GLUE = {
         "is_duplicate",
         labels=_BINARY,
         metrics=("f1", "accuracy"),
+        words=("not_duplicate", "duplicate"),
     ),
     "mnli": GlueTask(
         "MNLI",
@@ -68,7 +87,14 @@ GLUE = {
     ),
     "qnli": GlueTask("QNLI", ("question", "sentence"), "label", labels=_NLI, metrics=("accuracy",)),
     "rte": GlueTask("RTE", _SENTENCES, "label", labels=_NLI, metrics=("accuracy",)),
-    "wnli": GlueTask("WNLI", _SENTENCES, "label", labels=_BINARY, metrics=("accuracy",)),
+    "wnli": GlueTask(
+        "WNLI",
+        _SENTENCES,
+        "label",
+        labels=_BINARY,
+        metrics=("accuracy",),
+        words=("not_entailment", "entailment"),
+    ),
 }
 # CoLA's labelled files have no header line.
 COLA_HEADER = ("source", "label", "original", "sentence")
@@ -95,31 +121,36 @@ def read_split(name: str, data_dir: str | Path, split: str) -> Examples:
     labelled = not split.startswith("test")
     if labelled:
         header = COLA_HEADER if name == "cola" else None
-        rows = read_table(path, (*task.texts, task.label), header)
-        ids = [str(index) for index in range(len(rows))]
+        all_rows = read_rows(path, (*task.texts, task.label), header=header, quotes=False)
+        ids = [str(index) for index in range(len(all_rows))]
     else:
         first = "id" if name == "qqp" else "index"
-        rows = read_table(path, (*task.texts, first))
-        ids = _unique_ids(path, rows)
-    texts = [values[0] for _, values in rows]
-    pairs = [values[1] for _, values in rows] if len(task.texts) == 2 else None
+        all_rows = read_rows(path, (*task.texts, first), quotes=False)
+        ids = _unique_ids(path, all_rows)
+    rows = [row for row in all_rows if row.complete]
+    texts = [row.values[0] for row in rows]
+    pairs = [row.values[1] for row in rows] if len(task.texts) == 2 else None
     targets = None
     if labelled:
-        targets = _array(task, [_target(task, path, line, row[-1]) for line, row in rows])
-    return Examples(texts, pairs, targets, ids)
+        targets = _array(task, [_target(task, path, row.line, row.values[-1]) for row in rows])
+    return Examples(texts, pairs, targets, *split_ids(all_rows, ids))
 
 
-def _unique_ids(path: Path, rows: list[tuple[int, list[str]]]) -> list[str]:
-    """Returns the last value of each row, by which GLUE's server knows the examples.
+def _unique_ids(path: Path, rows: Sequence[Row]) -> list[str]:
+    """Returns the last value of each row, by which GLUE's server knows the examples; "" if a row
+    that is not complete has none.
 
     Raises InputError if one occurs twice.
     """
     lines = {}
-    for line, (*_, id) in rows:
+    for row in rows:
+        id = row.values[-1]
         if id in lines:
-            raise InputError(f"{path}, line {line}: the id {id!r} is that of line {lines[id]} too")
-        lines[id] = line
-    return list(lines)
+            text = f"the id {id!r} is that of line {lines[id]} too"
+            raise InputError(f"{path}, line {row.line}: {text}")
+        if id:
+            lines[id] = row.line
+    return [row.values[-1] or "" for row in rows]
 
 
 def _target(task: GlueTask, path: Path, line: int, text: str) -> int | float:

@@ -14,12 +14,9 @@ def scores(names: Sequence[str], targets: np.ndarray, predictions: np.ndarray) -
 
     Args:
         names: accuracy, f1 (of class 1), macro_f1, matthews, pearson, spearman.
-        targets: int class numbers or float scores [N]; or class numbers [N,T] with NO_LABEL at
-            tokens that are not counted.
-        predictions: of the shape of targets.
+        targets: int class numbers or float scores [N].
+        predictions: likewise [N]; NO_LABEL for what the model did not see, which is wrong.
     """
-    counted = targets != NO_LABEL if targets.ndim > 1 else np.ones(len(targets), bool)
-    targets, predictions = targets[counted], predictions[counted]
     return {name: float(_METRICS[name](targets, predictions)) for name in names}
 
 
@@ -47,7 +44,14 @@ def _correlation(statistic, targets, predictions):
 
 
 def _macro_f1(targets, predictions):
-    return sklearn_metrics.f1_score(targets, predictions, average="macro", zero_division=0)
+    classes = np.union1d(targets, predictions)
+    return sklearn_metrics.f1_score(
+        targets,
+        predictions,
+        labels=classes[classes != NO_LABEL],
+        average="macro",
+        zero_division=0,
+    )
 
 
 _METRICS = {

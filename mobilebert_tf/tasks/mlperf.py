@@ -285,7 +285,7 @@ def app_answers(
         start = _best_candidates(start_logits[rows], features.max_context[rows])
         end = _best_candidates(end_logits[rows], features.words[rows] >= 0)
         scores = span_scores(start, end, _LONGEST_ANSWER)  # [W,T,30]
-        window, first, more = np.unravel_index(scores.argmax(), scores.shape)
+        window, first, more = map(int, np.unravel_index(scores.argmax(), scores.shape))
         result[question.id] = ""
         if np.isfinite(scores[window, first, more]):
             result[question.id] = _text(

@@ -5,20 +5,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.modeling.heads import HeadName
 from mobilebert_tf.tasks.glue import GLUE, GlueTask, read_split
 from mobilebert_tf.tasks.mlperf import read_mlperf
 from mobilebert_tf.tasks.span_task import MlperfTask, SpanTask
 from mobilebert_tf.tasks.squad import Question, load_squad, read_squad
+from mobilebert_tf.tasks.tags import tag_scheme
 from mobilebert_tf.tasks.task import Task
 from mobilebert_tf.tasks.text_task import TextTask
 from mobilebert_tf.tasks.tfds import TFDS
 from mobilebert_tf.tasks.user_files import Columns, has_split, read_user_split
 
-USER_TASKS = {  # on the user's own data: (kind of head, metrics)
+# On the user's own data: (kind of head, metrics).
+USER_TASKS: dict[str, tuple[HeadName, tuple[str, ...]]] = {
     "classification": ("classifier", ("accuracy", "macro_f1")),
     "regression": ("regression", ("pearson", "spearman")),
-    "tokens": ("token_classifier", ("entity_f1", "accuracy")),
+    "tokens": ("token_classifier", ("entity_f1", "accuracy")),  # if its labels mark entities
 }
+_WORD_METRICS = ("accuracy", "macro_f1")  # of tokens whose labels do not
 SQUAD = {"squad": "v1.1", "squad-v2": "v2.0"}  # with the version in the names of its files
 MLPERF = MlperfTask.name
 MLPERF_FILES = ("squad_eval.tfrecord", "squad_groundtruth.tfrecord")
@@ -48,7 +52,7 @@ def open_task(
     """
     if name in GLUE:
         task = GLUE[name]
-        kind = "classifier" if task.labels else "regression"
+        kind: HeadName = "classifier" if task.labels else "regression"
         examples = {
             split: read_split(name, data_dir, split) for split in _glue_splits(task, splits)
         }
@@ -68,9 +72,12 @@ def open_task(
             examples[split], labels = read_user_split(
                 data_dir, split, kind=kind, columns=columns or Columns(), labels=labels
             )
-    return _with_warnings(
-        TextTask(name, kind, labels=tuple(labels or ()), metrics=metrics, splits=examples)
-    )
+    labels = tuple(labels or ())
+    if kind == "token_classifier":
+        tags = tag_scheme(labels)
+        print(f"{name}: {tags.describe()}")
+        metrics = metrics if tags.has_entities else _WORD_METRICS
+    return _with_warnings(TextTask(name, kind, labels=labels, metrics=metrics, splits=examples))
 
 
 def _glue_splits(task: GlueTask, splits: Sequence[str]) -> list[str]:

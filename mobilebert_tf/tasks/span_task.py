@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.modeling.heads import Head
+from mobilebert_tf.modeling.heads import Head, HeadName
 from mobilebert_tf.modeling.model import MODEL_INPUTS
 from mobilebert_tf.tasks.mlperf import MlperfSquad, app_answers, score_mlperf
 from mobilebert_tf.tasks.squad import Features, Question, make_features, proportions
@@ -27,7 +27,7 @@ class SpanTask:
 
     name: str
     splits: Mapping[str, Sequence[Question]]
-    kind: ClassVar[str] = "span"
+    kind: ClassVar[HeadName] = "span"
     labels: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[str, ...]] = ("f1", "exact")
     unit: ClassVar[float] = 100.0
@@ -54,9 +54,8 @@ class SpanTask:
             longest_question=longest_question,
             training=training,
         )
-        for reason, count in windows.skipped.items():
-            if count:
-                print(f"{self.name} {split}: {count} questions: {reason}")
+        for reason, count in (windows.skipped | windows.changed).items():
+            print(f"{self.name} {split}: {count} questions: {reason}")
         arrays = _inputs(windows)
         if not len(arrays["input_ids"]):
             raise InputError(f"{self.name} {split}: no question has a context with text")
@@ -105,7 +104,7 @@ class MlperfTask:
 
     data: MlperfSquad
     name: ClassVar[str] = "mlperf-squad"
-    kind: ClassVar[str] = "span"
+    kind: ClassVar[HeadName] = "span"
     labels: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[str, ...]] = ("f1",)
     unit: ClassVar[float] = 100.0

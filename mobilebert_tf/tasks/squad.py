@@ -7,7 +7,7 @@ import collections
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,8 @@ class Features:
         end_positions: position of its last token, likewise.
         skipped: numbers of questions without a window, or without a window that holds the answer,
             by reason.
+        changed: numbers of questions that were cut, or whose answer was sought elsewhere, by
+            reason.
     """
 
     input_ids: np.ndarray
@@ -74,6 +76,7 @@ class Features:
     start_positions: np.ndarray | None
     end_positions: np.ndarray | None
     skipped: dict[str, int]
+    changed: dict[str, int] = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -216,9 +219,12 @@ def make_features(
         raise InputError(f"stride ({stride}) and longest question must be at least 1 token")
     passages = _passages({question.context for question in questions}, tokenizer)
     question_ids = tokenizer.tokenize([question.question for question in questions]).to_list()
-    targets, skipped = [None] * len(questions), collections.Counter()
+    targets = [None] * len(questions)
+    skipped, changed = collections.Counter(), collections.Counter()
     if training:
-        targets, skipped = _targets(questions, passages, tokenizer)
+        targets, skipped, changed = _targets(questions, passages, tokenizer)
+    cut = sum(len(ids) > longest_question for ids in question_ids)
+    changed[f"the question cut to {longest_question} tokens"] += cut
     windows = []
     for index, question in enumerate(questions):
         if targets[index] == _UNUSABLE:
@@ -231,7 +237,9 @@ def make_features(
         max_context = _max_context(ranges, len(passage.ids))
         for window in zip(ranges, max_context, positions, strict=True):
             windows.append((index, ids, passage, *window))
-    return _features(windows, tokenizer, length=sequence_length, training=training, skipped=skipped)
+    features = _features(windows, tokenizer, length=sequence_length, training=training)
+    skipped, changed = ({r: n for r, n in c.items() if n} for c in (skipped, changed))
+    return replace(features, skipped=skipped, changed=changed)
 
 
 def _passages(contexts: Iterable[str], tokenizer: WordPiece) -> dict[str, _Passage]:
@@ -278,14 +286,7 @@ def _max_context(windows: list[tuple[int, int]], tokens: int) -> np.ndarray:
     return score.argmax(axis=0) == np.arange(len(windows))[:, None]
 
 
-def _features(
-    windows: list,
-    tokenizer: WordPiece,
-    *,
-    length: int,
-    training: bool,
-    skipped: collections.Counter,
-) -> Features:
+def _features(windows: list, tokenizer: WordPiece, *, length: int, training: bool) -> Features:
     shape = (len(windows), length)
     ids = np.full(shape, tokenizer.pad_id, np.int32)
     mask, segments = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
@@ -314,7 +315,7 @@ def _features(
         words=words,
         start_positions=positions[:, 0] if training else None,
         end_positions=positions[:, 1] if training else None,
-        skipped={reason: int(count) for reason, count in skipped.items() if count},
+        skipped={},
     )
 
 
@@ -327,25 +328,42 @@ _UNUSABLE = (-1, -1)
 
 def _targets(
     questions: Sequence[Question], passages: dict[str, _Passage], tokenizer: WordPiece
-) -> tuple[list[tuple[int, int] | None], collections.Counter]:
+) -> tuple[list[tuple[int, int] | None], collections.Counter, collections.Counter]:
     """Returns the first and last token of each question's first answer in its passage.
 
     The target of an impossible question is None, that of a question that cannot be trained on is
-    _UNUSABLE. Also returns counts of the unusable questions by reason.
+    _UNUSABLE. Also returns counts of the unusable questions by reason, and of those whose answer
+    was found elsewhere.
     """
     texts = [question.answers[0] if question.answers else "" for question in questions]
-    targets, skipped = [], collections.Counter()
+    targets, skipped, changed = [], collections.Counter(), collections.Counter()
     for question, answer in zip(questions, tokenizer.tokenize(texts).to_list(), strict=True):
         target = None
         if not question.is_impossible:
-            target = _answer_tokens(question, passages[question.context], answer) or _UNUSABLE
+            target = _answer_tokens(question, passages[question.context], answer)
+            if target is None and answer:
+                target = _nearest_answer(question, passages[question.context], answer)
+                changed["answer moved to its nearest occurrence"] += target is not None
+            target = target or _UNUSABLE
         if target == _UNUSABLE:
-            reason = (
-                "answer not found at its position in the text" if question.answers else "no answer"
-            )
+            reason = "answer not found in the text" if question.answers else "no answer"
             skipped[reason] += 1
         targets.append(target)
-    return targets, skipped
+    return targets, skipped, changed
+
+
+def _nearest_answer(
+    question: Question, passage: _Passage, answer: list[int]
+) -> tuple[int, int] | None:
+    """Returns the tokens of the answer where the context has it nearest to the given start."""
+    pattern = re.escape(question.answers[0].strip())
+    found = [match.start() for match in re.finditer(pattern, question.context)]
+    if not found:
+        return None
+    nearest = min(found, key=lambda start: abs(start - question.starts[0]))
+    answers, starts = (question.answers[0].strip(),), (nearest,)
+    moved = replace(question, answers=answers, starts=starts)
+    return _answer_tokens(moved, passage, answer)
 
 
 def _answer_tokens(

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mobilebert_tf.modeling.heads import Head
+from mobilebert_tf.modeling.heads import Head, HeadName
 from mobilebert_tf.tasks.squad import Features
 from mobilebert_tf.text.tokenizer import WordPiece
 
@@ -44,11 +44,20 @@ class Task(Protocol):
         splits: examples, or questions, by name of the split.
     """
 
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    metrics: tuple[str, ...]
-    unit: float
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> HeadName: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def metrics(self) -> tuple[str, ...]: ...
+
+    @property
+    def unit(self) -> float: ...
 
     @property
     def splits(self) -> Mapping[str, Sized]: ...
@@ -72,4 +81,5 @@ class Task(Protocol):
         """
 
     def rows(self, encoded: Encoded, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-        """Returns {"id", "prediction"} of each text or question. Arguments as for `score`."""
+        """Returns {"id", "prediction"} of each text or question; the prediction of rows of the
+        file that were skipped is None. Arguments as for `score`."""

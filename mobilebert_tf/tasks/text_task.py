@@ -1,5 +1,6 @@
 """Tasks on texts: classification, regression and token classification."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -7,9 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from seqeval.metrics import f1_score as entity_f1
 
-from mobilebert_tf.modeling.heads import HEADS, Head
+from mobilebert_tf.modeling.heads import HEADS, Head, HeadName
 from mobilebert_tf.tasks.examples import NO_LABEL, Examples, encode
 from mobilebert_tf.tasks.metrics import scores
+from mobilebert_tf.tasks.tags import OUTSIDE, TagScheme, tag_scheme
 from mobilebert_tf.tasks.task import Encoded
 from mobilebert_tf.text.tokenizer import WordPiece
 
@@ -27,7 +29,7 @@ class TextTask:
     """
 
     name: str
-    kind: str
+    kind: HeadName
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
     splits: Mapping[str, Examples] = field(default_factory=dict)
@@ -41,7 +43,13 @@ class TextTask:
         return Head(self.kind, self.labels, sequence_length, self.metrics[0])
 
     def encode(self, split: str, tokenizer: WordPiece, longest: int) -> Encoded:
-        return Encoded(split, encode(self.splits[split], tokenizer, longest))
+        name = f"{self.name} {split}"
+        return Encoded(split, encode(self.splits[split], tokenizer, longest, name))
+
+    @functools.cached_property
+    def tags(self) -> TagScheme:
+        """How the labels of a token classifier mark entities."""
+        return tag_scheme(self.labels)
 
     def predictions(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns class numbers [N] or [N,T], or scores [N], from a model's outputs by name."""
@@ -52,21 +60,33 @@ class TextTask:
         if "targets" not in encoded.arrays:
             return {}
         targets, predictions = encoded.arrays["targets"], self.predictions(outputs)
+        if self.kind != "token_classifier":
+            return scores(self.metrics, targets, predictions)
+        found = self._word_classes(encoded, predictions)
+        expected = [np.array(classes, np.int32) for classes in self.splits[encoded.split].targets]
         names = [name for name in self.metrics if name != "entity_f1"]
-        values = scores(names, targets, predictions)
+        values = scores(names, np.concatenate(expected), np.concatenate(found))
         if "entity_f1" in self.metrics:
-            expected, predicted = (
-                self._word_labels(classes, targets) for classes in (targets, predictions)
-            )
-            values = {"entity_f1": float(entity_f1(expected, predicted, zero_division=0))} | values
+            tags = [[self._bio(classes) for classes in texts] for texts in (expected, found)]
+            values = {"entity_f1": float(entity_f1(*tags, zero_division=0))} | values
         return values
 
-    def _word_labels(self, classes: np.ndarray, targets: np.ndarray) -> list[list[str]]:
-        """Returns the labels of each text's words, from classes by token [N,T]."""
-        return [
-            [self.labels[number] for number in row[target != NO_LABEL]]
-            for row, target in zip(classes, targets, strict=True)
-        ]
+    def _word_classes(self, encoded: Encoded, predictions: np.ndarray) -> list[np.ndarray]:
+        """Returns the predicted class of each text's words, NO_LABEL for those that were cut off:
+        they are missed, whatever they are."""
+        result = []
+        targets = self.splits[encoded.split].targets
+        for row, places, words in zip(
+            predictions, encoded.arrays["targets"] != NO_LABEL, targets, strict=True
+        ):
+            classes = np.full(len(words), NO_LABEL, np.int32)
+            classes[: places.sum()] = row[places]
+            result.append(classes)
+        return result
+
+    def _bio(self, classes: np.ndarray) -> list[str]:
+        labels = [OUTSIDE if number == NO_LABEL else self.labels[number] for number in classes]
+        return self.tags.to_bio(labels)
 
     def rows(self, encoded: Encoded, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
         predictions = self.predictions(outputs)
@@ -74,5 +94,10 @@ class TextTask:
             values = [self.labels[int(number)] for number in predictions]
         else:
             values = [float(score) for score in predictions]
-        ids = self.splits[encoded.split].ids
-        return [{"id": i, "prediction": value} for i, value in zip(ids, values, strict=True)]
+        examples = self.splits[encoded.split]
+        rows = [
+            {"id": i, "prediction": value} for i, value in zip(examples.ids, values, strict=True)
+        ]
+        for place, id in examples.skipped:
+            rows.insert(place, {"id": id, "prediction": None})
+        return rows

@@ -2,24 +2,28 @@
 
 Classification and regression read tables. Token classification reads .jsonl with a list of words
 and a list of labels in each line, or .conll with a word in each line, its label in the last column,
-and a blank line between sentences.
+and a blank line between sentences. The columns of a .conll are separated by tabs, where a line has
+one, else by blanks; no other white space separates words. A test split needs no labels.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from mobilebert_tf.data.tables import read_lines, read_score, read_table, read_texts
+from mobilebert_tf.data.tables import Row, read_lines, read_rows, read_score, read_texts
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.tasks.examples import Examples
+from mobilebert_tf.tasks.examples import Examples, split_ids
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".conll")
 _SURROGATE = re.compile("[\ud800-\udfff]")  # JSON may hold one alone, UTF-8 cannot
-_CONLL_SKIPPED = ("-DOCSTART-", "#")  # document marks, comments
+_FLOAT = re.compile(r"(-?\d+)\.0+")  # a whole number as pandas writes it beside missing values
+_DOCUMENT_MARK = "-DOCSTART-"
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,13 @@ class Columns:
         text: the text; for token classification the list of words.
         pair: the second text; null if there is none.
         label: the class, the score, or the list of the words' labels.
+        id: of a row, for predictions of classification and regression; null for its number.
     """
 
     text: str = "text"
     pair: str | None = None
     label: str = "label"
+    id: str | None = None
 
 
 def read_user_split(
@@ -42,33 +48,56 @@ def read_user_split(
 ) -> tuple[Examples, tuple[str, ...]]:
     """Returns the examples of a split, and the labels in the order of the class numbers.
 
+    A test split in which a label is missing has no targets; a line says so.
+
     Args:
         folder: of the files.
         split: train, dev or test: the file's name without its suffix.
         kind: of the head: classifier, regression or token_classifier.
         columns: names of the columns.
-        labels: of the training split; None for those of this file, sorted.
+        labels: of the training split; None for those of this file, sorted. 0 and 0.0 are one.
 
     Raises InputError for a file that is missing or damaged, a label that is not one of `labels`,
     or a score that is no number, with file and line.
     """
     path = _split_file(Path(folder), split)
     if kind == "token_classifier":
-        return _read_words(path, columns, labels)
+        return _read_words(path, columns, labels, split)
     if path.suffix == ".conll":
         raise InputError(f"{path}: .conll files are for token classification")
-    names = [columns.text, *([columns.pair] if columns.pair else []), columns.label]
-    rows = read_table(path, names)
-    values = [(line, row[-1]) for line, row in rows]
-    if kind == "classifier":
-        labels = tuple(labels or _distinct_labels(path, values))
-        targets = [_class_number(path, line, label, labels) for line, label in values]
-        targets = np.array(targets, np.int32)
-    else:
-        labels, targets = (), np.array([read_score(path, *value) for value in values], np.float32)
-    pairs = [row[1] for _, row in rows] if columns.pair else None
-    ids = [str(index) for index in range(len(rows))]
-    return Examples([row[0] for _, row in rows], pairs, targets, ids), labels
+    texts = [columns.text, *([columns.pair] if columns.pair else [])]
+    label = [columns.label]
+    required, optional = (texts, label) if split == "test" else ([*texts, *label], [])
+    ids = [columns.id] if columns.id else []
+    all_rows = read_rows(path, required, [*optional, *ids])
+    rows = [row for row in all_rows if row.complete]
+    values = [(row.line, row.values[len(texts)]) for row in rows]
+    targets = None
+    if not _lacks_labels(path, [value for _, value in values]):
+        targets, labels = _targets(path, kind, values, labels)
+    pairs = [row.values[1] for row in rows] if columns.pair else None
+    named = [(row.values[-1] if columns.id else None) or str(i) for i, row in enumerate(all_rows)]
+    texts = [row.values[0] for row in rows]
+    return Examples(texts, pairs, targets, *split_ids(all_rows, named)), tuple(labels or ())
+
+
+def _lacks_labels(path: Path, labels: Sequence) -> bool:
+    """Returns whether a label is missing, and says how many are."""
+    missing = sum(label is None for label in labels)
+    if missing:
+        print(f"{path}: {missing} of {len(labels)} rows have no label: none is scored")
+    return missing > 0
+
+
+def _targets(
+    path: Path, kind: str, values: Sequence[tuple[int, str]], labels: Sequence[str] | None
+) -> tuple[np.ndarray, Sequence[str]]:
+    """Returns the targets and the labels of (line number, label)."""
+    if kind != "classifier":
+        return np.array([read_score(path, *value) for value in values], np.float32), ()
+    labels = labels or _distinct_labels(path, values)
+    numbers = [_class_number(path, line, label, labels) for line, label in values]
+    return np.array(numbers, np.int32), labels
 
 
 def read_unlabelled(path: str | Path, columns: Columns) -> Examples:
@@ -77,14 +106,13 @@ def read_unlabelled(path: str | Path, columns: Columns) -> Examples:
     Skips empty texts and prints how many. Raises InputError as read_user_split does.
     """
     rows = read_texts(Path(path), columns.text, columns.pair)
-    rows = [(text.strip(), pair) for text, pair in rows]
-    used = [row for row in rows if row[0]]
+    used = [row for row in rows if row.complete]
     if not used:
         raise InputError(f"{path} has no texts")
     print(f"{path}: {len(used)} texts without labels, {len(rows) - len(used)} empty lines skipped")
-    pairs = [pair for _, pair in used] if columns.pair else None
+    pairs = [row.pair for row in used] if columns.pair else None
     ids = [str(index) for index in range(len(used))]
-    return Examples([text for text, _ in used], pairs, None, ids)
+    return Examples([row.text.strip() for row in used], pairs, None, ids)
 
 
 def has_split(folder: str | Path, split: str) -> bool:
@@ -112,10 +140,21 @@ def _distinct_labels(path: Path, labels: Iterable[tuple[int, str]]) -> list[str]
     for line, label in labels:
         if label.splitlines() != [label] or _SURROGATE.search(label):
             raise InputError(f"{path}, line {line}: the label {label!r} is no line of text")
-    return sorted({label for _, label in labels})
+    names = {label for _, label in labels}
+    equal = sorted(name for name in names if _whole(name) != name and _whole(name) in names)
+    if equal:
+        print(f"{path}: labels that are one number are one class: {', '.join(equal)}")
+    return sorted(names - set(equal))
+
+
+def _whole(label: str) -> str:
+    """Returns "1" for "1.0", and other labels as they are."""
+    return _FLOAT.sub(r"\1", label) if _FLOAT.fullmatch(label) else label
 
 
 def _class_number(path: Path, line: int, label: str, labels: Sequence[str]) -> int:
+    if label not in labels:
+        label = next((name for name in labels if _whole(name) == _whole(label)), label)
     if label not in labels:
         raise InputError(
             f"{path}, line {line}: the label {label!r} is not one of the training data's: "
@@ -124,54 +163,147 @@ def _class_number(path: Path, line: int, label: str, labels: Sequence[str]) -> i
     return labels.index(label)
 
 
-def _read_words(path: Path, columns: Columns, labels: Sequence[str] | None):
-    """Returns the examples of token classification and the labels, as read_user_split does."""
+def read_words(path: str | Path, column: str) -> list[list[str]] | None:
+    """Returns the words of each sentence of a .conll file, or of a .jsonl with lists of words.
+
+    None for a file of texts. Raises InputError for a damaged file, with its line.
+    """
+    path = Path(path)
     if path.suffix == ".conll":
-        sentences = list(_conll_sentences(path))
+        return [sentence.words for sentence in _conll_sentences(path, labelled=None)]
+    if path.suffix != ".jsonl":
+        return None
+    rows = [row for _, row in _json_rows(path)]
+    if not rows or not isinstance(rows[0].get(column), list):
+        return None
+    return [sentence.words for sentence in _json_sentences(path, column, None)]
+
+
+class _Sentence(NamedTuple):
+    """A sentence: its line number, its words, and their labels if it has any."""
+
+    line: int
+    words: list[str]
+    labels: list[str] | None
+
+
+def _read_words(path: Path, columns: Columns, labels: Sequence[str] | None, split: str):
+    """Returns the examples of token classification and the labels, as read_user_split does."""
+    labelled = None if split == "test" else True
+    if path.suffix == ".conll":
+        sentences = list(_conll_sentences(path, labelled))
     else:
-        sentences = list(_json_sentences(path, columns))
+        sentences = list(_json_sentences(path, columns.text, columns.label, labelled))
+    rows = [Row(s.line, s.words, complete=bool(s.words)) for s in sentences]
+    sentences = [sentence for sentence in sentences if sentence.words]
     if not sentences:
         raise InputError(f"{path} has no sentences")
-    marks = [(line, label) for line, _, word_labels in sentences for label in word_labels]
-    labels = tuple(labels or _distinct_labels(path, marks))
-    targets = [
-        [_class_number(path, line, label, labels) for label in word_labels]
-        for line, _, word_labels in sentences
-    ]
-    ids = [str(index) for index in range(len(sentences))]
-    return Examples([words for _, words, _ in sentences], None, targets, ids), labels
+    if len(sentences) < len(rows):
+        print(f"{path}: {len(rows) - len(sentences)} of {len(rows)} sentences have no words")
+    ids = split_ids(rows, [str(index) for index in range(len(rows))])
+    words, targets = [sentence.words for sentence in sentences], None
+    if not _lacks_labels(path, [sentence.labels for sentence in sentences]):
+        marks = [(s.line, label) for s in sentences for label in s.labels]
+        labels = labels or _distinct_labels(path, marks)
+        targets = [
+            [_class_number(path, s.line, label, labels) for label in s.labels] for s in sentences
+        ]
+    return Examples(words, None, targets, *ids), tuple(labels or ())
 
 
-def _json_sentences(path: Path, columns: Columns) -> Iterator[tuple[int, list[str], list[str]]]:
-    """Yields (line number, words, labels) of each line with words."""
-    if path.suffix != ".jsonl":
-        raise InputError(f"{path}: token classification reads .jsonl and .conll files")
+def _json_rows(path: Path) -> Iterator[tuple[int, dict]]:
+    """Yields (line number, object) of each line that is not blank."""
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            words, labels = row[columns.text], row[columns.label]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {number}: {error!r}") from None
-        lists = isinstance(words, list) and isinstance(labels, list)
-        if not lists or len(words) != len(labels) or not all(isinstance(w, str) for w in words):
-            raise InputError(f"{path}, line {number}: it must have one label for each word")
-        if words:
-            yield number, words, list(map(str, labels))
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, line {number}: not a JSON object")
+        yield number, row
 
 
-def _conll_sentences(path: Path) -> Iterator[tuple[int, list[str], list[str]]]:
-    """Yields (number of the first line, words, labels) of each sentence."""
+def _json_sentences(
+    path: Path, text: str, label: str | None, labelled: bool | None = None
+) -> Iterator[_Sentence]:
+    """Yields a sentence for each line that is not blank.
+
+    Args:
+        path: of the file.
+        text, label: names of its columns; no label for words alone.
+        labelled: whether there must be labels; None if there may be.
+    """
+    if path.suffix != ".jsonl":
+        raise InputError(f"{path}: token classification reads .jsonl and .conll files")
+    for number, row in _json_rows(path):
+        needed = [text, *([label] if labelled else [])]
+        missing = [name for name in needed if name not in row]
+        if missing:
+            raise InputError(f"{path}, line {number}: no {missing[0]!r}")
+        words, labels = row[text], row.get(label) or None
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise InputError(f"{path}, line {number}: {text!r} must be a list of words")
+        if labels is not None or (labelled and words):
+            if not isinstance(labels, list) or len(words) != len(labels):
+                raise InputError(f"{path}, line {number}: it must have one label for each word")
+            labels = list(map(str, labels))
+        yield _Sentence(number, words, labels)
+
+
+def _conll_sentences(path: Path, labelled: bool | None) -> Iterator[_Sentence]:
+    """Yields the sentences of a .conll file.
+
+    Comments are left out and counted: lines that begin with "# " where a sentence would begin, and
+    are not built as the lines of words are. Lines with other words that begin with # are words.
+
+    Args:
+        path: of the file.
+        labelled: whether there must be labels; None if a file may have words alone.
+    """
     lines = read_lines(path)
-    words, labels = [], []
+    is_comment, has_labels = _line_kinds(lines)
+    labelled = has_labels if labelled is None else labelled
+    words, labels, comments = [], [], []
     for number, line in enumerate([*lines, ""], start=1):
-        fields = line.split()
-        if fields and not fields[0].startswith(_CONLL_SKIPPED):
-            if len(fields) < 2:
-                raise InputError(f"{path}, line {number}: a word without a label: {line!r}")
+        fields = _fields(line)
+        if fields and not words and is_comment(line):
+            comments.append(number)
+        elif fields and fields[0] != _DOCUMENT_MARK:
+            if not fields[0] or (labelled and len(fields) < 2):
+                text = "a label without a word" if not fields[0] else "a word without a label"
+                raise InputError(f"{path}, line {number}: {text}: {fields[-1]!r}")
             words.append(fields[0])
             labels.append(fields[-1])
         elif not fields and words:
-            yield number - len(words), words, labels
+            yield _Sentence(number - len(words), words, labels if labelled else None)
             words, labels = [], []
+    if comments:
+        print(
+            f"{path}: {len(comments)} comments left out, the first in line {comments[0]}",
+            file=sys.stderr,
+        )
+
+
+def _fields(line: str) -> list[str]:
+    """Returns the columns of a line; none for a blank one."""
+    if not line.strip():
+        return []
+    if "\t" in line:
+        return [field.strip(" ") for field in line.rstrip("\t ").split("\t")]
+    return [field for field in line.split(" ") if field]
+
+
+def _line_kinds(lines: Sequence[str]) -> tuple[Callable[[str], bool], bool]:
+    """Returns a function that tells comments from the words of a file, and whether a word has more
+    than one column."""
+    words = [_fields(line) for line in lines if line.strip() and not line.startswith("# ")]
+    words = [fields for fields in words if fields[0] != _DOCUMENT_MARK]
+    widths, labels = {len(fields) for fields in words}, {fields[-1] for fields in words}
+
+    def is_comment(line: str) -> bool:
+        fields = _fields(line)
+        return line.startswith("# ") and not (len(fields) in widths and fields[-1] in labels)
+
+    return is_comment, max(widths, default=0) > 1

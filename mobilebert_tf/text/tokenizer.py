@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text
 import tokenizers
+from numpy.typing import ArrayLike
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import write_whole
@@ -346,11 +347,12 @@ def _put(ids: np.ndarray, pieces: _Pieces, kept: np.ndarray, start: np.ndarray) 
     ids[inside] = pieces.values[(begin[:, None] + column)[inside]]
 
 
-def truncated_lengths(a: np.ndarray, b: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:
+def truncated_lengths(a: ArrayLike, b: ArrayLike, budget: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the lengths [N] of pairs after truncation to `budget` tokens together.
 
     Tokens are taken from the longer segment, from b where both are equally long.
     """
+    a, b = np.asarray(a), np.asarray(b)
     kept_a = np.minimum(a, np.maximum(budget - b, (budget + 1) // 2))
     return kept_a, np.minimum(b, budget - kept_a)
 
@@ -382,7 +384,7 @@ def has_capitals(vocabulary: Sequence[str]) -> bool:
     return sum(piece != piece.lower() for piece in pieces) > 0.01 * len(pieces)
 
 
-def _reachable(vocabulary: list[str]) -> list[str]:
+def _reachable(vocabulary: Sequence[str]) -> list[str]:
     """Returns the vocabulary with placeholders for pieces that no cleaned text can contain.
 
     These are pieces with a blank or a control character. FastBertTokenizer would match "a b" in a

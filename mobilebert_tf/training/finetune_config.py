@@ -11,7 +11,7 @@ from mobilebert_tf.tasks.user_files import Columns
 from mobilebert_tf.training.run_config import LayerTransfer, Phase, check_seed
 
 # The paper's search (section 4.4.1).
-GRID = {
+GRID: dict[str, Sequence[float]] = {
     "batch_size": (16, 32, 48),
     "learning_rate": tuple(i * 1e-5 for i in range(1, 11)),
     "epochs": tuple(range(2, 11)),
@@ -143,11 +143,14 @@ class FinetuneConfig:
     def _grid(self) -> dict[str, Sequence[float]]:
         """Returns the values to try of each setting in GRID."""
         if self.search:
-            return GRID | (self.grid or {})
+            return {**GRID, **(self.grid or {})}
         return {name: (getattr(self, name),) for name in GRID}
 
     def trials(self) -> list[Trial]:
         """Returns every combination of settings and seeds."""
         grid = self._grid()
         combinations = itertools.product(*(grid[name] for name in GRID), self.seeds)
-        return [Trial(int(batch), rate, int(epochs), s) for batch, rate, epochs, s in combinations]
+        return [
+            Trial(int(batch), rate, int(epochs), int(seed))
+            for batch, rate, epochs, seed in combinations
+        ]

@@ -93,7 +93,8 @@ class QuantizationAware(keras.Model):
         self.scales = observe(model, samples).scales
         self._graph = _TrainingGraph(model, self.scales)
         for sample in samples:
-            self._graph(*(tf.constant(sample[name]) for name in INPUTS), observing=True)
+            ids, mask, segment_ids = (tf.constant(sample[name]) for name in INPUTS)
+            self._graph(ids, mask, segment_ids, observing=True)
         # Attributes, so that Keras finds their variables.
         self.quantizers = self._graph.arithmetic.quantizers
         self.dropouts = list(self._graph.arithmetic.dropouts.values())
@@ -272,6 +273,7 @@ class _TrainingGraph(HeadByHeadGraph):
     loss."""
 
     arithmetic: _SimulatedInt8
+    weights: _Folded  # type: ignore[assignment]  # reads like the dict, but follows the training
 
     def __init__(self, model: MobileBert, scales: dict[str, np.ndarray]):
         super().__init__(model, scales=scales)

@@ -23,6 +23,7 @@ from mobilebert_tf.data.prepared_text import DataConfig
 from mobilebert_tf.environment import machine
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import PARTIAL, read_json, whole_file, write_whole
+from mobilebert_tf.training.finetune_config import FinetuneConfig
 from mobilebert_tf.training.run_config import RunConfig
 
 # Settings that may change when a run is continued.
@@ -89,7 +90,7 @@ class RunFolder:
 
 
 @contextmanager
-def open_run(config: RunConfig):
+def open_run(config: RunConfig | FinetuneConfig):
     """Locks the folder of a run and yields it as a RunFolder.
 
     A folder that holds the same run is continued.
@@ -140,7 +141,7 @@ def _has_no_files(path: Path) -> bool:
     return path.is_dir() and not any(child.is_file() for child in path.rglob("*"))
 
 
-def _delete_run(path: Path, config: RunConfig) -> None:
+def _delete_run(path: Path, config: RunConfig | FinetuneConfig) -> None:
     """Deletes everything in a run's folder except YAML files, which may be its --config."""
     for value in _strings(_settings(config)):
         if any(Path(file).resolve().is_relative_to(path.resolve()) for file in _files(value)):
@@ -162,14 +163,14 @@ def _files(value: str) -> Iterator[str]:
         yield from glob.iglob(f"{glob.escape(value)}.*")
 
 
-def _settings(config: RunConfig) -> dict[str, Any]:
+def _settings(config: RunConfig | FinetuneConfig) -> dict[str, Any]:
     settings = dataclasses.asdict(config)
     for key in CHANGEABLE:
         settings.pop(key)
     return settings | {"kind": type(config).__name__}
 
 
-def _check_settings(path: Path, config: RunConfig) -> None:
+def _check_settings(path: Path, config: RunConfig | FinetuneConfig) -> None:
     settings = _settings(config)
     run = path / "run.json"
     if run.exists():

@@ -1,11 +1,17 @@
 """Exported files give the same on ARM as on x86: every mode and head, on 20 sentences, by LiteRT's
-aarch64 wheel under qemu. Run by make arm, which ends with the table. It is the kernels' correctness
-that is checked, not a phone's speed."""
+aarch64 wheel under qemu. Run by make arm, which ends with the tables. It checks that kernels are
+right, and says nothing of a phone's speed.
+
+Float files agree within 1e-5, int16x8 exactly. int8 cannot: the kernels of a processor round the
+sum of an int8 matrix product each in their own way, so that now and then a number is the next one
+(the second test shows that this is all), and what reads it goes on from there.
+"""
 
 import json
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +19,15 @@ import pytest
 import tabulate
 from clients.exported import FIXED, HEADS, MODES, SENTENCES, Exported
 
+from mobilebert_tf.lite import flatbuffer
+
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[1] / ".arm"
 LONGEST = 64  # tokens: a text takes qemu 50 times as long
-# Of the largest value of an output.
-FLOAT = 1e-5
-LIMITS = dict.fromkeys(MODES, FLOAT) | {"int8": 0.0, "int8-full": 0.0, "int16x8": 0.0}
+# Of the largest value of an output. Measured: float 6e-7, int8 0.048 at most (int8-full), and 0.01
+# where numbers are made int8 on the way (dynamic).
+LIMITS = dict.fromkeys(MODES, 0.06) | {"none": 1e-5, "float16": 1e-5, "int16x8": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -27,53 +35,75 @@ def exported(tmp_path_factory):
     return Exported(tmp_path_factory.mktemp("exported"))
 
 
-def run_here(inputs, outputs):
-    return [sys.executable, str(HERE / "run_files.py"), str(inputs), str(outputs)]
+@pytest.fixture
+def run_both(exported, tmp_path):
+    """Runs files on the sentences: the arrays of x86 and of ARM, by name."""
+
+    def run(files, tensors=False):
+        inputs = tmp_path / "inputs.json"
+        asked = {"files": [str(file.path) for file in files], "tensors": tensors}
+        inputs.write_text(json.dumps(asked | {"samples": samples(exported.tokenizer)}))
+        arm = [HERE / "arm.sh", FOLDER]
+        return run_files([sys.executable], inputs), run_files(arm, inputs)
+
+    return run
 
 
-def run_on_arm(inputs, outputs):
-    return [str(HERE / "arm.sh"), str(FOLDER), *run_here(inputs, outputs)[1:]]
-
-
-def test_arm_equals_x86(exported, tmp_path):
-    assert (FOLDER / "site").is_dir(), "no .arm/site: make arm makes it"
-    assert len(SENTENCES) == 20
-    files = [exported.file(head, mode, None) for head in HEADS for mode in MODES]
-    files += [exported.file(head, mode, FIXED[head]) for head in HEADS[:1] for mode in MODES]
-    encoded = [exported.tokenizer.encode([text]) for text in SENTENCES]
+def samples(tokenizer):
+    """The sentences as inputs, cut to LONGEST."""
     names = ("ids", "mask", "segment_ids")
-    samples = [
-        dict(zip(names, (x[0, :LONGEST].tolist() for x in row.values()), strict=True))
-        for row in encoded
+    rows = [tokenizer.encode([text]).values() for text in SENTENCES]
+    return [
+        dict(zip(names, (array[0, :LONGEST].tolist() for array in row), strict=True))
+        for row in rows
     ]
-    inputs = tmp_path / "inputs.json"
-    inputs.write_text(json.dumps({"files": [str(f.path) for f in files], "samples": samples}))
-    found = []
-    for name, command in (("x86", run_here), ("arm", run_on_arm)):
-        outputs = tmp_path / f"{name}.npz"
-        subprocess.run(command(inputs, outputs), check=True, env=environment())
-        found.append(dict(np.load(outputs)))
-    rows = [
-        (f.head, f.mode, f.length or "any", *differences(i, *found)) for i, f in enumerate(files)
-    ]
-    print(tabulate.tabulate(rows, ("head", "mode", "length", "largest", "differ"), floatfmt=".1e"))
+
+
+def run_files(command, inputs):
+    outputs = inputs.with_name("outputs.npz")
+    subprocess.run(
+        [*map(str, command), HERE / "run_files.py", inputs, outputs],
+        check=True,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    return dict(np.load(outputs))
+
+
+def test_arm_equals_x86(exported, run_both):
+    files = [exported.file(head, mode, None) for head in HEADS for mode in MODES]
+    files += [exported.file("classifier", mode, FIXED["classifier"]) for mode in MODES]
+    x86, arm = run_both(files)
+    assert x86.keys() == arm.keys()
+    rows = []
+    for number, file in enumerate(files):
+        keys = [key for key in x86 if key.startswith(f"{number}/")]
+        of_keys = {key: difference(x86[key], arm[key]) for key in keys}
+        texts = {key.split("/")[1] for key, value in of_keys.items() if value}
+        rows.append((file.head, file.mode, file.length or "any", max(of_keys.values()), len(texts)))
+    columns = ("head", "mode", "length", "difference", f"texts of {len(SENTENCES)}")
+    print(tabulate.tabulate(rows, columns, floatfmt=".1e"))
     assert not [row for row in rows if row[3] > LIMITS[row[1]]]
 
 
-def environment():
-    """Without what would make this machine's TensorFlow speak up."""
-    return os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+def difference(ours, theirs):
+    """The largest, of the output's largest value."""
+    return float(np.abs(ours - theirs).max() / np.abs(ours).max())
 
 
-def differences(number, x86, arm):
-    """The largest difference of a file's outputs, of the output's largest value; and the share of
-    texts for which any number differs."""
-    keys = [key for key in x86 if key.startswith(f"{number}/")]
-    assert keys == [key for key in arm if key.startswith(f"{number}/")]
-    largest, differing = 0.0, set()
-    for key in keys:
-        ours, theirs = x86[key].astype(float), arm[key].astype(float)
-        difference = np.abs(ours - theirs).max() / np.abs(ours).max()
-        largest = max(largest, float(difference))
-        differing |= {key.split("/")[1]} if difference else set()
-    return largest, f"{len(differing)} of {len(SENTENCES)} texts"
+def test_int8_kernels_differ_by_one_step_at_most(exported, run_both):
+    """Of the integers that an operation makes from equal ones, and only of matrix products."""
+    files = [exported.file(head, "int8-full", None) for head in ("classifier", "span")]
+    x86, arm = run_both(files, tensors=True)
+    steps = defaultdict(int)  # by operation
+    for number, file in enumerate(files):
+        for name, operator, _ in flatbuffer.operators(flatbuffer.read(file.path.read_bytes())):
+            for text in range(len(SENTENCES)):
+                keys = [f"{number}/{text}/{tensor}" for tensor in operator.inputs if tensor >= 0]
+                if any((x86[key] != arm[key]).any() for key in keys if key in x86):
+                    continue
+                output = f"{number}/{text}/{operator.outputs[0]}"
+                ours, theirs = x86[output].astype(float), arm[output].astype(float)
+                steps[name] = max(steps[name], np.abs(ours - theirs).max())
+    print(tabulate.tabulate(sorted(steps.items()), ("operation", "steps apart")))
+    assert steps.pop("FULLY_CONNECTED") <= 1
+    assert not any(steps.values())

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import h5py
 import numpy as np
@@ -227,15 +226,13 @@ def test_sources_that_are_none(every_format, destination, tmp_path):
 
 def test_hub_without_a_network(tmp_path):
     command = [sys.executable, "-m", "mobilebert_tf.convert", "some/name", tmp_path / "x"]
-    start = time.monotonic()
     done = subprocess.run(
         [*command, "--from", "huggingface"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env=os.environ | {"HF_HUB_OFFLINE": "1"},
     )
-    assert time.monotonic() - start < 20 + 10  # the import of TensorFlow on a busy machine
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "some/name" in done.stderr and "download" in done.stderr
     assert not list(tmp_path.iterdir())

@@ -218,3 +218,72 @@ def test_vocabulary_where_there_is_none(tmp_path):
     assert "absent.txt" in refusal(model, tmp_path / "x", vocab=str(tmp_path / "absent.txt"))
     run(bare, tmp_path / "there", to="huggingface")
     assert not (tmp_path / "there" / "vocab.txt").exists()
+
+
+def add_tokens(folder, tokens, file):
+    """The last pieces of the folder are tokens added behind the vocabulary."""
+    kept = PIECES[: -len(tokens)]
+    (folder / "vocab.txt").write_text("\n".join(kept) + "\n", "utf-8")
+    ids = {token: len(kept) + i for i, token in enumerate(tokens)}
+    named = [{"id": i, "content": token, "normalized": True} for token, i in ids.items()]
+    (folder / "tokenizer.json").unlink()
+    if file == "added_tokens.json":
+        (folder / file).write_text(json.dumps(ids))
+    elif file == "tokenizer.json":
+        (folder / file).write_text(json.dumps({"added_tokens": named}))
+    else:
+        edit(folder / file, added_tokens_decoder={str(token["id"]): token for token in named})
+    return kept
+
+
+@pytest.mark.parametrize(
+    "file", ["added_tokens.json", "tokenizer.json", "tokenizer_config.json", None]
+)
+def test_added_words_join_the_vocabulary(copy_of, destination, capsys, file):
+    folder = copy_of("huggingface")
+    if file is None:  # neither vocab.txt nor added_tokens.json: the fast tokenizer's file alone
+        fast = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        values = json.loads(fast.to_str())
+        for piece in PIECES[-2:]:
+            del values["model"]["vocab"][piece]
+        fast = tokenizers.Tokenizer.from_str(json.dumps(values))
+        assert fast.add_tokens(["Abba", "cafe"]) == 2
+        fast.save(str(folder / "tokenizer.json"))
+        (folder / "vocab.txt").unlink()
+        kept = PIECES[:-2]
+    else:
+        kept = add_tokens(folder, ["Abba", "cafe"], file)
+    tokenizer = load_tokenizer(run(folder, destination))
+    assert tokenizer.vocabulary == [*kept, "abba", "cafe"]
+    assert "added tokens are read as words: Abba, cafe" in capsys.readouterr().err
+    found = tokenizer.encode(["ab abba CAFE"])["input_ids"][0, 1:-1].tolist()
+    assert tokenizer.tokens(found) == ["a", "##b", "abba", "cafe"]
+
+
+@pytest.mark.parametrize("file", ["added_tokens.json", "tokenizer.json", "tokenizer_config.json"])
+def test_added_tokens_that_are_no_words_are_refused_with_what_to_do(copy_of, destination, file):
+    folder = copy_of("huggingface")
+    kept = add_tokens(folder, ["<joy>", "ab c"], file)
+    said = refusal(folder, destination)
+    assert "<joy>, ab c" in said and "vocab.txt" in said
+    with open(folder / "vocab.txt", "a") as vocabulary:
+        vocabulary.write("addedjoy\nabc\n")
+    assert load_tokenizer(run(folder, destination)).vocabulary == [*kept, "addedjoy", "abc"]
+
+
+def test_added_tokens_inside_the_vocabulary(copy_of, destination):
+    folder = copy_of("huggingface")
+    pieces = [*PIECES[:-2], "[unused1]", "[e1]"]
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", "utf-8")
+    ids = {"[CLS]": 2, "a": 5, "[unused1]": len(pieces) - 2}
+    (folder / "added_tokens.json").write_text(json.dumps(ids))
+    assert load_tokenizer(run(folder, destination)).vocabulary == pieces
+    (folder / "added_tokens.json").write_text(json.dumps(ids | {"[e1]": len(pieces) - 1}))
+    assert "([e1])" in refusal(folder, destination.with_name("other"))
+
+
+@pytest.mark.parametrize("damaged", ['{"a": "b"}', '{"a": null}'])
+def test_damaged_added_tokens(copy_of, destination, damaged):
+    folder = copy_of("huggingface")
+    (folder / "added_tokens.json").write_text(damaged)
+    assert "added_tokens.json" in refusal(folder, destination)

@@ -151,6 +151,43 @@ def test_folders_are_read_and_written_back(pooling, normalized, tmp_path):
     assert set(tensors(back)) <= set(tensors(folder))
 
 
+@pytest.mark.parametrize(
+    ("files", "longest"),
+    [
+        ({"sentence_bert_config.json": {"max_seq_length": 5}}, 5),
+        ({"sentence_distilbert_config.json": {"max_seq_length": 5}}, 5),
+        ({"sentence_bert_config.json": {"max_seq_length": None}}, 17),
+        ({"sentence_bert_config.json": {"max_seq_length": 512}}, 17),
+        ({"sentence_bert_config.json": {}, "tokenizer_config.json": {"model_max_length": 6}}, 6),
+        ({"tokenizer_config.json": {"model_max_length": 1e30}}, 17),
+    ],
+)
+def test_texts_are_cut_where_sentence_transformers_cuts_them(files, longest, tmp_path):
+    folder = sentence_folder(tmp_path / "theirs", encoder())
+    (folder / "sentence_bert_config.json").unlink()
+    for name, values in files.items():
+        (folder / name).write_text(json.dumps(values))
+    (tmp_path / "out").mkdir()
+    ours = run(folder, tmp_path / "out" / "ours")
+    text = "abcdefghijklmabcdefghijklm"
+    arrays = TOKENIZER.encode([text], sequence_length=longest)
+    tokens = np.asarray(encoder()(arrays)["sequence_output"])
+    expected = recipe(tokens, arrays["input_mask"], "mean", True)
+    back = run(ours, tmp_path / "out" / "back", to="huggingface")
+    for path in (folder, ours, back):
+        found = Pipeline(path, truncate=True)(text).embedding
+        np.testing.assert_allclose([found], expected, rtol=1e-4, atol=1e-5)
+        with pytest.raises(InputError, match=f"too long: 28 tokens, the model takes {longest}"):
+            Pipeline(path)(text)
+
+
+@pytest.mark.parametrize("length", ["5", 2, True])
+def test_a_length_that_is_none(length, tmp_path):
+    folder = sentence_folder(tmp_path / "theirs", encoder())
+    edit(folder / "sentence_bert_config.json", max_seq_length=length)
+    assert "max_seq_length" in refusal(folder, tmp_path / "out")
+
+
 def test_formats_without_a_place_for_it_say_so(tmp_path, capsys):
     (tmp_path / "out").mkdir()
     save_model(encoder(), tmp_path / "ours", TOKENIZER)

@@ -52,6 +52,8 @@ GZIP = gzip.compress(b"One line.\n" * 10_000)
         ("blank.txt", b" \n\n\t\n", "holds no text"),
         ("binary.txt", b"One.\nTw\0o.\n", "a zero byte"),
         ("latin.txt", "One.\nZwölf.\n".encode("latin-1"), r"not UTF-8 \(byte 7\).*iconv"),
+        ("half.txt", "Zwölf.\nEins.\n".encode() + b"\xc3", r"not UTF-8 \(byte 14\)$"),
+        ("wide.txt", "One.\n".encode("utf-16"), "a zero byte near 0: .*iconv -f UTF-16"),
         ("cut.txt.gz", GZIP[:-20], "cut off gzip"),
         ("damaged.txt.gz", GZIP[:20] + b"\xff" * 20 + GZIP[40:], "damaged"),
         ("plain.txt.gz", b"One.\n", "damaged"),

@@ -160,15 +160,15 @@ def command_of(config):
     return command
 
 
-def kill_after(command, said):
-    """Runs a command until it prints a line with `said`, and kills it soon after."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    for line in process.stdout:
-        if said in line:
-            break
-    time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+def kill_after(config, said):
+    """Runs the command of a config until it prints a line with `said`, and kills it soon after."""
+    command, streams = command_of(config), dict(stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    with subprocess.Popen(command, **streams) as process:
+        for line in process.stdout:
+            if said in line:
+                break
+        time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
 
 
 def assert_same_trials(folder, expected):
@@ -180,10 +180,10 @@ def assert_same_trials(folder, expected):
 
 
 def test_killed_and_resumed_it_ends_with_the_same_bits(place, tuned, tmp_path):
-    command = command_of(config_of(place, tmp_path / "out", seeds=[0, 1]))
+    config = config_of(place, tmp_path / "out", seeds=[0, 1])
     for _ in range(2):  # once in each trial, if the machine is not too slow
-        kill_after(command, b"epoch 2")
-    subprocess.run(command, check=True, capture_output=True)
+        kill_after(config, b"epoch 2")
+    finetune(config)
     assert_same_trials(tmp_path / "out", tuned)
 
 
@@ -206,9 +206,9 @@ def test_texts_that_the_teacher_labels(place, tuned, tmp_path, capsys):
     finetune(config_of(place, tmp_path / "whole", **changes))
     assert "116 texts without labels, 11 empty lines skipped" in capsys.readouterr().out
     assert scores(tmp_path / "whole")[0]["scores"]["accuracy"] > 0.85
-    command = command_of(config_of(place, tmp_path / "out", **changes))
-    kill_after(command, b"epoch 2")
-    subprocess.run(command, check=True, capture_output=True)
+    config = config_of(place, tmp_path / "out", **changes)
+    kill_after(config, b"epoch 2")
+    finetune(config)
     assert_same_trials(tmp_path / "out", tmp_path / "whole")
     history = (tmp_path / "out" / "history.jsonl").read_text().splitlines()
     assert json.loads(history[-1])["total_step"] == 8 * 10  # of 14 + 116 texts, 13 at a time
@@ -221,9 +221,9 @@ def test_quantization_aware_from_training_to_the_file(place, tuned, tmp_path, ca
     changes = dict(model=str(tuned / "model"), learning_rate=1e-3, epochs=3)
     changes |= dict(quantization_aware=True)
     finetune(config_of(place, tmp_path / "whole", **changes))
-    command = command_of(config_of(place, tmp_path / "out", **changes))
-    kill_after(command, b"epoch 1")
-    subprocess.run(command, check=True, capture_output=True)
+    config = config_of(place, tmp_path / "out", **changes)
+    kill_after(config, b"epoch 1")
+    finetune(config)
     assert_same_trials(tmp_path / "out", tmp_path / "whole")
     ours, theirs = (load_model(tmp_path / name / "model") for name in ("out", "whole"))
     assert ours.quantization.ranges == theirs.quantization.ranges

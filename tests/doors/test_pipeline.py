@@ -99,6 +99,14 @@ def test_words_and_entities_have_their_places_in_the_text():
     assert entities == [("x", "\u00c1b\u0301c, \u4e2d"), ("y", "\U0001f600"), ("x", "e")]
 
 
+def test_a_cut_text_ends_with_its_last_word():
+    """Not with one that has the label of [SEP]."""
+    model = Labeller(3, 0, 1, 2, 3)  # [CLS] a , e [SEP]
+    model.max_tokens = 5
+    found = Pipeline(model, truncate=True)("a,e, d b")
+    assert [word.text for word in found.words] == ["a", ",", "e"]
+
+
 def test_one_text_or_many(tmp_path):
     pipeline = Pipeline(save_directory(tmp_path / "model", head="classifier"))
     texts = ["the dog", "an old cat likes the river", "a"]
@@ -145,3 +153,43 @@ def test_columns_of_a_table():
     texts = np.array(["the dog", "the cat"])
     found = Pipeline(Scripted("classifier", probability=[0.2, 0.3, 0.5]))(texts, texts)
     assert [result.text for result in found] == texts.tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "expected"),
+    [
+        (["B-x", "E-x", "O", "S-x"], (2, 0, 1, 3, 3), [("x", "a b"), ("x", "c"), ("x", "d")]),
+        (["O", "ORG", "PER"], (0, 1, 1, 2, 0), [("ORG", "a b"), ("PER", "c")]),
+        (["NN", "O-", "VB"], (0, 1, 1, 2, 0), []),
+    ],
+)
+def test_entities_of_other_schemes(labels, classes, expected):
+    model = Labeller()
+    model.labels = labels
+    rows = 0.7 * np.eye(len(labels))[[*classes, 0]]
+    model._outputs = {"token_probability": rows[None].astype(np.float32)}
+    found = Pipeline(model)("a b c d")
+    assert [(entity.label, entity.text) for entity in found.entities] == expected
+
+
+def test_given_words_are_labelled_at_their_first_piece():
+    model = Labeller(3, 0, 3, 2, 3, 1, 3)  # [CLS] a ##b | c , d | e [SEP]
+    (found,) = Pipeline(model)([["ab", "c,d", "e"]])
+    assert found.text == "ab c,d e"
+    assert [(w.text, w.label) for w in found.words] == [("ab", "B-x"), ("c,d", "I-x"), ("e", "O")]
+    assert [(e.text, e.label) for e in found.entities] == [("ab c,d", "x")]
+    for part in (*found.words, *found.entities):
+        assert part.text == found.text[part.start : part.end]
+
+
+def test_given_words_that_are_cut_off_keep_their_place():
+    model = Labeller(3, 0, 0, 3)
+    model.max_tokens = 4
+    pipeline = Pipeline(model, truncate=True)
+    (found,) = pipeline([["a", "b", "c"]])
+    assert [(w.text, w.label) for w in found.words] == [("a", "B-x"), ("b", "B-x"), ("c", "")]
+    assert len(found.entities) == 2 and pipeline.cut == 1
+    with pytest.raises(InputError, match="5 tokens, the model takes 4"):
+        Pipeline(model)([["a", "b", "c"]])
+    with pytest.raises(InputError, match="for a token classifier"):
+        Pipeline(Scripted("classifier"))([["a", "b"]])

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 from support.lite_files import HEADS, packed_file
-from support.models import save_directory
-from support.texts import LABELS
+from support.models import VARIANTS, save_directory
+from support.texts import LABELS, TOKENIZER
 
-from mobilebert_tf import InputError
+from mobilebert_tf import InputError, build_model, save_model
 from mobilebert_tf.predict import PredictConfig, main, predict
 
 TEXTS = {
@@ -142,6 +142,60 @@ def test_files_and_formats(place, tmp_path, capsys, suffix):
         predict(PredictConfig(model, **given, output=str(tmp_path / "out.csv")))
 
 
+GAPS = {
+    ".txt": "the dog\n\nan old cat\n",
+    ".tsv": "id\ttext\na\tthe dog\nb\t\nc\tan old cat\n",
+    ".csv": "id,text\na,the dog\nb,\nc,an old cat\n",
+    ".jsonl": '{"id": "a", "text": "the dog"}\n{"id": "b", "text": null}\n'
+    '{"id": "c", "text": "an old cat"}\n',
+}
+
+
+@pytest.mark.parametrize("suffix", GAPS)
+def test_each_row_has_its_result(place, tmp_path, capsys, suffix):
+    """Also a row without text, so that results and input can be joined again."""
+    file = tmp_path / f"texts{suffix}"
+    file.write_text(GAPS[suffix])
+    options = {} if suffix == ".txt" else {"id_column": "id"}
+    found = predicted(capsys, place / "classifier", input=str(file), **options)
+    assert [row["text"] for row in found] == ["the dog", "", "an old cat"]
+    assert [row.get("skipped") for row in found] == [None, "no text", None]
+    assert [row.get("id") for row in found] == (["a", "b", "c"] if options else [None] * 3)
+    config = PredictConfig(str(place / "classifier"), input=str(file), format="csv", **options)
+    predict(config)
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["label"] != "" for row in rows] == [True, False, True]
+    predict(dataclasses.replace(config, format="text"))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and "(skipped: no text)" in lines[1]
+    assert not options or [line.partition("\t")[0] for line in lines] == ["a", "b", "c"]
+
+
+def test_a_csv_that_begins_with_a_skipped_row(place, tmp_path, capsys):
+    (tmp_path / "texts.csv").write_text("text,more\n,x\nthe dog,x\n")
+    predict(
+        PredictConfig(str(place / "classifier"), input=str(tmp_path / "texts.csv"), format="csv")
+    )
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["text"] for row in rows] == ["", "the dog"] and rows[1]["label"] in LABELS
+
+
+def test_given_words_have_one_label_each(tmp_path, capsys):
+    """The words of a file of sentences, as training saw them."""
+    model = build_model(VARIANTS["student"], "token_classifier", ("B-x", "I-x", "O"))
+    save_model(model, tmp_path / "words", TOKENIZER)
+    words = [["the", "d.o.g.", "a-b"], ["cat"]]
+    conll = "".join("".join(f"{w} O\n" for w in sentence) + "\n" for sentence in words)
+    (tmp_path / "x.conll").write_text(conll)
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps({"text": w}) + "\n" for w in words))
+    for file in ("x.conll", "x.jsonl"):
+        found = predicted(capsys, tmp_path / "words", input=str(tmp_path / file))
+        assert [[word["text"] for word in row["words"]] for row in found] == words
+    (tmp_path / "texts.jsonl").write_text('{"text": "the cat-dog"}\n')
+    (found,) = predicted(capsys, tmp_path / "words", input=str(tmp_path / "texts.jsonl"))
+    assert [word["text"] for word in found["words"]] == ["the", "cat", "-", "dog"]
+
+
 def test_contexts_come_from_a_column_or_a_file(place, tmp_path, capsys):
     file = tmp_path / "questions.csv"
     file.write_text(f"text,about\nwhat ?,{CONTEXT}\nwho ?,the dog\n")
@@ -156,6 +210,8 @@ def test_contexts_come_from_a_column_or_a_file(place, tmp_path, capsys):
 def test_long_texts_are_cut_if_one_says_so(place, capsys):
     (found,) = predicted(capsys, place / "classifier", "dog " * 99, truncate=True)
     assert found["label"] in LABELS
+    predict(PredictConfig(str(place / "classifier"), ["dog " * 99, "dog"], truncate=True))
+    assert "1 texts cut to 37 tokens" in capsys.readouterr().err
 
 
 def test_directory_without_vocabulary(place, tmp_path):

@@ -19,6 +19,7 @@ from mobilebert_tf.text.tokenizer import WordPiece
 
 LABELS = ("B-place", "B-name", "I-place", "O")
 UNCASED, CASED = WordPiece(VOCABULARY, lower_case=True), WordPiece(VOCABULARY, lower_case=False)
+ACCENTED = WordPiece(VOCABULARY, lower_case=True, strip_accents=False)
 
 
 def golden(about: str, cases: Iterable[dict], **shared) -> dict:
@@ -40,11 +41,11 @@ def tokenizer() -> dict:
 
 
 def _tokenized() -> Iterable[dict]:
-    for wordpiece in (UNCASED, CASED):
+    for wordpiece in (UNCASED, CASED, ACCENTED):
         for name, text in TOKENIZED:
             ids, spans = tokenize_with_offsets(wordpiece, [text])[0]
             assert ids == wordpiece.tokenize([text]).to_list()[0], name
-            given = {"text": text, "lower_case": wordpiece.lower_case, "special_tokens": False}
+            given = _given(text, wordpiece, special_tokens=False)
             expected = {"ids": ids, "starts": [a for a, _ in spans], "ends": [b for _, b in spans]}
             yield case(f"{name}, {_case_of(wordpiece)}", given, expected)
 
@@ -53,11 +54,18 @@ def _with_special_tokens() -> Iterable[dict]:
     for wordpiece in (UNCASED, CASED):
         for name, text in SPECIAL:
             (ids,) = wordpiece.tokenize([text], special_tokens=True).to_list()
-            given = {"text": text, "lower_case": wordpiece.lower_case, "special_tokens": True}
+            given = _given(text, wordpiece, special_tokens=True)
             yield case(f"{name}, {_case_of(wordpiece)}", given, {"ids": ids})
 
 
+def _given(text: str, wordpiece: WordPiece, special_tokens: bool) -> dict:
+    casing = {"lower_case": wordpiece.lower_case, "strip_accents": wordpiece.strip_accents}
+    return {"text": text} | casing | {"special_tokens": special_tokens}
+
+
 def _case_of(wordpiece: WordPiece) -> str:
+    if wordpiece.lower_case and not wordpiece.strip_accents:
+        return "uncased with accents"
     return "uncased" if wordpiece.lower_case else "cased"
 
 
@@ -310,6 +318,9 @@ def _file(name: str, content: bytes, packed: metadata.Packed, length: int | None
         "vocabulary": list(packed.vocabulary),
         "labels": list(packed.labels),
         "lower_case": packed.do_lower_case,
+        "strip_accents": packed.do_lower_case
+        if packed.strip_accents is None
+        else packed.strip_accents,
         "max_tokens": length or packed.max_tokens,
         "sequence_length": packed.sequence_length,
         "fixed_length": length,

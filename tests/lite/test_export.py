@@ -33,6 +33,7 @@ from mobilebert_tf.lite.export_config import ExportConfig
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.pipeline import open_model
+from mobilebert_tf.text.tokenizer import WordPiece
 
 TO_TFLITE = Path(__file__).parents[2] / "export" / "to_tflite.py"
 
@@ -314,9 +315,32 @@ def test_diverged_model(place, tmp_path, factor, mode, message):
     assert not list(tmp_path.glob("x*"))
 
 
+def test_warnings_of_a_cased_vocabulary_and_of_numbers_beyond_float16(place, tmp_path, capsys):
+    source = model("bert")
+    wide = MobileBert(source.config, source.head)
+    wide.set_weights(source.get_weights())
+    (kernel,) = [w for w in wide.weights if w.path == "block_0/feed_forward_0/output/dense/kernel"]
+    kernel.assign(kernel * 1e5 / np.abs(kernel).max() / 2)  # a layer norm follows
+    reports = {}
+    for name, network, lower_case in (("plain", source, True), ("wide", wide, False)):
+        save_model(network, tmp_path / name, WordPiece(VOCABULARY, lower_case))
+        output = str(tmp_path / f"{name}.tflite")
+        config = config_in(place, output=output, quantize="float16")
+        export(dataclasses.replace(config, model=str(tmp_path / name)))
+        reports[name] = json.loads((tmp_path / f"{name}.json").read_text())["warnings"]
+        said = capsys.readouterr().err
+        assert all(f"warning: {warning}" in said for warning in reports[name])
+    assert reports["plain"] == []
+    cased, overflow = reports["wide"]
+    assert "the vocabulary is cased, but MediaPipe" in cased
+    assert "float16 ends at 65,504" in overflow
+    assert overflow in (tmp_path / "wide.html").read_text()
+
+
 def test_file_for_an_older_runtime(place, tmp_path):
     config = config_in(place, output=str(tmp_path / "x.tflite"), quantize="dynamic")
-    with pytest.raises(InputError, match="is 2.3, but this dynamic file needs 2.4"):
+    needs = r"is 2.3, but this dynamic file needs 2.4 for .*CUMSUM.*: `min_runtime` 2.4 will do"
+    with pytest.raises(InputError, match=needs):
         export(dataclasses.replace(config, min_runtime="2.3"))
     assert files_in(tmp_path) == {}
     export(dataclasses.replace(config, min_runtime="2.4"))

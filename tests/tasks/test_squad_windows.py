@@ -244,7 +244,7 @@ def test_questions_that_teach_nothing_are_counted():
     questions = [
         question_about("the cat sat", "cat", id="fine"),
         question_about("the cat sat", "dog", start=4, id="wrong text"),
-        question_about("the cat sat", "cat", start=400, id="beyond the end"),
+        question_about("the cat sat", "dog", start=400, id="beyond the end"),
         question_about("the cat sat", "", start=0, id="empty"),
         question_about("the cat sat", id="none"),
         question_about("the cat sat", id="impossible", impossible=True),
@@ -253,7 +253,7 @@ def test_questions_that_teach_nothing_are_counted():
     ]
     features = make_features(questions, TOKENIZER, 9, 2, 5, training=True)
     assert features.skipped == {
-        "answer not found at its position in the text": 3,
+        "answer not found in the text": 3,
         "no answer": 1,
         "answer in no window": 1,
         "no text": 1,
@@ -263,9 +263,19 @@ def test_questions_that_teach_nothing_are_counted():
     assert sum(make_features(questions, TOKENIZER, 9, 2, 5).skipped.values()) == 1
 
 
+@pytest.mark.parametrize("start", [400, 13, -1])
+def test_an_answer_elsewhere_is_moved_to_its_nearest_occurrence(start):
+    question = question_about("cat the cat sat the cat", " cat ", start=start)
+    features = make_features([question], TOKENIZER, 40, longest_question=5, training=True)
+    place = {400: 8, 13: 5, -1: 3}[start]  # after [CLS] who [SEP]
+    assert (features.start_positions[0], features.end_positions[0]) == (place, place)
+    assert features.changed == {"answer moved to its nearest occurrence": 1}
+
+
 def test_long_questions_are_cut_and_lengths_checked():
     question = question_about("the cat", question="who " * 30)
     features = make_features([question], TOKENIZER, 12, 2, 5)
+    assert features.changed == {"the question cut to 5 tokens": 1}
     assert features.input_ids[0, :7].tolist().count(TOKENIZER.vocabulary.index("who")) == 5
     with pytest.raises(InputError, match="sequence_length 8 has no room"):
         make_features([question], TOKENIZER, 8, 2, 5)

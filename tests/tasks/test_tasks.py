@@ -1,5 +1,7 @@
 """Files become examples, examples become batches, outputs become scores."""
 
+import csv
+import io
 import json
 
 import numpy as np
@@ -83,12 +85,49 @@ def test_glue_files(name, tmp_path):
         assert examples.targets.tolist() == ([5.0, 0.25] if name == "sts-b" else [1, 0])
 
 
-def test_quotes_are_plain_text_in_tsv_and_quotes_in_csv(tmp_path):
+def test_quotes_are_plain_text_in_tsv_and_quotes_in_csv(tmp_path, capsys):
     rows = 'text\tlabel\n"a\tx\nb" c\ty\n'
     write(tmp_path, train__tsv=rows, dev__csv='text,label\n"a, ""b""\nc",x\n')
     task = open_task("classification", tmp_path, ("train", "dev"))
     assert task.splits["train"].texts == ['"a', 'b" c'] and task.labels == ("x", "y")
+    assert "1 fields begin with a quotation mark, read as text" in capsys.readouterr().err
     assert task.splits["dev"].texts == ['a, "b"\nc']
+
+
+ROWS = [
+    ["text", "label"],
+    ["plain", "x"],
+    ['he said "hi"', "y"],
+    ["two\nlines", "x"],
+    ["t\tab", "y"],
+]
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_a_quoted_tsv_is_known_by_its_form(quoting, tmp_path, capsys):
+    for ending in ("\n", "\r\n"):
+        text = io.StringIO(newline="")
+        csv.writer(text, delimiter="\t", quoting=quoting, lineterminator=ending).writerows(ROWS)
+        write(tmp_path, train__tsv=text.getvalue())
+        examples = open_task("classification", tmp_path, ("train",)).splits["train"]
+        assert examples.texts == [row[0] for row in ROWS[1:]]
+        assert "a quoted .tsv" in capsys.readouterr().err
+    # The same in a file of GLUE's is text.
+    write(tmp_path, train__tsv='sentence\tlabel\n"a ""b"""\t1\n')
+    assert open_task("sst-2", tmp_path, ("train",)).splits["train"].texts == ['"a ""b"""']
+    assert capsys.readouterr().err == ""
+
+
+def test_labels_that_are_one_number_are_one_class(tmp_path, capsys):
+    rows = [{"text": "a", "label": label} for label in (0, 0.0, "0", 1.0, "1")]
+    write(tmp_path, train__jsonl="\n".join(map(json.dumps, rows)), dev__csv="text,label\na,1.0\n")
+    task = open_task("classification", tmp_path, ("train", "dev"))
+    assert task.labels == ("0", "1") and task.splits["dev"].targets.tolist() == [1]
+    assert task.splits["train"].targets.tolist() == [0, 0, 0, 1, 1]
+    assert "one class: 0.0, 1.0" in capsys.readouterr().out
+    write(tmp_path, train__csv="text,label\na,1.0\nb,01\nc,10\n")
+    (tmp_path / "train.jsonl").unlink()
+    assert open_task("classification", tmp_path, ("train",)).labels == ("01", "1.0", "10")
 
 
 def test_pairs_scores_and_json_lines(tmp_path):
@@ -119,6 +158,9 @@ def test_rows_that_are_skipped_are_counted(tmp_path, capsys):
         ({"train__csv": b"text,label\n" + b"a,x\n" * 9999 + b"\xe9,x\n"}, "line 10001, byte 1"),
         ({"train__jsonl": b'{"text": "\xe9", "label": 1}\n'}, "line 1, byte 11"),
         ({"train__tsv": "text\tlabel\na\tx\n".encode("utf-16")}, "line 1, byte 1"),
+        ({"train__tsv": "text\tlabel\na\tx\n".encode("utf-16")}, "iconv -f UTF-16 -t UTF-8"),
+        ({"train__tsv": b"text\tlabel\n\xe9\tx\n"}, "iconv -f WINDOWS-1252 -t UTF-8"),
+        ({"train__tsv": "text\tlabel\né\tx\n".encode() + b"\xe9"}, "(unexpected end of data)"),
         ({"train__csv": 'text,label\na,x\n"b,y\nc,y\n'}, "the row from line 3"),
         ({"train__csv": 'text,label\n"a"b,x\n'}, "the row from line 2"),
         ({"train__csv": 'text,label\na,x\n"b\nc,y\n"d",x\n'}, "its quotes balanced"),
@@ -184,9 +226,9 @@ def test_ids_that_repeat(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ('{"text": "ab", "label": "OO"}', "line 2: it must have one label for each word"),
+        ('{"text": "ab", "label": "OO"}', "line 2: 'text' must be a list of words"),
         ('{"text": ["a"], "label": ["O", "O"]}', "line 2: it must have one label"),
-        ('{"text": ["a"]}', "line 2: KeyError"),
+        ('{"text": ["a"]}', "line 2: no 'label'"),
         ("[", "line 2: JSONDecodeError"),
     ],
 )
@@ -247,6 +289,71 @@ def test_token_labels_stand_at_the_first_piece_of_a_word(tmp_path):
         "entity_f1": 0.0,
         "accuracy": pytest.approx(2 / 3),
     }
+
+
+def sentences(folder, text, split="train"):
+    """(words, labels) of each sentence of a .conll file."""
+    write(folder, **{f"{split}__conll": text})
+    task = open_task("tokens", folder, (split,))
+    examples = task.splits[split]
+    return [
+        (words, [task.labels[number] for number in numbers])
+        for words, numbers in zip(examples.texts, examples.targets, strict=True)
+    ]
+
+
+def test_words_of_a_conll_file_that_begin_with_a_hash(tmp_path, capsys):
+    text = "# sent_id = 1\nI O\n#Denver B-x\n# O\n\n#Padres B-x\n\n# O\n# remark\n\n# more\n"
+    found = sentences(tmp_path, text)
+    assert found == [
+        (["I", "#Denver", "#"], ["O", "B-x", "O"]),
+        (["#Padres"], ["B-x"]),
+        (["#", "#"], ["O", "remark"]),  # inside a sentence nothing is a comment
+    ]
+    said = "train.conll: 2 comments left out, the first in line 1\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert sentences(tmp_path, "#\tB-x\nb\tO\n") == [(["#", "b"], ["B-x", "O"])]
+
+
+def test_only_blanks_and_tabs_separate_the_columns_of_a_conll_file(tmp_path):
+    hard = "10\u00a0000"
+    assert sentences(tmp_path, f"{hard} B-x\n\u2009a O \n\u00a0\n") == [
+        ([hard, "\u2009a"], ["B-x", "O"])
+    ]
+    text = f"{hard}\tB-x\n\u00a0\tO\nNew York\tNNP\tI-x\n\t\na\tO\n"
+    assert sentences(tmp_path, text) == [
+        ([hard, "\u00a0", "New York"], ["B-x", "O", "I-x"]),
+        (["a"], ["O"]),
+    ]
+
+
+def test_a_test_split_needs_no_labels(tmp_path, capsys):
+    write(tmp_path, train__csv="text,label\na,x\nb,y\n", test__csv="name,text\nA,a\nB,\nC,c\n")
+    columns = Columns(id="name")
+    task = open_task("classification", tmp_path, ("test",), columns, labels=("x", "y"))
+    assert "3 of 3" not in (said := capsys.readouterr()).out and "2 of 2 rows have no" in said.out
+    encoded = task.encode("test", TOKENIZER, 16)
+    outputs = {"probability": np.eye(2)[[1, 0]]}
+    assert task.score(encoded, outputs) == {}
+    assert task.rows(encoded, outputs) == [
+        {"id": "A", "prediction": "y"},
+        {"id": "B", "prediction": None},
+        {"id": "C", "prediction": "x"},
+    ]
+    words = tmp_path / "words"
+    for file in ({"test__conll": "a\nb\n\n#c\n"}, {"test__jsonl": '{"text": ["a"]}\n'}):
+        write(words, **file)
+        task = open_task("tokens", words, ("test",), labels=("B-x", "O"))
+        assert task.score(task.encode("test", TOKENIZER, 16), {"token_probability": None}) == {}
+        (words / next(iter(file)).replace("__", ".")).unlink()
+
+
+def test_sentences_without_words_are_counted(tmp_path, capsys):
+    lines = [{"text": ["a"], "label": ["O"]}, {"text": [], "label": []}]
+    write(tmp_path, train__jsonl="\n".join(map(json.dumps, lines)))
+    examples = open_task("tokens", tmp_path, ("train",)).splits["train"]
+    assert (examples.ids, examples.skipped) == (["0"], [(1, "1")])
+    assert "1 of 2 sentences have no words" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["ab NN\nword\n", "ab\n"])
@@ -310,9 +417,26 @@ def test_batches_of_one_length_have_no_padding():
     assert sorted(rows) == list(range(37)) and widths == sorted(widths)
 
 
-def test_texts_longer_than_the_model_are_cut(tmp_path):
-    task = open_task(
-        "classification", write(tmp_path, train__tsv="text\tlabel\na b c d\tx\n"), ("train",)
-    )
-    assert task.encode("train", TOKENIZER, 4).arrays["input_ids"].shape == (1, 4)
-    assert encode(task.splits["train"], TOKENIZER, 128)["input_ids"].shape == (1, 6)
+def test_texts_longer_than_the_model_are_cut_and_counted(tmp_path, capsys):
+    rows = "text\tlabel\na b c d\tx\na b\tx\n"
+    task = open_task("classification", write(tmp_path, train__tsv=rows), ("train",))
+    assert task.encode("train", TOKENIZER, 4).arrays["input_ids"].shape == (2, 4)
+    assert capsys.readouterr().out == "classification train: 1 of 2 texts cut to 4 tokens\n"
+    assert encode(task.splits["train"], TOKENIZER, 128)["input_ids"].shape == (2, 6)
+    assert capsys.readouterr().out == ""
+
+
+def test_words_that_are_cut_off_are_missed(tmp_path, capsys):
+    """An entity that the model never saw lowers its score, as any that it misses."""
+    write(tmp_path, dev__conll="a O\nb O\nab B-x\nc I-x\n\na B-x\n")
+    task = open_task("tokens", tmp_path, ("dev",), labels=("B-x", "I-x", "O"))
+    scores = {}
+    for longest in (16, 5):  # [CLS] a b a [SEP]: the third word is there, cut inside
+        capsys.readouterr()
+        encoded = task.encode("dev", TOKENIZER, longest)
+        targets = np.maximum(encoded.arrays["targets"], 0)
+        scores[longest] = task.score(encoded, {"token_probability": np.eye(3)[targets]})
+    said = "tokens dev: 1 of 2 texts cut to 5 tokens, 1 words lost\n"
+    assert capsys.readouterr().out == said
+    assert scores[16] == {"entity_f1": 1.0, "accuracy": 1.0}
+    assert scores[5] == {"entity_f1": 0.5, "accuracy": 0.8}

@@ -105,7 +105,7 @@ def test_zero_gradient_decays_kernels_only():
 
 def test_schedule_is_followed():
     schedule = WarmupLinearDecay(0.02, 4, 2, 0.1)
-    expected = lamb(numbers(variables()), gradients(4), lambda i: [0.01, 0.02, 0.011, 0.002][i], 0)
+    expected = lamb(numbers(variables()), gradients(4), lambda i: [0.01, 0.02, 0.02, 0.011][i], 0)
     actual = train(Lamb(schedule, weight_decay_rate=0.0, clip_norm=None), gradients(4))
     for x, y in zip(actual, expected, strict=True):
         np.testing.assert_allclose(x, y, rtol=2e-6, atol=2e-7)
@@ -167,9 +167,9 @@ def test_rates_are_by_path():
         (0, 0.2),  # 2 * 1/10: the first update already moves
         (4, 1.0),  # 2 * 5/10
         (9, 2.0),  # warm-up ends at the peak
-        (10, 2.0 * (0.1 + 0.9 * 99 / 100)),  # the decay has 100 steps, from 1 to 0.1
-        (59, 2.0 * (0.1 + 0.9 * 0.5)),  # half of them
-        (109, 0.2),  # the last update
+        (10, 2.0),  # the decay has 100 steps, from 1 to 0.1 after the last one
+        (60, 2.0 * (0.1 + 0.9 * 0.5)),  # half of them
+        (109, 2.0 * (0.1 + 0.9 / 100)),  # the last update
         (110, 0.2),
         (10_000, 0.2),  # and beyond
     ],
@@ -180,9 +180,11 @@ def test_schedule_by_hand(step, expected):
 
 
 def test_schedule_without_warmup_or_decay():
-    assert float(WarmupLinearDecay(2.0, 4, 0, 0.0)(0)) == pytest.approx(1.5)
-    assert float(WarmupLinearDecay(2.0, 4, 0, 0.0)(3)) == 0.0
-    assert float(WarmupLinearDecay(2.0, 1, 0, 1.0)(0)) == 2.0
+    rates = [float(WarmupLinearDecay(2.0, 4, 0, 0.0)(step)) for step in range(4)]
+    assert rates == pytest.approx(
+        [2.0, 1.5, 1.0, 0.5]
+    )  # a step with the rate 0 would train nothing
+    assert float(WarmupLinearDecay(2.0, 1, 0, 0.0)(0)) == 2.0
 
 
 # --- serialization -------------------------------------------------------------------------------

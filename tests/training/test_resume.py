@@ -12,28 +12,26 @@ import pytest
 from safetensors import safe_open
 from support.texts import write_corpus
 
+from mobilebert_tf.distill import main
+
 ROOT = Path(__file__).parents[2]
 TIMINGS = ("ms_per_step", "tokens_per_second")
 
 
-def command(directory: Path, corpus: Path, *options: str) -> list[str]:
-    arguments = ["--config", str(ROOT / "configs" / "test.yaml"), "--output-dir", str(directory)]
-    return [sys.executable, "-m", "mobilebert_tf.distill", *arguments, "--corpus", str(corpus)] + [
-        *options
-    ]
+def arguments(directory: Path, corpus: Path) -> list[str]:
+    config = str(ROOT / "configs" / "test.yaml")
+    return ["--config", config, "--output-dir", str(directory), "--corpus", str(corpus)]
 
 
-def run(directory: Path, corpus: Path, *options: str) -> None:
-    result = subprocess.run(
-        command(directory, corpus, *options), cwd=ROOT, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr
+def run(directory: Path, corpus: Path) -> None:
+    """Runs or resumes to the end, in this process, which has loaded TensorFlow."""
+    main(arguments(directory, corpus))
 
 
-def kill_when(directory: Path, corpus: Path, reached, *options: str) -> bool:
+def kill_when(directory: Path, corpus: Path, reached) -> bool:
     """Starts the run, kills it (SIGKILL) once `reached(directory)`; False if it ended before."""
     process = subprocess.Popen(
-        command(directory, corpus, *options),
+        [sys.executable, "-m", "mobilebert_tf.distill", *arguments(directory, corpus)],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

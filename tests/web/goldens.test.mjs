@@ -14,6 +14,7 @@ const read = name => JSON.parse(
   fs.readFileSync(path.join(import.meta.dirname, `../goldens/${name}.json`), "utf8"));
 const {vocabulary} = read("tokenizer");
 const uncased = new WordPiece(vocabulary, true), cased = new WordPiece(vocabulary, false);
+const accented = new WordPiece(vocabulary, true, false);
 
 /** A test for each case of a file. */
 function golden(name, check) {
@@ -48,8 +49,9 @@ function counted(text, stretches) {
     ...stretch, start: codePoints(text, stretch.start), end: codePoints(text, stretch.end)}));
 }
 
-golden("tokenizer", ({text, lower_case, special_tokens}, expected) => {
-  const {ids, spans} = (lower_case ? uncased : cased).tokenize(text, special_tokens);
+golden("tokenizer", ({text, lower_case, strip_accents, special_tokens}, expected) => {
+  const tokenizer = lower_case ? strip_accents ? uncased : accented : cased;
+  const {ids, spans} = tokenizer.tokenize(text, special_tokens);
   const found = {ids, starts: places(text, spans, "start"), ends: places(text, spans, "end")};
   assertClose(found, expected);
 });
@@ -112,7 +114,8 @@ golden("model_files", ({content}, expected) => {
   if (expected === null) return assert.throws(open, error => error instanceof InputError && !/\n/.test(error.message));
   const file = open();
   assertClose({
-    ...file, lower_case: file.lowerCase, max_tokens: file.maxTokens,
+    ...file, lower_case: file.lowerCase, strip_accents: file.stripAccents,
+    max_tokens: file.maxTokens,
     sequence_length: file.sequenceLength ?? null, fixed_length: file.graph.fixedLength,
   }, expected);
 });

@@ -6,10 +6,11 @@ from clients.exported import FIXED, HEADS, MODES, SENTENCES
 
 from mobilebert_tf import Pipeline
 
-# Integers alone are summed by other kernels here: a sum that is rounded the other way is another
-# integer to the end. Measured: float 3e-7, weights alone in int8 3e-7, int16x8 0.
-LIMITS = dict.fromkeys(MODES, 1e-5) | {"int8": 0.03, "int8-full": 0.06}
-LIMITS |= {"dynamic": 1e-3, "dynamic 2.4": 1e-3, "int8 2.4": 0.03}
+# Kernels round the sums of int8 matrix products each in their own way (tests/arm): a number that is
+# the next one leads to others. Measured: int8-full 0.008, all others 3e-7 (int16x8 0) but int8's
+# classes and embeddings of any length, 0.008.
+LIMITS = dict.fromkeys(MODES, 0.03) | {"none": 1e-5, "float16": 1e-5, "int16x8": 1e-5}
+LIMITS |= {"int8-full": 0.06}
 DOCUMENT = " ".join(SENTENCES[:11] + SENTENCES[15:16]) * 4
 QUESTIONS = ("What is returned ?", "When is an error raised if the file does not exist ?")
 TEXTS = SENTENCES[:4] + SENTENCES[10:16]

@@ -38,7 +38,7 @@ export function figures(report) {
   const url = URL.createObjectURL(new Blob([JSON.stringify(report, null, 2) + "\n"], {type: "application/json"}));
   const name = file.replace(/\.tflite$/, "") + "-browser.json";
   return [
-    element("p", {}, `${(bytes / 1e6).toFixed(1)} MB, ready after ${load_ms.toFixed(0)} ms`),
+    element("p", {}, `${(bytes / 1e6).toFixed(2)} MB, ready after ${load_ms.toFixed(0)} ms`),
     latencyChart(report.latency),
     element("div", {class: "scroll"}, table(report.latency)),
     element("a", {href: url, download: name}, "Save as JSON"),

@@ -18,7 +18,8 @@ const FLOAT32 = 0;
 // Numbers of the fields in schema.fbs.
 const MODEL = {subgraphs: 2, signatures: 7};
 const SUBGRAPH = {tensors: 0};
-const TENSOR = {shape: 0, type: 1, shapeSignature: 7};
+const TENSOR = {shape: 0, type: 1, quantization: 4, shapeSignature: 7};
+const QUANTIZATION = {scale: 2};
 const SIGNATURE = {inputs: 0, outputs: 1, name: 2, subgraph: 4};
 const NAMED_TENSOR = {name: 0, tensor: 1};
 
@@ -50,6 +51,7 @@ export function readGraph(bytes) {
   for (const name of INPUTS) {
     if (!inputs[name]) throw new Error(`no input ${name}`);
   }
+  if (tensors.some(hasBadScale)) throw new Error("a scale that is no number");
   const byToken = Object.keys(outputs).filter(name => BY_TOKEN.includes(name));
   const places = [...INPUTS.map(name => inputs[name]), ...byToken.map(name => outputs[name])]
     .flatMap(tensor => [TENSOR.shape, TENSOR.shapeSignature].map(field => secondOf(tensor, field)))
@@ -61,6 +63,16 @@ export function readGraph(bytes) {
     hasFloatOutputs: Object.values(outputs).every(tensor => byte(tensor, TENSOR.type) === FLOAT32),
     setLength: tokens => places.forEach(place => view.setInt32(place, tokens, true)),
   };
+}
+
+/** Whether a scale of the tensor's quantization is no number, on which a runtime crashes. */
+function hasBadScale(tensor) {
+  const at = fieldAt(tensor, TENSOR.quantization);
+  if (!at) return false;
+  const quantization = {view: tensor.view, at: follow(tensor.view, at)};
+  const {at: scales, size} = vector(quantization, QUANTIZATION.scale);
+  return Array.from({length: size}, (_, i) => tensor.view.getFloat32(scales + 4 * i, true))
+    .some(scale => !(Number.isFinite(scale) && scale >= 0));
 }
 
 /** Where the second dimension is written; null if the tensor has no such field. */

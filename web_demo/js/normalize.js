@@ -18,10 +18,15 @@ import {ACCENT, BLANK, MARK, REMOVED, SEPARATE, kindOf, lowerCaseOf} from "./uni
 export class Normalizer {
   #forms = new Map();
   #lowerCase;
+  #stripAccents;
 
-  /** @param {boolean} lowerCase lower-case the text and strip its accents ("uncased") */
-  constructor(lowerCase) {
+  /**
+   * @param {boolean} lowerCase lower-case the text ("uncased")
+   * @param {boolean} stripAccents strip its accents
+   */
+  constructor(lowerCase, stripAccents) {
     this.#lowerCase = lowerCase;
+    this.#stripAccents = stripAccents;
   }
 
   /**
@@ -73,10 +78,17 @@ export class Normalizer {
   }
 
   #normalized(cluster) {
-    if (!this.#lowerCase) return cluster.normalize("NFC");
-    const lower = Array.from(cluster, lowerCaseOf).join("").normalize("NFD");
-    return Array.from(lower).filter(character => kindOf(character) !== ACCENT).join("");
+    const cased = this.#stripAccents ? cluster : cluster.normalize("NFC");
+    const folded = this.#lowerCase ? Array.from(cased, lowered).join("") : cased;
+    if (!this.#stripAccents) return folded;
+    const decomposed = Array.from(folded.normalize("NFD"));
+    return decomposed.filter(character => kindOf(character) !== ACCENT).join("");
   }
+}
+
+/** İ is the one character whose lower case is two. */
+function lowered(character) {
+  return character === "\u0130" ? "i\u0307" : lowerCaseOf(character);
 }
 
 /**

@@ -41,7 +41,7 @@ function showFacts() {
   const tokens = model.fixedLength ? `${model.fixedLength}, whatever the text` : `up to ${model.maxTokens}, as many as the text has`;
   const facts = {
     Kind: model.kind.replaceAll("_", " "),
-    Size: `${(model.bytes / 1e6).toFixed(1)} MB`,
+    Size: `${(model.bytes / 1e6).toFixed(2)} MB`,
     Tokens: tokens,
     Vocabulary: `${model.pieces} pieces`,
     Labels: model.labels.join(", "),

@@ -21,7 +21,8 @@ export class Pipeline {
   constructor(engine) {
     this.engine = engine;
     this.file = engine.file;
-    this.tokenizer = new WordPiece(this.file.vocabulary, this.file.lowerCase);
+    this.tokenizer = new WordPiece(
+      this.file.vocabulary, this.file.lowerCase, this.file.stripAccents);
   }
 
   /**

@@ -18,6 +18,7 @@ export class InputError extends Error {}
  * @property {string[]} vocabulary
  * @property {string[]} labels
  * @property {boolean} lowerCase
+ * @property {boolean} stripAccents
  * @property {number} maxTokens the longest sequence that it takes
  * @property {?number} sequenceLength tokens that the head was trained on; null if any
  */
@@ -48,6 +49,7 @@ export function openTflite(name, bytes) {
     kind: settings.kind,
     labels: lines("labels.txt"),
     lowerCase: settings.do_lower_case,
+    stripAccents: settings.strip_accents ?? settings.do_lower_case,
     maxTokens: graph.fixedLength ?? settings.max_tokens,
     sequenceLength: settings.sequence_length,
   };

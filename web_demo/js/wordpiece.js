@@ -20,13 +20,14 @@ export class WordPiece {
   /**
    * @param {string[]} vocabulary pieces in the order of their ids; inside a word they begin with ##
    * @param {boolean} lowerCase whether it is an "uncased" one
+   * @param {boolean} stripAccents whether accents are stripped, as BERT does where it lower-cases
    * @throws {Error} if it lacks a special token
    */
-  constructor(vocabulary, lowerCase) {
+  constructor(vocabulary, lowerCase, stripAccents = lowerCase) {
     this.vocabulary = vocabulary;
     this.#ids = new Map(vocabulary.map((piece, id) => [piece, id]));
     this.#longest = vocabulary.reduce((most, piece) => Math.max(most, piece.length), 0);
-    this.#normalizer = new Normalizer(lowerCase);
+    this.#normalizer = new Normalizer(lowerCase, stripAccents);
     for (const name of ["pad", "unk", "cls", "sep", "mask"]) {
       const id = this.#ids.get(`[${name.toUpperCase()}]`);
       if (id === undefined) throw new Error(`the vocabulary has no [${name.toUpperCase()}]`);

@@ -16,7 +16,11 @@ object Goldens {
 
     val vocabulary: List<String> by lazy { strings(file("tokenizer")["vocabulary"]) }
     val uncased: WordPiece by lazy { WordPiece(vocabulary) }
-    val cased: WordPiece by lazy { WordPiece(vocabulary, lowerCase = false) }
+    private val cased: WordPiece by lazy { WordPiece(vocabulary, lowerCase = false) }
+    private val accented: WordPiece by lazy { WordPiece(vocabulary, lowerCase = true, stripAccents = false) }
+
+    fun tokenizer(lowerCase: Boolean, stripAccents: Boolean): WordPiece =
+        if (!lowerCase) cased else if (stripAccents) uncased else accented
 
     fun file(subject: String): Map<String, Any?> = map(parseJson(File(folder, "$subject.json").readText()))
 

@@ -27,7 +27,7 @@ class TextModelTest {
     private val vocabulary = Goldens.vocabulary
 
     private fun file(head: Head, labels: List<String> = emptyList(), maxTokens: Int = 20, fixedLength: Int? = null) =
-        ModelFile(head, vocabulary, labels, true, maxTokens, null, fixedLength, emptyMap(), emptyMap())
+        ModelFile(head, vocabulary, labels, true, true, maxTokens, null, fixedLength, emptyMap(), emptyMap())
 
     private fun values(vararg values: Float) = Tensor(listOf(1, values.size), values)
 

@@ -53,6 +53,12 @@ abstract class ModelActivity(private val layout: Int) : Activity() {
         super.onStop()
     }
 
+    /** Back to the screen before, with what was there. */
+    override fun onNavigateUp(): Boolean {
+        finish()
+        return true
+    }
+
     /** The model is open. */
     protected abstract fun onModel(open: OpenModel)
 

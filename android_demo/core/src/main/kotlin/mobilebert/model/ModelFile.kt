@@ -13,6 +13,7 @@ import java.nio.ByteBuffer
  * @property vocabulary the tokenizer's pieces, in the order of their ids.
  * @property labels a classifier's class names, in the order of its outputs; else empty.
  * @property lowerCase whether the tokenizer lower-cases.
+ * @property stripAccents whether it strips accents.
  * @property maxTokens the longest sequence that the model takes.
  * @property sequenceLength tokens that the head was trained on; null if any.
  * @property fixedLength T of a file that takes no other; null if it takes any.
@@ -24,6 +25,7 @@ class ModelFile internal constructor(
     val vocabulary: List<String>,
     val labels: List<String>,
     val lowerCase: Boolean,
+    val stripAccents: Boolean,
     val maxTokens: Int,
     val sequenceLength: Int?,
     val fixedLength: Int?,
@@ -31,7 +33,7 @@ class ModelFile internal constructor(
     val outputs: Map<String, TensorInfo>,
 ) {
     /** The tokenizer that the file brings along. */
-    fun tokenizer(): WordPiece = WordPiece(vocabulary, lowerCase)
+    fun tokenizer(): WordPiece = WordPiece(vocabulary, lowerCase, stripAccents)
 
     companion object {
         /** The names of the signature's inputs. */
@@ -64,6 +66,7 @@ class ModelFile internal constructor(
                 vocabulary = lines(files.text(VOCABULARY)),
                 labels = if (LABELS in files.names) lines(files.text(LABELS)) else emptyList(),
                 lowerCase = settings.flag("do_lower_case"),
+                stripAccents = settings.flag("strip_accents", default = "do_lower_case"),
                 maxTokens = fixed ?: settings.positive("max_tokens")
                     ?: throw InputException("$SETTINGS in the file has no max_tokens"),
                 sequenceLength = settings.positive("sequence_length"),
@@ -98,6 +101,9 @@ class ModelFile internal constructor(
                 return (key as? String)?.let(Head::ofKey)
                     ?: throw InputException("the file has a head of the kind $key, which this version does not know")
             }
+
+            /** The setting, or where the file has none the one that it follows. */
+            fun flag(name: String, default: String): Boolean = flag(if (values[name] == null) default else name)
 
             fun flag(name: String): Boolean =
                 values[name] as? Boolean ?: throw InputException("$SETTINGS in the file has no true or false for $name")

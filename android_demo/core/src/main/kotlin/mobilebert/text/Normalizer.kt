@@ -20,7 +20,7 @@ internal class Word(val text: String, val starts: IntArray, val ends: IntArray, 
  * The text is cut into clusters, a character with the marks that belong to it, that are normalised each on its own; so
  * each normalised character is known to come from its cluster.
  */
-internal class Normalizer(private val lowerCase: Boolean) {
+internal class Normalizer(private val lowerCase: Boolean, private val stripAccents: Boolean) {
     /** The words of a text. Each of [specialTokens] that is written in it is a word of its own. */
     fun words(text: String, specialTokens: List<String> = emptyList()): List<Word> {
         val collector = WordCollector()
@@ -96,19 +96,29 @@ internal class Normalizer(private val lowerCase: Boolean) {
         return limits
     }
 
-    /** Lower case without accents, or composed characters. */
+    /** Lower-cased if the vocabulary is; without accents, or with composed characters. */
     private fun form(text: String): String {
         if (text.length == 1 && text[0] < '\u0080') return if (lowerCase) text.lowercase() else text
-        if (!lowerCase) return Unicode.normalize(text, Unicode.Form.NFC)
-        val lower = StringBuilder(text.length)
-        forEachCharacter(text) { lower.appendCodePoint(Unicodes.lowerCase(it)) }
-        val decomposed = Unicode.normalize(lower, Unicode.Form.NFD)
+        val cased = if (stripAccents) text else Unicode.normalize(text, Unicode.Form.NFC)
+        val folded = if (lowerCase) lowered(cased) else cased
+        if (!stripAccents) return folded
+        val decomposed = Unicode.normalize(folded, Unicode.Form.NFD)
         val stripped = StringBuilder(decomposed.length)
         forEachCharacter(decomposed) { if (!Unicodes.isAccent(it)) stripped.appendCodePoint(it) }
         return stripped.toString()
     }
 
+    private fun lowered(text: String): String {
+        val lower = StringBuilder(text.length)
+        forEachCharacter(text) {
+            if (it == DOTTED_I) lower.append("i\u0307") else lower.appendCodePoint(Unicodes.lowerCase(it))
+        }
+        return lower.toString()
+    }
+
     private companion object {
+        const val DOTTED_I = 0x130 // the one character whose lower case is two
+
         val HANGUL_VOWELS_AND_FINALS = 0x1160..0x11FF
     }
 }

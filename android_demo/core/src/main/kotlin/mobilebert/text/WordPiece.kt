@@ -9,12 +9,17 @@ import mobilebert.InputException
  * Safe to use from many threads.
  *
  * @property vocabulary the pieces in the order of their ids; those inside a word start with "##".
- * @property lowerCase whether text is lower-cased and its accents stripped ("uncased" vocabularies).
+ * @property lowerCase whether text is lower-cased ("uncased" vocabularies).
+ * @property stripAccents whether accents are stripped; BERT does so where it lower-cases.
  * @throws InputException for a vocabulary that is empty, lacks a special token or repeats a piece.
  */
-class WordPiece(val vocabulary: List<String>, val lowerCase: Boolean = true) {
+class WordPiece(
+    val vocabulary: List<String>,
+    val lowerCase: Boolean = true,
+    val stripAccents: Boolean = lowerCase,
+) {
     private val ids: Map<String, Int> = numbered(vocabulary)
-    private val normalizer = Normalizer(lowerCase)
+    private val normalizer = Normalizer(lowerCase, stripAccents)
     private val longestPiece = vocabulary.maxOf { it.length }
 
     val padId: Int = special("[PAD]")

@@ -31,6 +31,7 @@ class ModelFileTest {
         assertEquals(strings(expected["vocabulary"]), file.vocabulary)
         assertEquals(strings(expected["labels"]), file.labels)
         assertEquals(expected["lower_case"], file.lowerCase)
+        assertEquals(expected["strip_accents"], file.stripAccents)
         assertEquals(int(expected["max_tokens"]), file.maxTokens)
         assertEquals(expected["sequence_length"]?.let(::int), file.sequenceLength)
         assertEquals(expected["fixed_length"]?.let(::int), file.fixedLength)

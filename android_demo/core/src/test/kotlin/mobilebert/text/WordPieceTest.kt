@@ -14,7 +14,8 @@ class WordPieceTest {
     @Test
     fun piecesAndPlacesArePythons() = Goldens.eachCase("tokenizer") { case ->
         val text = case.given["text"] as String
-        val tokenizer = if (case.given["lower_case"] == true) Goldens.uncased else Goldens.cased
+        val (lowerCase, stripAccents) = listOf("lower_case", "strip_accents").map { case.given[it] as Boolean }
+        val tokenizer = Goldens.tokenizer(lowerCase, stripAccents)
         val pieces = tokenizer.tokenize(text, specialTokens = case.given["special_tokens"] == true)
         val expected = map(case.expected)
         assertEquals(ints(expected["ids"]), pieces.map { it.id })

@@ -98,7 +98,7 @@ class LatencyChart(context: Context, attributes: AttributeSet?) : View(context, 
     private fun dimension(name: Int) = resources.getDimension(name)
 
     private companion object {
-        const val MILLISECONDS = "%.1f ms"
+        const val MILLISECONDS = "%.2f ms"
         const val MOST_LINES = 4
         const val ROOM = 1.25
     }

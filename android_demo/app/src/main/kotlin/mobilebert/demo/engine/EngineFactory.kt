@@ -9,7 +9,7 @@ enum class Accelerator { CPU, GPU, NPU }
 
 /** Makes engines. */
 interface EngineFactory {
-    /** Name and version of what runs the models, such as "litert" to "1.4.1". */
+    /** Name and version of what runs the models, such as "litert" to "1.4.0". */
     val runtime: Pair<String, String>
 
     /**

@@ -15,8 +15,11 @@ import org.robolectric.android.controller.ActivityController
 import java.io.File
 import kotlin.test.assertTrue
 
+/** Where what is made for the tests lies, and what they leave. */
+val BUILD = File(System.getProperty("offline.build"))
+
 /** The folder with one exported model for each head. */
-val MODELS = File(System.getProperty("models"))
+val MODELS = File(BUILD, "models")
 
 fun model(name: String): Uri = Uri.fromFile(File(MODELS, "$name.tflite"))
 
@@ -71,7 +74,7 @@ class Screen<A : Activity>(val controller: ActivityController<A>) : AutoCloseabl
         val window = activity.window.decorView
         val picture = Bitmap.createBitmap(window.width, window.height, Bitmap.Config.ARGB_8888)
         window.draw(Canvas(picture))
-        val file = File(System.getProperty("screenshots"), "$name.png")
+        val file = File(BUILD, "screenshots/$name.png")
         file.parentFile.mkdirs()
         file.outputStream().use { picture.compress(Bitmap.CompressFormat.PNG, 100, it) }
     }

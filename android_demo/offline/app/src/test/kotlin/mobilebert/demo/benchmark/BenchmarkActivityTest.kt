@@ -6,6 +6,7 @@ import android.net.Uri
 import android.widget.CheckBox
 import android.widget.Spinner
 import android.widget.TableLayout
+import mobilebert.demo.BUILD
 import mobilebert.demo.R
 import mobilebert.demo.Screen
 import mobilebert.demo.ScriptedEngines
@@ -21,6 +22,7 @@ import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
 import java.io.ByteArrayOutputStream
+import java.io.File
 import kotlin.test.assertContains
 import kotlin.test.assertEquals
 import kotlin.test.assertFalse
@@ -49,6 +51,7 @@ class BenchmarkActivityTest {
         assertEquals(Intent.ACTION_CREATE_DOCUMENT, asked.intent.action)
         shadowOf(activity).receiveResult(asked.intent, Activity.RESULT_OK, Intent().setData(uri))
         await("saving") { text(R.id.status) == "Saved." }
+        File(BUILD, "benchmark.json").writeBytes(written.toByteArray()) // for tests/device, which has Python read it
         return parseJson(written.toString("UTF-8")) as Map<String, Any?>
     }
 
