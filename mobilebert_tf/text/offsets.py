@@ -7,9 +7,8 @@ pieces, and the offsets of these pieces lead back to the clusters.
 """
 
 import functools
+import itertools
 import re
-import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -125,7 +124,7 @@ class _Aligner:
 
     def _is_removed(self, character: str) -> bool:
         # Nothing remains of a stripped accent either, but its span belongs to its letter.
-        return not self._normalized[character] and unicodedata.category(character) != "Mn"
+        return not self._normalized[character] and character not in _characters_of("Mn")
 
 
 @functools.cache
@@ -134,9 +133,21 @@ def _cluster_pattern() -> re.Pattern:
 
     These are combining marks, and the vowels and final consonants of Hangul syllables.
     """
-    marks = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c)[0] == "M"]
-    joined = f"{_ranges(marks)}\u1160-\u11ff"
+    joined = f"{_ranges(sorted(_characters_of('M')))}\u1160-\u11ff"
     return re.compile(rf"\s|.[{joined}]*", re.DOTALL)
+
+
+@functools.cache
+def _characters_of(category: str) -> frozenset[str]:
+    """Returns the characters of a Unicode category, as the tokenizer sees them.
+
+    Its tables, RE2's, are newer than Python's. Marks stand in the planes 0, 1 and 14 alone.
+    """
+    planes = (range(0xD800), range(0xE000, 0x20000), range(0xE0000, 0xE0200))
+    characters = [chr(code) for plane in planes for code in plane]
+    encoded = tf.constant([character.encode() for character in characters], tf.string)
+    matches = tf.strings.regex_full_match(encoded, rf"(?s)\p{{{category}}}").numpy()
+    return frozenset(itertools.compress(characters, matches))
 
 
 def _ranges(characters: Iterable[str]) -> str:

@@ -36,6 +36,7 @@ NOT_RUN = {
     ". .venv/bin/activate": "the tests run in an environment already",
     "adb": "needs a phone",
     "npm": "needs a network",
+    "python -m mobilebert_tf.serve_demo": "serves until somebody ends it",
     "npx": "needs a network",
     "./gradlew": "needs the Android SDK",
     "python -m mobilebert_tf.convert google/": "needs a network",

@@ -165,3 +165,10 @@ def test_a_span_tokenized_alone_gives_its_piece(small, texts):
         ]
         again = tokenize_with_offsets(small, [text[slice(*found.spans[i])] for i in alone])
         assert [each.ids for each in again] == [[found.ids[i]] for i in alone]
+
+
+def test_marks_newer_than_pythons_tables_belong_to_their_letter():
+    """U+0ECE, a mark of Unicode 15, is stripped from its letter as any accent."""
+    tokenizer = WordPiece([*SPECIAL_TOKENS, "a", "b"])
+    (encoded,) = tokenize_with_offsets(tokenizer, ["a\u0ece b"])
+    assert encoded.ids == [5, 6] and encoded.spans == [(0, 2), (3, 4)]

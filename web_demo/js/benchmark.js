@@ -12,8 +12,8 @@ import {latencyRow} from "./statistics.js";
  * @param {number} asked.warmUp runs that do not count
  * @param {number} asked.runs
  * @param {function(string): void} progress is told what is being measured
- * @returns {Promise<object>} the JSON that `python -m mobilebert_tf.benchmark --json` writes; what a
- *   browser does not tell (resize_ms, peak_mb, memory_mb) is null
+ * @returns {Promise<object>} the JSON of `python -m mobilebert_tf.benchmark --json` with the Android app's
+ *   further keys; what a browser does not tell (cpu, resize_ms, peak_mb, memory_mb) is null
  */
 export async function benchmark(file, {lengths, threads, warmUp, runs}, progress) {
   const latency = [];
@@ -25,7 +25,8 @@ export async function benchmark(file, {lengths, threads, warmUp, runs}, progress
         progress(`${tokens} tokens, ${count} thread${count > 1 ? "s" : ""}`);
         const start = performance.now(), timed = await engine.timed(tokens);
         load ??= performance.now() - start;
-        latency.push({file: file.name, ...latencyRow(await measured(timed, warmUp, runs), tokens, count)});
+        const row = latencyRow(await measured(timed, warmUp, runs), tokens, count);
+        latency.push({file: file.name, ...row, accelerator: "WebAssembly"});
       }
     } finally {
       engine.delete();
@@ -45,7 +46,7 @@ async function measured(timed, warmUp, runs) {
 function circumstances() {
   const {userAgent, hardwareConcurrency} = navigator;
   return {
-    machine: {cpu: userAgent, cores: hardwareConcurrency, isolated: self.crossOriginIsolated},
+    machine: {cpu: null, cores: hardwareConcurrency, device: userAgent},
     date: new Date().toISOString().replace(/\.\d+Z$/, "+00:00"),
     versions: {"@litertjs/core": version},
   };

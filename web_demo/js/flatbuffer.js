@@ -19,7 +19,7 @@ const FLOAT32 = 0;
 const MODEL = {subgraphs: 2, signatures: 7};
 const SUBGRAPH = {tensors: 0};
 const TENSOR = {shape: 0, type: 1, quantization: 4, shapeSignature: 7};
-const QUANTIZATION = {scale: 2};
+const QUANTIZATION = {scales: 2};
 const SIGNATURE = {inputs: 0, outputs: 1, name: 2, subgraph: 4};
 const NAMED_TENSOR = {name: 0, tensor: 1};
 
@@ -51,7 +51,9 @@ export function readGraph(bytes) {
   for (const name of INPUTS) {
     if (!inputs[name]) throw new Error(`no input ${name}`);
   }
-  if (tensors.some(hasBadScale)) throw new Error("a scale that is no number");
+  if (Object.values(outputs).some(tensor => scales(tensor).some(Number.isNaN))) {
+    throw new Error("a scale is no number");
+  }
   const byToken = Object.keys(outputs).filter(name => BY_TOKEN.includes(name));
   const places = [...INPUTS.map(name => inputs[name]), ...byToken.map(name => outputs[name])]
     .flatMap(tensor => [TENSOR.shape, TENSOR.shapeSignature].map(field => secondOf(tensor, field)))
@@ -65,14 +67,12 @@ export function readGraph(bytes) {
   };
 }
 
-/** Whether a scale of the tensor's quantization is no number, on which a runtime crashes. */
-function hasBadScale(tensor) {
+/** What an integer tensor's numbers are scaled by. */
+function scales(tensor) {
   const at = fieldAt(tensor, TENSOR.quantization);
-  if (!at) return false;
-  const quantization = {view: tensor.view, at: follow(tensor.view, at)};
-  const {at: scales, size} = vector(quantization, QUANTIZATION.scale);
-  return Array.from({length: size}, (_, i) => tensor.view.getFloat32(scales + 4 * i, true))
-    .some(scale => !(Number.isFinite(scale) && scale >= 0));
+  if (!at) return [];
+  const found = vector({view: tensor.view, at: follow(tensor.view, at)}, QUANTIZATION.scales);
+  return Array.from({length: found.size}, (_, i) => tensor.view.getFloat32(found.at + 4 * i, true));
 }
 
 /** Where the second dimension is written; null if the tensor has no such field. */

@@ -21,5 +21,7 @@ export function percentile(values, percent) {
  */
 export function latencyRow(times, tokens, threads) {
   const [p50, p90, p99] = [50, 90, 99].map(percent => percentile(times, percent));
-  return {tokens, threads, p50_ms: p50, p90_ms: p90, p99_ms: p99};
+  const mean = times.reduce((a, b) => a + b) / times.length;
+  return {tokens, threads, p50_ms: p50, p90_ms: p90, p99_ms: p99, min_ms: Math.min(...times),
+    mean_ms: mean, runs: times.length};
 }

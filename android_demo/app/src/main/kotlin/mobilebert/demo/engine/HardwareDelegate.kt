@@ -31,7 +31,7 @@ internal class HardwareDelegate private constructor(val name: String, val delega
             throw InputException("the app is built without its library")
         } catch (error: InvocationTargetException) {
             throw InputException("this phone has no usable one: ${error.targetException.message}")
-        } catch (error: UnsupportedOperationException) {
+        } catch (error: RuntimeException) { // of several kinds, by version
             throw InputException("this phone has no usable one: ${error.message}")
         }
     }
