@@ -15,7 +15,8 @@ import tabulate
 
 from mobilebert_tf.environment import circumstances
 from mobilebert_tf.tasks.mlperf import read_mlperf
-from mobilebert_tf.tasks.squad import make_features, read_squad
+from mobilebert_tf.tasks.squad import read_squad
+from mobilebert_tf.tasks.squad_windows import make_features
 from mobilebert_tf.text.tokenizer import WordPiece
 
 FIELDS = {  # ours: theirs

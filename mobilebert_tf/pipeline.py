@@ -16,8 +16,9 @@ from mobilebert_tf.modeling.model import MODEL_INPUTS
 from mobilebert_tf.modeling.runner import KerasModel, Runnable, run_all
 from mobilebert_tf.tasks.examples import encode_words
 from mobilebert_tf.tasks.registry import SPAN_LENGTH
-from mobilebert_tf.tasks.squad import Question, make_features, proportions
+from mobilebert_tf.tasks.squad import Question
 from mobilebert_tf.tasks.squad_answers import Answer, answers
+from mobilebert_tf.tasks.squad_windows import make_features, proportions
 from mobilebert_tf.tasks.tags import OUTSIDE, tag_scheme
 from mobilebert_tf.text.offsets import tokenize_with_offsets
 

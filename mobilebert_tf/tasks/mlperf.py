@@ -15,8 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.tasks.squad import Features, Question
+from mobilebert_tf.tasks.squad import Question
 from mobilebert_tf.tasks.squad_answers import check_logits, score, span_scores, word_f1
+from mobilebert_tf.tasks.squad_windows import Features
 
 FLOAT_F1 = 89.4  # percent, of MLPerf's float model on all 10,833 windows
 TARGET = 0.93  # share of the float model's F1 that a submission must reach

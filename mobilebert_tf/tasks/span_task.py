@@ -10,8 +10,9 @@ from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.heads import Head, HeadName
 from mobilebert_tf.modeling.model import MODEL_INPUTS
 from mobilebert_tf.tasks.mlperf import MlperfSquad, app_answers, score_mlperf
-from mobilebert_tf.tasks.squad import Features, Question, make_features, proportions
+from mobilebert_tf.tasks.squad import Question
 from mobilebert_tf.tasks.squad_answers import Answer, answers, score
+from mobilebert_tf.tasks.squad_windows import Features, make_features, proportions
 from mobilebert_tf.tasks.task import Encoded
 from mobilebert_tf.text.tokenizer import WordPiece
 

@@ -14,7 +14,8 @@ import numpy as np
 from scipy.special import softmax
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.tasks.squad import Features, Question
+from mobilebert_tf.tasks.squad import Question
+from mobilebert_tf.tasks.squad_windows import Features
 
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)

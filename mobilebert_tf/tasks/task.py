@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mobilebert_tf.modeling.heads import Head, HeadName
-from mobilebert_tf.tasks.squad import Features
+from mobilebert_tf.tasks.squad_windows import Features
 from mobilebert_tf.text.tokenizer import WordPiece
 
 
@@ -59,7 +59,6 @@ class Task(Protocol):
 
     @property
     def unit(self) -> float: ...
-
 
     @property
     def pairs(self) -> bool | None: ...

@@ -12,8 +12,9 @@ from texts import DOCUMENT, SENTENCES, SPECIAL, TOKENIZED, VOCABULARY
 
 from mobilebert_tf import Pipeline
 from mobilebert_tf.lite import flatbuffer, metadata, timing
-from mobilebert_tf.tasks.squad import Features, Question, make_features, proportions
+from mobilebert_tf.tasks.squad import Question
 from mobilebert_tf.tasks.squad_answers import answers as find_answers
+from mobilebert_tf.tasks.squad_windows import Features, make_features, proportions
 from mobilebert_tf.text.offsets import tokenize_with_offsets
 from mobilebert_tf.text.tokenizer import WordPiece
 

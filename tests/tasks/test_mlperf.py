@@ -11,7 +11,8 @@ from support.texts import WIDE_TOKENIZER as TOKENIZER
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.tasks import mlperf
 from mobilebert_tf.tasks.mlperf import app_answers, read_mlperf, score_mlperf
-from mobilebert_tf.tasks.squad import Question, make_features
+from mobilebert_tf.tasks.squad import Question
+from mobilebert_tf.tasks.squad_windows import make_features
 
 CONTEXT = "The (cat) sat. The élan sat"
 QUESTIONS = [

@@ -11,8 +11,9 @@ from support.questions import CONTEXTS, question_about, questions_with_answers
 from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.tasks.squad import Question, make_features
+from mobilebert_tf.tasks.squad import Question
 from mobilebert_tf.tasks.squad_answers import answers
+from mobilebert_tf.tasks.squad_windows import make_features
 
 STORY = question_about("The cat sat. John was", answer="John")
 

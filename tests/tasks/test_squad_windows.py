@@ -12,7 +12,8 @@ from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.tasks.registry import open_task
-from mobilebert_tf.tasks.squad import Question, make_features, read_squad
+from mobilebert_tf.tasks.squad import Question, read_squad
+from mobilebert_tf.tasks.squad_windows import make_features
 
 
 def squad_file(path: Path, paragraphs, **more) -> Path:
