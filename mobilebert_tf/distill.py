@@ -23,21 +23,24 @@ from pathlib import Path
 import keras
 from tabulate import tabulate
 
+from mobilebert_tf.checkpoints.formats import LoadedModel
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.prepared_text import PreparedText, prepare_text
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import write_whole
-from mobilebert_tf.modeling.config import load_model_config
-from mobilebert_tf.modeling.model import MobileBert, build_model, checksum
+from mobilebert_tf.modeling.config import ModelConfig, load_model_config
+from mobilebert_tf.modeling.model import MobileBert, checksum
 from mobilebert_tf.modeling.model_directory import load_model, load_tokenizer, save_model
 from mobilebert_tf.reports.attention_examples import save_examples
 from mobilebert_tf.reports.run_report import write_report
+from mobilebert_tf.text.tokenizer import WordPiece
 from mobilebert_tf.training.distiller import Distiller
 from mobilebert_tf.training.from_teacher import copy_from_teacher
 from mobilebert_tf.training.held_out import batches, map_distances, masked_lm_accuracy
+from mobilebert_tf.training.initial_model import initial_config, initial_model, read_init
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map
 from mobilebert_tf.training.loop import LoopStage, prepare_process, train
-from mobilebert_tf.training.pretraining import fitted_config, pretrain_alone
+from mobilebert_tf.training.pretraining import pretrain_alone
 from mobilebert_tf.training.run_config import DistillConfig
 from mobilebert_tf.training.run_folder import RunFolder, open_run
 from mobilebert_tf.training.strategies import Stage, plan
@@ -51,63 +54,89 @@ def distill(config: DistillConfig) -> None:
     killed. Next: python export/to_tflite.py --model OUTPUT_DIR/student
     """
     prepare_process(config.seed, config.precision)
-    depth = load_model_config(config.student).num_hidden_layers
-    stages = plan(config.strategy, depth, config.transfer, config.distillation)
+    init = read_init(config.init, config.student, DistillConfig.student, config)
+    start = init.model.config if init else load_model_config(config.student)
+    stages = plan(config.strategy, start.num_hidden_layers, config.transfer, config.distillation)
+    tokenizer = _given_tokenizer(config, init)
     with open_run(config) as folder:
-        tokenizer = load_tokenizer(config.teacher) if config.teacher else None
         text = prepare_text(config, folder / "data", tokenizer)
-        teacher = load_model(_teacher_directory(config, text, folder))
+        student_config = start if init else initial_config(config.student, text)
+        teacher = load_model(_teacher_directory(config, student_config, text=text, folder=folder))
         if not teacher.head.predicts_masks:
             raise InputError(
                 f"{config.teacher} has no masked LM head ({teacher.head.kind}) for a student to "
                 "learn from: name a model that was pre-trained with one"
             )
-        folder.check_unchanged({"the teacher": checksum(teacher)})
-        check_fit(teacher.config, fitted_config(config.student, text), config.transfer)
+        inputs = {"the teacher": teacher} | ({"`init`": init.model} if init else {})
+        folder.check_unchanged({name: checksum(model) for name, model in inputs.items()})
+        check_fit(teacher.config, student_config, config.transfer)
         if not (folder / "student").exists():
-            _train_student(config, stages, text=text, teacher=teacher, folder=folder)
+            keras.utils.set_random_seed(config.seed)
+            student = initial_model(student_config, init)
+            if init is None:
+                _copy_from_teacher(teacher, student)
+            _train_student(config, stages, student, text=text, teacher=teacher, folder=folder)
         _evaluate(config, text, teacher, folder)
         write_report(folder.path)
     print(f"\nreport: {folder / 'report.html'}\nstudent: {folder / 'student'}")
 
 
-def _teacher_directory(config: DistillConfig, text: PreparedText, folder: RunFolder) -> Path:
+def _given_tokenizer(config: DistillConfig, init: LoadedModel | None) -> WordPiece | None:
+    """Returns the tokenizer of the teacher or of `init`; None if neither is given.
+
+    Raises InputError if they differ.
+    """
+    teacher = load_tokenizer(config.teacher) if config.teacher else None
+    if init is None:
+        return teacher
+    if teacher is not None and not teacher.reads_as(init.tokenizer):
+        raise InputError(f"{config.init} has another vocabulary or casing than {config.teacher}")
+    return init.tokenizer
+
+
+def _teacher_directory(
+    config: DistillConfig, student: ModelConfig, *, text: PreparedText, folder: RunFolder
+) -> Path:
     """Returns the directory of the given teacher, or of one that is pre-trained here.
 
     Raises InputError before the pre-training if teacher and student would not fit.
     """
     if config.teacher is not None:
         return Path(config.teacher)
-    student, teacher = load_model_config(config.student), load_model_config(config.teacher_model)
-    size = len(text.tokenizer)
-    check_fit(teacher.replace(vocab_size=size), student.replace(vocab_size=size), config.transfer)
-    if not (folder / "teacher").exists():
+    teacher = initial_config(config.teacher_model, text)
+    check_fit(teacher.replace(vocab_size=student.vocab_size), student, config.transfer)
+    directory = folder / "teacher"
+    if not directory.exists():
         print(f"no --teacher given: pre-training {config.teacher_model} first")
-    return pretrain_alone(
-        config.teacher_model,
-        config.teacher_training,
-        text,
-        name="teacher",
-        folder=folder,
-        config=config,
-    )
+        keras.utils.set_random_seed(config.seed)
+        pretrain_alone(
+            initial_model(teacher.replace(vocab_size=student.vocab_size), None),
+            config.teacher_training,
+            text,
+            name="teacher",
+            folder=folder,
+            config=config,
+        )
+    return directory
 
 
-def _train_student(
-    config: DistillConfig,
-    stages: list[Stage],
-    *,
-    text: PreparedText,
-    teacher: MobileBert,
-    folder: RunFolder,
-) -> None:
-    keras.utils.set_random_seed(config.seed)
-    student = build_model(fitted_config(config.student, text), "pretraining")
+def _copy_from_teacher(teacher: MobileBert, student: MobileBert) -> None:
     copied = copy_from_teacher(teacher, student)
     outside = {w.path for w in student.weights if not w.path.startswith("block_")}
     if outside - copied:
         paths = ", ".join(sorted(outside - copied))
         print(f"not in the teacher, so initialised at random: {paths}", flush=True)
+
+
+def _train_student(
+    config: DistillConfig,
+    stages: list[Stage],
+    student: MobileBert,
+    *,
+    text: PreparedText,
+    teacher: MobileBert,
+    folder: RunFolder,
+) -> None:
     layers = layer_map(student.config, config.transfer)
     batch = text.held_out_examples().batch(0)
 

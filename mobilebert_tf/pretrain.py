@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 
+import keras
+
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.prepared_text import prepare_text
+from mobilebert_tf.modeling.model import checksum
 from mobilebert_tf.modeling.model_directory import load_model
 from mobilebert_tf.training.held_out import masked_lm_accuracy
+from mobilebert_tf.training.initial_model import initial_config, initial_model, read_init
 from mobilebert_tf.training.loop import prepare_process
 from mobilebert_tf.training.pretraining import pretrain_alone
 from mobilebert_tf.training.run_config import PretrainConfig
@@ -19,16 +23,19 @@ def pretrain(config: PretrainConfig) -> None:
     the run beside it. The same command continues a run that was killed.
     """
     prepare_process(config.seed, config.precision)
+    init = read_init(config.init, config.model, PretrainConfig.model, config)
     with open_run(config) as folder:
-        text = prepare_text(config, folder / "data")
-        directory = pretrain_alone(
-            config.model,
-            config.training,
-            text,
-            name=config.role,
-            folder=folder,
-            config=config,
-        )
+        text = prepare_text(config, folder / "data", init.tokenizer if init else None)
+        model_config = init.model.config if init else initial_config(config.model, text)
+        if init is not None:
+            folder.check_unchanged({"`init`": checksum(init.model)})
+        directory = folder / config.role
+        if not directory.exists():
+            keras.utils.set_random_seed(config.seed)
+            model = initial_model(model_config, init)
+            pretrain_alone(
+                model, config.training, text, name=config.role, folder=folder, config=config
+            )
         accuracy = masked_lm_accuracy(load_model(directory), text.held_out_examples())
     print(f"{directory}: held-out masked LM accuracy {100 * accuracy:.1f} %")
 

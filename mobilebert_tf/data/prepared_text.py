@@ -26,10 +26,10 @@ class DataConfig:
     Args:
         corpus: "docs" (docstrings of installed packages), or text files, folders, globs, .gz.
         held_out_fraction: share of the documents for evaluation; they are never trained on.
-        vocabulary: a vocab.txt; null for the teacher's, or without a teacher one trained on the
+        vocabulary: a vocab.txt; null for that of the teacher or of init, or one trained on the
             corpus.
         vocabulary_size: tokens of a trained vocabulary.
-        lower_case: lower-case the text; null for the casing of the vocabulary or the teacher, or
+        lower_case: lower-case the text; null for the casing of the vocabulary or the model, or
             true for a vocabulary that is trained here.
         strip_accents: strip accents; null for the value of lower_case, as in BERT.
         sequence_length: tokens in an example.
@@ -104,9 +104,10 @@ def prepare_text(
     Args:
         config: which corpus, and how to tokenize it.
         directory: of vocab.txt, train.npz, held_out.npz and held_out.txt.
-        tokenizer: the teacher's, if there is one: a student must have the same vocabulary.
+        tokenizer: of the model that is given, a teacher or the one to continue: its vocabulary must
+            stay. None if there is no such model.
 
-    Raises InputError for bad text, or a vocabulary that is not the teacher's.
+    Raises InputError for bad text, or a vocabulary that is not the given model's.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "train.npz").exists():  # written last
@@ -153,24 +154,24 @@ def _report_losses(corpus: TokenizedCorpus, tokenizer: WordPiece) -> None:
         )
 
 
-def _choose_tokenizer(config: DataConfig, documents: list, teacher: WordPiece | None) -> WordPiece:
-    """Returns the tokenizer of the config's vocabulary, the teacher's, or a newly trained one."""
+def _choose_tokenizer(config: DataConfig, documents: list, given: WordPiece | None) -> WordPiece:
+    """Returns the tokenizer of the config's vocabulary, the given one, or a newly trained one."""
     casing = (config.lower_case, config.strip_accents)
     if config.vocabulary is not None:
         tokenizer = _read_vocabulary(Path(config.vocabulary), *casing)
-        if teacher is not None and not tokenizer.reads_as(teacher):
+        if given is not None and not tokenizer.reads_as(given):
             raise InputError(
-                f"vocabulary {config.vocabulary} ({tokenizer.casing}) is not the teacher's "
-                f"({teacher.casing})"
+                f"vocabulary {config.vocabulary} ({tokenizer.casing}) is not that of the "
+                f"given model ({given.casing})"
             )
         return tokenizer
-    if teacher is not None:
-        if not teacher.reads_as(WordPiece(teacher.vocabulary, *_fill_casing(casing, teacher))):
+    if given is not None:
+        if not given.reads_as(WordPiece(given.vocabulary, *_fill_casing(casing, given))):
             raise InputError(
-                f"the teacher's vocabulary is {teacher.casing}: leave out `lower_case` and "
+                f"the given model's vocabulary is {given.casing}: leave out `lower_case` and "
                 "`strip_accents`"
             )
-        return teacher
+        return given
     lower_case = config.lower_case is not False
     lines = (line for paragraphs in documents for line in paragraphs)
     vocabulary = train_vocabulary(lines, config.vocabulary_size, lower_case, config.strip_accents)

@@ -85,10 +85,12 @@ class Trials:
         directory = self.folder / "trials" / trial.name
         result_file = directory / "result.json"
         if not result_file.is_file():
+            self._take_over_shorter(trial, directory)
             self._train(trial, directory)
             result = {"trial": trial.name} | dataclasses.asdict(trial) | self._best_epoch(trial)
             write_whole(result_file, json.dumps(result, indent=2) + "\n")
-            shutil.rmtree(self.folder / "checkpoints" / trial.name, ignore_errors=True)
+            if self.config.search:  # nothing continues one of 270 trials
+                shutil.rmtree(self._states(trial), ignore_errors=True)
         return json.loads(result_file.read_text())
 
     def publish(self, trial: str) -> None:
@@ -96,6 +98,31 @@ class Trials:
         with whole_directory(self.folder / "model") as temporary:
             source = self.folder / "trials" / trial / "model"
             shutil.copytree(source, temporary, dirs_exist_ok=True)
+
+    def _states(self, trial: Trial) -> Path:
+        """Returns the directory of a trial's training states."""
+        return self.folder / "checkpoints" / trial.name
+
+    def _take_over_shorter(self, trial: Trial, directory: Path) -> None:
+        """Gives a trial the state of one that differs in fewer epochs only, if there is one.
+
+        The learning rate goes on as if the longer trial had been planned from the first step.
+        The state comes last: before it, a killed process starts this again.
+        """
+        shorter = [dataclasses.replace(trial, epochs=n) for n in range(trial.epochs - 1, 0, -1)]
+        start = next((other for other in shorter if self._states(other).is_dir()), None)
+        if start is None or self._states(trial).is_dir():
+            return
+        self.folder.rewind_history(trial.name, -1)
+        for record in self.folder.history():
+            if record["model"] == start.name:
+                self.folder.append_history(record | {"model": trial.name})
+        best = self.folder / "trials" / start.name / "model"
+        if best.is_dir():
+            with whole_directory(directory / "model") as temporary:
+                shutil.copytree(best, temporary, dirs_exist_ok=True)
+        self._states(start).rename(self._states(trial))
+        print(f"{trial.name}: continues {start.name}", flush=True)
 
     def _train(self, trial: Trial, directory: Path) -> None:
         prepare_process(trial.seed, self.config.precision)

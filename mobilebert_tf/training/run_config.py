@@ -150,11 +150,13 @@ class PretrainConfig(RunConfig):
 
     Args:
         model: a named size or a bert_config.json.
+        init: a model to continue from, in any format that convert reads; null for random weights.
         role: name of the model directory in output_dir.
         training: steps and optimizer.
     """
 
     model: str = "demo-teacher"
+    init: str | None = None
     role: Literal["teacher", "student"] = "teacher"
     training: Phase = Phase(1000, learning_rate=1e-2)
 
@@ -168,6 +170,8 @@ class DistillConfig(RunConfig):
         teacher_model: a named size or a bert_config.json of the teacher to pre-train.
         teacher_training: steps and optimizer of its pre-training.
         student: a named size or a bert_config.json.
+        init: a student to continue from, in any format that convert reads; null for random weights
+            and the teacher's embeddings.
         strategy: how knowledge is transferred (paper, figure 2); none for distillation alone.
         transfer: the layer-wise objectives.
         distillation: steps and optimizer of pre-training distillation.
@@ -177,6 +181,7 @@ class DistillConfig(RunConfig):
     teacher_model: str = "demo-teacher"
     teacher_training: Phase = Phase(1000, learning_rate=1e-2)
     student: str = "demo-student"
+    init: str | None = None
     strategy: Strategy = "progressive"
     transfer: TransferConfig = TransferConfig()
     distillation: Phase = Phase(560, learning_rate=1e-2)

@@ -171,25 +171,29 @@ def _settings(config: RunConfig | FinetuneConfig) -> dict[str, Any]:
 
 
 def _check_settings(path: Path, config: RunConfig | FinetuneConfig) -> None:
-    settings = _settings(config)
+    """Writes the settings of a new run, or compares those of a run that is continued.
+
+    Raises InputError if they differ in more than the epochs that a fine-tuning run gets on top.
+    """
+    settings = json.loads(json.dumps(_settings(config)))
     run = path / "run.json"
-    if run.exists():
-        before = _flatten(read_json(run).get("settings", {}))
-        now = _flatten(json.loads(json.dumps(settings)))
-        changed = [
-            f"{key}: {before.get(key)} -> {now.get(key)}"
-            for key in {**before, **now}
-            if before.get(key) != now.get(key)
-        ]
-        if changed:
-            raise InputError(
-                f"{path} holds a run with other settings ({'; '.join(changed)}): choose another "
-                "`output_dir`, or `overwrite`"
-            )
-    else:
+    if not run.exists():
         versions = {package: version(package) for package in PACKAGES}
         content = {"settings": settings, "versions": versions, "machine": machine()}
         write_whole(run, json.dumps(content, indent=2) + "\n")
+        return
+    content = read_json(run)
+    before, now = _flatten(content.get("settings", {})), _flatten(settings)
+    changed = [key for key in before | now if before.get(key) != now.get(key)]
+    searches = not isinstance(config, FinetuneConfig) or config.search
+    if changed == ["epochs"] and not searches and now["epochs"] > before["epochs"]:
+        write_whole(run, json.dumps(content | {"settings": settings}, indent=2) + "\n")
+    elif changed:
+        differences = "; ".join(f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed)
+        raise InputError(
+            f"{path} holds a run with other settings ({differences}): choose another "
+            "`output_dir`, or `overwrite`"
+        )
 
 
 def data_settings(path: Path) -> DataConfig:

@@ -357,6 +357,34 @@ def test_changed_inputs_are_another_run(small):
     assert load_model(small / "out" / "model")
 
 
+def test_more_epochs_go_on(small, capsys):
+    """Three epochs, then five: no epoch is trained twice, and the best of all five is kept."""
+    config = config_of(small, small / "out", epochs=3)
+    finetune(config)
+    first = epochs_of(small / "out", config)
+    assert [record["epoch"] for record in first] == [1, 2, 3]
+    capsys.readouterr()
+    longer = dataclasses.replace(config, epochs=5)
+    finetune(longer)
+    assert "epochs5-seed0: continues batch13-rate0.005-epochs3-seed0" in capsys.readouterr().out
+    all_five = epochs_of(small / "out", longer)
+    assert [record["epoch"] for record in all_five] == [1, 2, 3, 4, 5]
+    assert [r["ranking"] for r in all_five[:3]] == [r["ranking"] for r in first]
+    (result,) = scores(small / "out")
+    assert result["epochs"] == 5 and result["ranking"] == max(r["ranking"] for r in all_five)
+    with pytest.raises(InputError, match="epochs: 5 -> 3"):
+        finetune(config)
+    with pytest.raises(InputError, match="batch_size: 13 -> 7"):
+        finetune(dataclasses.replace(config, epochs=6, batch_size=7))
+
+
+def epochs_of(folder, config):
+    """The history's records of the evaluated epochs of a run's only trial."""
+    name = config.trials()[0].name
+    records = map(json.loads, (folder / "history.jsonl").read_text().splitlines())
+    return [r for r in records if r["model"] == name and "ranking" in r]
+
+
 def test_renamed_classes_are_another_run(small):
     finetune(config := config_of(small, small / "out", epochs=1))
     for split in ("train", "dev"):

@@ -1,0 +1,73 @@
+"""The model that pre-training starts from: random weights of some size, or another model's."""
+
+from mobilebert_tf.checkpoints.formats import LoadedModel, load
+from mobilebert_tf.data.prepared_text import DataConfig, PreparedText
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.modeling.config import ModelConfig, load_model_config
+from mobilebert_tf.modeling.model import MobileBert, build_model, copy_weights
+
+
+def read_init(path: str | None, size: str, default: str, data: DataConfig) -> LoadedModel | None:
+    """Returns the model to continue from, in any format that `convert` reads; None for None.
+
+    Args:
+        path: of the model.
+        size: the named size or bert_config.json that the run asks for.
+        default: the size that stands for none: the model may differ from it.
+        data: the text settings of the run.
+
+    Raises InputError if it cannot be read, has no vocabulary, or does not fit the settings.
+    """
+    if path is None:
+        return None
+    init = load(path)
+    for reason, count in init.skipped.items():
+        print(f"init: skipped {count} tensors: {reason}")
+    if init.tokenizer is None:
+        raise InputError(f"{path} has no vocabulary (vocab.txt): it cannot read text")
+    config = init.model.config
+    if size != default and load_model_config(size).replace(vocab_size=config.vocab_size) != config:
+        raise InputError(f"`init` is no {size}: leave out the size, that of `init` is used")
+    _check_length(data, config, path)
+    return init
+
+
+def initial_config(size: str, text: PreparedText) -> ModelConfig:
+    """Returns the config of a new model with the vocabulary size of the text.
+
+    Args:
+        size: a named size or a bert_config.json.
+        text: of the run.
+
+    Raises InputError if the text's examples are longer than the model takes.
+    """
+    config = load_model_config(size).replace(vocab_size=len(text.tokenizer))
+    _check_length(text.config, config, size)
+    return config
+
+
+def _check_length(data: DataConfig, config: ModelConfig, source: str) -> None:
+    if data.sequence_length > config.max_position_embeddings:
+        raise InputError(
+            f"sequence_length is {data.sequence_length}: longer than "
+            f"max_position_embeddings of {source} ({config.max_position_embeddings})"
+        )
+
+
+def initial_model(config: ModelConfig, init: LoadedModel | None) -> MobileBert:
+    """Returns a pre-training model with the weights of `init`, or with random ones.
+
+    The heads that `init` lacks are random, which is said in one line.
+
+    Args:
+        config: that of `init`, or from initial_config.
+        init: the model to continue from, or None.
+    """
+    model = build_model(config, "pretraining")
+    if init is None:
+        return model
+    copied = copy_weights(init.model, model)
+    rest = sorted(weight.path for weight in model.weights if weight.path not in copied)
+    if rest:
+        print(f"not in `init`, so initialised at random: {', '.join(rest)}", flush=True)
+    return model
