@@ -23,14 +23,14 @@ from pathlib import Path
 import keras
 from tabulate import tabulate
 
-from mobilebert_tf.checkpoints.formats import LoadedModel
+from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.prepared_text import PreparedText, prepare_text
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import write_whole
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 from mobilebert_tf.modeling.model import MobileBert, checksum
-from mobilebert_tf.modeling.model_directory import load_model, load_tokenizer, save_model
+from mobilebert_tf.modeling.model_directory import load_model, save_model
 from mobilebert_tf.reports.attention_examples import save_examples
 from mobilebert_tf.reports.run_report import write_report
 from mobilebert_tf.text.tokenizer import WordPiece
@@ -54,19 +54,18 @@ def distill(config: DistillConfig) -> None:
     killed. Next: python export/to_tflite.py --model OUTPUT_DIR/student
     """
     prepare_process(config.seed, config.precision)
+    given = _read_teacher(config)
     init = read_init(config.init, config.student, DistillConfig.student, config)
+    tokenizer = _given_tokenizer(config, given, init)
     start = init.model.config if init else load_model_config(config.student)
     stages = plan(config.strategy, start.num_hidden_layers, config.transfer, config.distillation)
-    tokenizer = _given_tokenizer(config, init)
     with open_run(config) as folder:
         text = prepare_text(config, folder / "data", tokenizer)
         student_config = start if init else initial_config(config.student, text)
-        teacher = load_model(_teacher_directory(config, student_config, text=text, folder=folder))
-        if not teacher.head.predicts_masks:
-            raise InputError(
-                f"{config.teacher} has no masked LM head ({teacher.head.kind}) for a student to "
-                "learn from: name a model that was pre-trained with one"
-            )
+        if given is None:
+            teacher = load_model(_pretrain_teacher(config, student_config, text, folder))
+        else:
+            teacher = given.model
         inputs = {"the teacher": teacher} | ({"`init`": init.model} if init else {})
         folder.check_unchanged({name: checksum(model) for name, model in inputs.items()})
         check_fit(teacher.config, student_config, config.transfer)
@@ -81,41 +80,54 @@ def distill(config: DistillConfig) -> None:
     print(f"\nreport: {folder / 'report.html'}\nstudent: {folder / 'student'}")
 
 
-def _given_tokenizer(config: DistillConfig, init: LoadedModel | None) -> WordPiece | None:
+def _read_teacher(config: DistillConfig) -> LoadedModel | None:
+    """Returns the given teacher; None if one is to be pre-trained.
+
+    Raises InputError if it cannot teach.
+    """
+    if config.teacher is None:
+        return None
+    teacher = load(config.teacher)
+    head = teacher.model.head
+    if not head.predicts_masks:
+        raise InputError(
+            f"{config.teacher} has no masked LM head ({head.kind}) for a student to learn from: "
+            "name a model that was pre-trained with one"
+        )
+    if teacher.tokenizer is None:
+        raise InputError(f"{config.teacher} has no vocabulary (vocab.txt): it cannot read text")
+    return teacher
+
+
+def _given_tokenizer(
+    config: DistillConfig, teacher: LoadedModel | None, init: LoadedModel | None
+) -> WordPiece | None:
     """Returns the tokenizer of the teacher or of `init`; None if neither is given.
 
     Raises InputError if they differ.
     """
-    teacher = load_tokenizer(config.teacher) if config.teacher else None
-    if init is None:
-        return teacher
-    if teacher is not None and not teacher.reads_as(init.tokenizer):
+    tokenizers = [model.tokenizer for model in (teacher, init) if model is not None]
+    if len(tokenizers) == 2 and not tokenizers[0].reads_as(tokenizers[1]):
         raise InputError(f"{config.init} has another vocabulary or casing than {config.teacher}")
-    return init.tokenizer
+    return tokenizers[0] if tokenizers else None
 
 
-def _teacher_directory(
-    config: DistillConfig, student: ModelConfig, *, text: PreparedText, folder: RunFolder
+def _pretrain_teacher(
+    config: DistillConfig, student: ModelConfig, text: PreparedText, folder: RunFolder
 ) -> Path:
-    """Returns the directory of the given teacher, or of one that is pre-trained here.
+    """Returns the directory of a teacher that is pre-trained here, unless it is there already.
 
     Raises InputError before the pre-training if teacher and student would not fit.
     """
-    if config.teacher is not None:
-        return Path(config.teacher)
-    teacher = initial_config(config.teacher_model, text)
-    check_fit(teacher.replace(vocab_size=student.vocab_size), student, config.transfer)
+    teacher = initial_config(config.teacher_model, text).replace(vocab_size=student.vocab_size)
+    check_fit(teacher, student, config.transfer)
     directory = folder / "teacher"
     if not directory.exists():
         print(f"no --teacher given: pre-training {config.teacher_model} first")
         keras.utils.set_random_seed(config.seed)
+        model = initial_model(teacher, None)
         pretrain_alone(
-            initial_model(teacher.replace(vocab_size=student.vocab_size), None),
-            config.teacher_training,
-            text,
-            name="teacher",
-            folder=folder,
-            config=config,
+            model, config.teacher_training, text, name="teacher", folder=folder, config=config
         )
     return directory
 

@@ -166,7 +166,7 @@ class DistillConfig(RunConfig):
     """Knowledge transfer from a teacher to a student.
 
     Args:
-        teacher: a model directory; null to pre-train `teacher_model` first.
+        teacher: a model in any format that convert reads; null to pre-train `teacher_model` first.
         teacher_model: a named size or a bert_config.json of the teacher to pre-train.
         teacher_training: steps and optimizer of its pre-training.
         student: a named size or a bert_config.json.

@@ -82,7 +82,9 @@ def test_heads_that_are_missing_are_new_and_said(place, tmp_path, capsys):
 
 def test_other_formats_are_read(place, tmp_path):
     convert(ConvertConfig(str(place / "student"), str(tmp_path / "hf"), to="huggingface"))
-    distill(distill_config(place, tmp_path / "run", init=str(tmp_path / "hf")))
+    convert(ConvertConfig(str(place / "teacher"), str(tmp_path / "google"), to="google"))
+    teacher, init = str(tmp_path / "google"), str(tmp_path / "hf")
+    distill(distill_config(place, tmp_path / "run", teacher=teacher, init=init))
     assert digest(tmp_path / "run" / "student") == digest(place / "student")
 
 
