@@ -62,7 +62,7 @@ def test_bad_input(folder, tmp_path):
 
     refused("no file", model=str(tmp_path / "none.tflite"))
     refused("web_demo of the project's checkout", folder=str(tmp_path))
-    refused("--port is 70000", port=70000)
+    refused("`port` is 70000", port=70000)
     with server(ServeDemoConfig(folder=str(folder), port=0)) as listening:
         refused("cannot listen at 127.0.0.1", port=listening.server_address[1])
     (folder / "vendor" / "runtime.js").unlink()
