@@ -28,7 +28,7 @@ class Evaluation:
         encoded: the examples.
         outputs: of the model by name, [N,...], classes in the task's order; of a
             multi_label_classifier also `chosen`, the labels from their thresholds on, bool [N,C].
-        thresholds: of these labels, in the task's order.
+        thresholds: if they are new, of these labels in the task's order.
         scores: the task's scores by name; empty if the split has no labels.
         seconds: how long the model ran.
     """
@@ -60,19 +60,17 @@ def evaluate_split(
     started = time.perf_counter()
     outputs = run_all(model, encoded.arrays)
     seconds = time.perf_counter() - started
-    thresholds = ()
-    if HEADS[model.kind].multi_label:
-        probability = outputs["probability"]
-        if new_thresholds:
-            thresholds = best_thresholds(encoded.arrays["targets"], probability)
-            outputs["chosen"] = probability >= np.array(thresholds)
-        else:
-            outputs["chosen"] = chosen_labels(model, probability)
+    multi_label, thresholds = HEADS[model.kind].multi_label, ()
+    if multi_label and not new_thresholds:
+        outputs["chosen"] = chosen_labels(model, outputs["probability"])
     if order is not None:
         outputs = {
             name: values[..., order] if name in BY_CLASS else values
             for name, values in outputs.items()
         }
+    if multi_label and new_thresholds:
+        thresholds = best_thresholds(encoded.arrays["targets"], outputs["probability"])
+        outputs["chosen"] = outputs["probability"] >= np.array(thresholds)
     return Evaluation(encoded, outputs, task.score(encoded, outputs), seconds, thresholds)
 
 
