@@ -60,7 +60,8 @@ def evaluate_split(
     started = time.perf_counter()
     outputs = run_all(model, encoded.arrays)
     seconds = time.perf_counter() - started
-    multi_label, thresholds = HEADS[model.kind].multi_label, ()
+    multi_label = HEADS[model.kind].multi_label
+    thresholds: tuple[float, ...] = ()
     if multi_label and not new_thresholds:
         outputs["chosen"] = chosen_labels(model, outputs["probability"])
     if order is not None:

@@ -81,8 +81,8 @@ def open_task(
         tags = tag_scheme(labels)
         print(f"{name}: {tags.describe()}")
         metrics = metrics if tags.has_entities else _WORD_METRICS
-    task = MultiLabelTask if HEADS[kind].multi_label else TextTask
-    return _with_warnings(task(name, kind, labels=labels, metrics=metrics, splits=examples))
+    task_class = MultiLabelTask if HEADS[kind].multi_label else TextTask
+    return _with_warnings(task_class(name, kind, labels=labels, metrics=metrics, splits=examples))
 
 
 def _glue_splits(task: GlueTask, splits: Sequence[str]) -> list[str]:
@@ -116,7 +116,7 @@ def _with_warnings(task: TextTask) -> TextTask:
 def _classes(task: TextTask, targets: Sequence | np.ndarray) -> set[int]:
     """Returns the class numbers that occur in the targets of a split."""
     if isinstance(task, MultiLabelTask):
-        return set(np.flatnonzero(np.any(targets, axis=0)))
+        return set(np.flatnonzero(np.any(targets, axis=0)).tolist())
     by_word = task.kind == "token_classifier"
     return set(itertools.chain.from_iterable(targets) if by_word else targets)
 
