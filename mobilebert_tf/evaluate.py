@@ -35,7 +35,7 @@ class EvaluateConfig:
     Args:
         model: a .tflite file, a model directory, a Hugging Face folder or a checkpoint.
         task: a GLUE task, squad, squad-v2, mlperf-squad (the MLPerf Mobile benchmark's records), or
-            classification, regression, tokens for files of your own.
+            classification, multi-label, regression, tokens for files of your own.
         data_dir: folder of the task's files, as for finetune.
         compare: another model; print how often the two agree, and where they differ.
         split: train, dev, or test for predictions only.
@@ -178,6 +178,8 @@ def _predictions(task: Task, evaluation: Evaluation) -> str:
             value = ""
         elif task.kind == "regression":
             value = f"{np.clip(value, 0, 5) if task.name == 'sts-b' else value:.3f}"
+        elif isinstance(value, list):  # of labels, [] for none
+            value = json.dumps(value, ensure_ascii=False)
         lines.append(f"{row['id']}\t{value}")
     return "\n".join(lines)
 

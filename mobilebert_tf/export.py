@@ -51,8 +51,8 @@ class ToTfliteConfig(ExportConfig):
             section 3.3), fitted on the calibration data. The changed model is written beside the
             original, with -no-norm in its name.
         recovery: steps and optimizer of the distillation after the fit.
-        task: a GLUE task, squad, or classification, regression, tokens; print its dev scores of
-            the model and of the file.
+        task: a GLUE task, squad, or classification, multi-label, regression, tokens; print its dev
+            scores of the model and of the file.
         data_dir: folder of the task's files, as for finetune.
         max_drop: a file whose score is lower by more than this is not kept; 0.02 are 2 points.
             Without a task, the same for the agreement of the changed model with the original.

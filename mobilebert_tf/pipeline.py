@@ -13,7 +13,7 @@ from mobilebert_tf.checkpoints.formats import load
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.modeling.model import MODEL_INPUTS
-from mobilebert_tf.modeling.runner import KerasModel, Runnable, run_all
+from mobilebert_tf.modeling.runner import KerasModel, Runnable, chosen_labels, run_all
 from mobilebert_tf.tasks.examples import encode_words
 from mobilebert_tf.tasks.registry import SPAN_LENGTH
 from mobilebert_tf.tasks.squad import Question
@@ -46,6 +46,16 @@ class Classified:
     text: str
     label: str
     probability: float
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class MultiLabelClassified:
+    """A multi-label classifier's result: the labels from their thresholds on, the likeliest first,
+    perhaps none, and the probabilities of all labels."""
+
+    text: str
+    labels: list[str]
     probabilities: dict[str, float]
 
 
@@ -104,7 +114,7 @@ class Embedded:
     embedding: list[float]
 
 
-Result = Filled | Classified | Scored | Labelled | Answered | Embedded
+Result = Filled | Classified | MultiLabelClassified | Scored | Labelled | Answered | Embedded
 
 
 def open_model(path: str | Path, num_threads: int = 1) -> Runnable:
@@ -160,6 +170,7 @@ class Pipeline:
             "pretraining": self._fill_masks,
             "masked_lm": self._fill_masks,
             "classifier": self._classify,
+            "multi_label_classifier": self._classify_multi_label,
             "next_sentence": self._classify,
             "regression": self._score,
             "multiple_choice": self._score,
@@ -246,10 +257,23 @@ class Pipeline:
         labels = self.model.labels
         results = []
         for text, row in zip(texts, outputs["probability"], strict=True):
-            by_label = {label: float(p) for label, p in zip(labels, row, strict=True)}
             best = int(row.argmax())
-            results.append(Classified(text, labels[best], float(row[best]), by_label))
+            results.append(Classified(text, labels[best], float(row[best]), self._by_label(row)))
         return results
+
+    def _classify_multi_label(self, texts, pairs) -> list[MultiLabelClassified]:
+        _, outputs = self._outputs(texts, pairs)
+        rows = outputs["probability"]
+        results = []
+        for text, row, chosen in zip(texts, rows, chosen_labels(self.model, rows), strict=True):
+            best_first = np.argsort(-row, kind="stable")
+            labels = [self.model.labels[i] for i in best_first if chosen[i]]
+            results.append(MultiLabelClassified(text, labels, self._by_label(row)))
+        return results
+
+    def _by_label(self, row: np.ndarray) -> dict[str, float]:
+        """Returns the probabilities [C] by the names of their labels."""
+        return {label: float(p) for label, p in zip(self.model.labels, row, strict=True)}
 
     def _score(self, texts, pairs) -> list[Scored]:
         _, outputs = self._outputs(texts, pairs)

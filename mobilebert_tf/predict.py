@@ -1,6 +1,7 @@
 """python -m mobilebert_tf.predict MODEL TEXT...: runs a model directory or a .tflite file on text.
 
-A masked LM fills each [MASK], a classifier names the class, a token classifier labels the words, a
+A masked LM fills each [MASK], a classifier names the class, a multi-label classifier every label
+from its threshold on, a token classifier labels the words, a
 span model answers the question TEXT from --context, a bare encoder returns its embedding.
 """
 
@@ -25,6 +26,7 @@ from mobilebert_tf.pipeline import (
     Embedded,
     Filled,
     Labelled,
+    MultiLabelClassified,
     Pipeline,
     Result,
     Scored,
@@ -245,6 +247,9 @@ def _readable(result: Result | Skipped) -> list[str]:
             return [f"(skipped: {result.skipped})  {result.text}".rstrip()]
         case Classified():
             return [f"{result.label} {result.probability:.3f}  {result.text}"]
+        case MultiLabelClassified():
+            labels = (f"{name} {result.probabilities[name]:.3f}" for name in result.labels)
+            return [f"{', '.join(labels) or '(no label)'}  {result.text}"]
         case Scored():
             return [f"{result.score:.3f}  {result.text}"]
         case Answered():

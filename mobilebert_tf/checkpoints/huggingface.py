@@ -47,6 +47,7 @@ SUPPORTED = {
     "tie_word_embeddings": True,
     "pruned_heads": {},
 }
+MULTI_LABEL = "multi_label_classification"  # problem_type of a multi_label_classifier
 # {Hugging Face's name: ours} of activations: "gelu" names different functions.
 ACTIVATIONS = {"gelu": "gelu_erf", "gelu_new": "gelu", "relu": "relu", "relu6": "relu6"}
 ACTIVATION_SYNONYMS = {"gelu_pytorch_tanh": "gelu_new", "gelu_python": "gelu"}
@@ -146,8 +147,6 @@ def _check_config(values: Mapping, path: Path, encoder_only: bool) -> None:
                 f"{path}: {key} is {values[key]}, only {supported} is supported: it has no key in "
                 "Google's config, which is ours"
             )
-    if values.get("problem_type") == "multi_label_classification" and not encoder_only:
-        raise InputError(f"{path}: problem_type multi_label_classification is not supported")
 
 
 def _check_model_type(values: Mapping, path: Path) -> None:
@@ -208,6 +207,10 @@ def _config_values(config: ModelConfig, head: Head, family: str) -> dict:
     if head.has_labels:
         values["id2label"] = {str(index): label for index, label in enumerate(head.labels)}
         values["label2id"] = {label: index for index, label in enumerate(head.labels)}
+    if head.kind == "multi_label_classifier":
+        values["problem_type"] = MULTI_LABEL
+        if head.thresholds:  # a key of ours, which transformers keeps
+            values["thresholds"] = list(head.thresholds)
     if head.kind == "regression":
         values |= {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
         values["problem_type"] = "regression"
@@ -240,6 +243,8 @@ def model_type(config: ModelConfig, head: Head) -> str:
 def _read_head(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) -> Head:
     kind = _kind(values, shapes, path)
     classes = shapes.get("classifier.bias", (0,))[0]
+    if kind == "classifier" and values.get("problem_type") == MULTI_LABEL:
+        kind = "multi_label_classifier"
     if kind == "classifier" and classes == 1:
         return Head(kind="regression")
     if not HEADS[kind].has_labels:
@@ -248,7 +253,13 @@ def _read_head(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Pat
     if not isinstance(names, dict):
         raise InputError(f"{path}: id2label is {names!r}, expected an object")
     labels = tuple(str(names.get(str(i), f"LABEL_{i}")) for i in range(classes))
-    return Head(kind=kind, labels=labels)
+    thresholds = values.get("thresholds") or () if kind == "multi_label_classifier" else ()
+    if not isinstance(thresholds, list | tuple):
+        raise InputError(f"{path}: thresholds is {thresholds!r}, expected a list")
+    try:
+        return Head(kind=kind, labels=labels, thresholds=tuple(thresholds))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _kind(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) -> HeadName:

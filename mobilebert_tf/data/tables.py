@@ -17,6 +17,7 @@ import numpy as np
 from mobilebert_tf.errors import InputError
 
 TABLE_SUFFIXES = (".tsv", ".csv", ".jsonl")
+SEPARATOR = "|"  # of the texts of a list in one field of a .tsv or .csv
 _OPENING_QUOTE = re.compile('(?:^|\t)"', re.MULTILINE)
 csv.field_size_limit(10_000_000)  # a document can be one field
 
@@ -26,13 +27,14 @@ class Row(NamedTuple):
 
     Args:
         line: its number in the file.
-        values: of the columns that were asked for, None where there is none.
+        values: of the columns that were asked for, None where there is none; for columns of lists a
+            tuple of texts.
         complete: whether it can be used: it has as many fields as the header, and all values but
             those that may be missing.
     """
 
     line: int
-    values: list[str | None]
+    values: list[Any]
     complete: bool
 
 
@@ -141,6 +143,7 @@ def read_rows(
     optional: Sequence[str] = (),
     header: Sequence[str] | None = None,
     quotes: bool = True,
+    lists: Sequence[str] = (),
 ) -> list[Row]:
     """Returns all rows, with the values of `columns` and then of `optional`.
 
@@ -153,14 +156,20 @@ def read_rows(
         optional: names of columns which may be missing, or have no value.
         header: names of all columns of a file without a header line.
         quotes: whether a .tsv may be quoted.
+        lists: names of columns with a list of texts, perhaps an empty one. In a .tsv or .csv the
+            texts are separated by SEPARATOR.
 
-    Raises InputError for a missing file or column, text that is not UTF-8, or no complete row.
+    Raises InputError for a missing file or column, a value that is no text or no list, text that is
+    not UTF-8, or no complete row.
     """
     rows = []
-    for number, row in _rows(path, columns, optional, header=header, quotes=quotes):
-        values = [_stripped(row.get(column)) for column in (*columns, *optional)]
-        complete = None not in row and all(values[: len(columns)])
-        rows.append(Row(number, [value or None for value in values], complete))
+    for number, row in _rows(path, columns, optional, header=header, quotes=quotes, lists=lists):
+        values = [
+            _listed(row.get(column)) if column in lists else _stripped(row.get(column))
+            for column in (*columns, *optional)
+        ]
+        complete = None not in row and None not in values[: len(columns)]
+        rows.append(Row(number, values, complete))
     skipped = [row.line for row in rows if not row.complete]
     if skipped:
         _warn(
@@ -177,8 +186,15 @@ def _warn(path: Path, text: str) -> None:
     print(f"warning: {path}: {text}", file=sys.stderr)
 
 
-def _stripped(value) -> str:
-    return "" if value is None else str(value).strip()
+def _stripped(value) -> str | None:
+    return None if value is None else str(value).strip() or None
+
+
+def _listed(value: str | list | None) -> tuple[str, ...] | None:
+    """Returns the texts of a list, or of a field; none for an empty field, None without one."""
+    if isinstance(value, str):
+        value = value.split(SEPARATOR) if value.strip() else []
+    return None if value is None else tuple(str(text).strip() for text in value)
 
 
 def read_score(path: Path, line: int, text: str) -> float:
@@ -193,11 +209,17 @@ def read_score(path: Path, line: int, text: str) -> float:
 
 
 def _rows(
-    path: Path, columns: Sequence[str], optional: Sequence[str], *, header, quotes: bool
+    path: Path,
+    columns: Sequence[str],
+    optional: Sequence[str],
+    *,
+    header,
+    quotes: bool,
+    lists: Sequence[str] = (),
 ) -> Iterator[tuple[int, dict]]:
     """Yields (line number, {column: value}); fields beyond the header have the key None."""
     if path.suffix.lower() == ".jsonl":
-        return _json_lines(path, columns, optional)
+        return _json_lines(path, columns, optional, lists)
     return _delimited(path, columns, header, quotes)
 
 
@@ -246,7 +268,7 @@ def _is_quoted(path: Path, text: str) -> bool:
 
 
 def _json_lines(
-    path: Path, columns: Sequence[str], optional: Sequence[str]
+    path: Path, columns: Sequence[str], optional: Sequence[str], lists: Sequence[str]
 ) -> Iterator[tuple[int, dict]]:
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
@@ -260,9 +282,20 @@ def _json_lines(
         _check_columns(f"{path}, line {number}", columns, list(row))
         row = {name: row.get(name) for name in (*columns, *optional)}
         for name, value in row.items():
-            if isinstance(value, list | dict):
+            if name in lists:
+                if value is not None and not _is_list_of_texts(value):
+                    raise InputError(
+                        f"{path}, line {number}: {name!r} is no list of texts: {value!r:.40}"
+                    )
+            elif isinstance(value, list | dict):
                 raise InputError(f"{path}, line {number}: {name!r} is no text: {value!r:.40}")
         yield number, row
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and not any(
+        isinstance(text, list | dict | None) for text in value
+    )
 
 
 def _check_columns(source: Path | str, columns: Sequence[str], header: Sequence[str]) -> None:

@@ -184,6 +184,7 @@ def packed(model: KerasModel) -> metadata.Packed:
         kind=model.kind,
         vocabulary=model.tokenizer.vocabulary,
         labels=model.labels,
+        thresholds=model.thresholds,
         do_lower_case=model.tokenizer.lower_case,
         strip_accents=model.tokenizer.strip_accents,
         max_tokens=model.max_tokens,

@@ -41,10 +41,10 @@ class InferenceGraph:
         arithmetic: made of the folded weights; computes the operations.
         mask: added to the score of a padded key: so low that the sum is under every real score.
 
-    Outputs by head: classifier probability [1,C]; token_classifier token_probability [1,T,C];
-    regression and multiple_choice score [1,1]; span start_logits, end_logits [1,T]; encoder
-    embedding [1,H], as its Head says; pretraining and masked_lm mlm_logits [1,T,V];
-    next_sentence probability [1,2].
+    Outputs by head: classifier and multi_label_classifier probability [1,C]; token_classifier
+    token_probability [1,T,C]; regression and multiple_choice score [1,1]; span start_logits,
+    end_logits [1,T]; encoder embedding [1,H], as its Head says; pretraining and masked_lm
+    mlm_logits [1,T,V]; next_sentence probability [1,2].
     """
 
     def __init__(
@@ -246,13 +246,19 @@ class InferenceGraph:
         return {"embedding": embedding}
 
     def _classifier(self, first):
-        return {"probability": tf.nn.softmax(self._dense(self._pooled(first), "classifier"))}
+        return {"probability": tf.nn.softmax(self._logits(first))}
+
+    def _multi_label_classifier(self, first):
+        return {"probability": tf.sigmoid(self._logits(first))}
+
+    def _logits(self, first):
+        return self._dense(self._pooled(first), "classifier")
 
     def _token_classifier(self, hidden):
         return {"token_probability": tf.nn.softmax(self._dense(hidden, "classifier"))[None]}
 
     def _regression(self, first):
-        return {"score": self._dense(self._pooled(first), "classifier")}
+        return {"score": self._logits(first)}
 
     _multiple_choice = _regression
 

@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import flatbuffer
-from mobilebert_tf.modeling.heads import HEADS
+from mobilebert_tf.modeling.heads import HEADS, check_thresholds
 
 VOCABULARY_FILE, LABELS_FILE, SETTINGS_FILE = "vocab.txt", "labels.txt", "mobilebert.json"
 
@@ -25,7 +25,7 @@ _LARGEST_FILE = 2**26  # bytes; a vocabulary of 250,000 pieces has 3 MB
 # What reading files raises that are no text, no JSON, encrypted, or compressed in unknown ways.
 _WRONG_CONTENT = (
     *(KeyError, ValueError, TypeError, AttributeError),
-    *(RecursionError, RuntimeError, NotImplementedError, EOFError),
+    *(RecursionError, RuntimeError, NotImplementedError, EOFError, InputError),
 )
 _BUFFER_NAME = "TFLITE_METADATA"
 _FORMAT = b"M001"
@@ -42,6 +42,7 @@ class Packed:
         kind: of its head, as in mobilebert_tf.modeling.model.Task.
         vocabulary: the tokenizer's pieces, in the order of their ids.
         labels: a classifier's class names.
+        thresholds: of the labels of a multi_label_classifier; none for 0.5 each.
         do_lower_case: whether the tokenizer lower-cases.
         strip_accents: whether it strips accents; None if it does where it lower-cases.
         pairs: whether the head was trained on pairs of texts; None if unknown.
@@ -57,6 +58,7 @@ class Packed:
     sequence_length: int | None = None
     strip_accents: bool | None = None
     pairs: bool | None = None
+    thresholds: Sequence[float] = ()
 
 
 def pack(content: bytes, packed: Packed) -> bytes:
@@ -113,6 +115,7 @@ def _check(packed: Packed) -> None:
         raise ValueError("settings out of range")
     if HEADS[packed.kind].has_labels and len(packed.labels) < 2:
         raise ValueError("a classifier without labels")
+    check_thresholds(packed.kind, packed.labels, packed.thresholds)
 
 
 def tensor_names(model: schema.ModelT) -> tuple[list[str], list[str]]:
@@ -133,6 +136,8 @@ def _files(packed: Packed) -> dict[str, str]:
         del settings["strip_accents"]
     if packed.pairs is None:
         del settings["pairs"]
+    if not packed.thresholds:
+        del settings["thresholds"]
     return files | {SETTINGS_FILE: json.dumps(settings) + "\n"}
 
 

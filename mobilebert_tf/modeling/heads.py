@@ -15,6 +15,7 @@ HeadName = Literal[
     "masked_lm",
     "next_sentence",
     "classifier",
+    "multi_label_classifier",
     "regression",
     "multiple_choice",
     "token_classifier",
@@ -32,6 +33,8 @@ class HeadKind:
             block's output, through the pooler unless `by_token`. None if the head has no layer.
         by_token: whether the outputs have an entry for each token, in their second dimension.
         has_labels: whether the head's classes are named by the user.
+        multi_label: whether a text may have any number of the labels: each has a probability of its
+            own, the sigmoid of its logit, and is chosen from a threshold on.
         huggingface: suffix of Hugging Face's class for this head.
         huggingface_layer: name of the head's output layer in Hugging Face's files; the masked LM
             has a table of its own.
@@ -44,6 +47,7 @@ class HeadKind:
     huggingface: str
     by_token: bool = False
     has_labels: bool = False
+    multi_label: bool = False
     huggingface_layer: str | None = None
     google_scope: str | None = None
 
@@ -75,6 +79,15 @@ HEADS: dict[str, HeadKind] = {
         huggingface="ForSequenceClassification",
         huggingface_layer="classifier",
         google_scope="",
+    ),
+    # After the classifier, whose class Hugging Face has for both: its problem_type tells which.
+    "multi_label_classifier": HeadKind(
+        ("probability",),
+        layer="classifier",
+        has_labels=True,
+        multi_label=True,
+        huggingface="ForSequenceClassification",
+        huggingface_layer="classifier",
     ),
     "regression": HeadKind(
         ("score",),
@@ -118,8 +131,8 @@ class Head:
         kind: a key of HEADS. pretraining is masked LM and next sentence prediction; regression
             and multiple_choice give one score for each text (the choice with the highest score is
             the likeliest).
-        labels: names of the classes of a classifier or token_classifier, in the order of its
-            logits.
+        labels: names of the classes of a classifier, multi_label_classifier or token_classifier, in
+            the order of its logits.
         sequence_length: number of tokens that the head was trained on; null if unknown. An encoder
             takes no more tokens, though its position table may have more rows.
         metric: name of the metric with which the head was evaluated.
@@ -127,9 +140,12 @@ class Head:
             first token, "mean" the mean of the sequence output over real tokens.
         normalized: whether that embedding has length 1.
         pairs: whether a classifier or regression was trained on pairs of texts; null if unknown.
+        thresholds: for each label of a multi_label_classifier the probability from which on a text
+            has it; without any, 0.5.
 
-    Raises InputError if pooling or normalized is set for another head than an encoder, and for a
-    classifier with fewer than two labels.
+    Raises InputError if pooling or normalized is set for another head than an encoder, for a
+    classifier with fewer than two labels, and for thresholds that are not one for each label of a
+    multi_label_classifier.
     """
 
     kind: HeadName = "encoder"
@@ -139,6 +155,7 @@ class Head:
     pooling: Literal["first", "mean"] = "first"
     normalized: bool = False
     pairs: bool | None = None
+    thresholds: Sequence[float] = ()
 
     def __post_init__(self):
         if self.kind != "encoder" and (self.pooling != "first" or self.normalized):
@@ -147,6 +164,7 @@ class Head:
             )
         if self.has_labels and len(self.labels) < 2:
             raise InputError(f"a {self.kind} needs at least two labels, not {len(self.labels)}")
+        check_thresholds(self.kind, self.labels, self.thresholds)
 
     @property
     def has_labels(self) -> bool:
@@ -177,6 +195,18 @@ class Head:
         """Whether a layer of the head reads the pooled output."""
         own_layer = HEADS[self.kind].layer is not None
         return self.predicts_next_sentence or (own_layer and not HEADS[self.kind].by_token)
+
+
+def check_thresholds(kind: str, labels: Sequence[str], thresholds: Sequence[float]) -> None:
+    """Raises InputError for thresholds that a head cannot have: see Head."""
+    if not thresholds:
+        return
+    numbers = all(type(value) in (int, float) and 0 <= value <= 1 for value in thresholds)
+    if not HEADS[kind].multi_label or not numbers or len(thresholds) != len(labels):
+        raise InputError(
+            f"thresholds are {list(thresholds)}: they are for a multi_label_classifier, a number "
+            "from 0 to 1 for each label"
+        )
 
 
 def predicts_masks(kind: str) -> bool:

@@ -41,7 +41,7 @@ class MobileBert(keras.Model):
         encoder: embedding [B,H],
         pretraining, masked_lm: mlm_logits [B,P,V],
         pretraining, next_sentence: nsp_logits [B,2] (0: is the next sentence),
-        classifier: logits [B,C],
+        classifier, multi_label_classifier: logits [B,C],
         token_classifier: logits [B,T,C],
         regression, multiple_choice: score [B],
         span: start_logits [B,T], end_logits [B,T].
@@ -115,7 +115,7 @@ def _text_head(config: ModelConfig, head: Head, pooled) -> dict:
     """Returns the head's outputs for a whole text, from pooled [B,H]."""
     if head.kind in ("pretraining", "next_sentence"):
         return {"nsp_logits": _head(config, 2, "next_sentence", pooled)}
-    if head.kind == "classifier":
+    if head.kind in ("classifier", "multi_label_classifier"):
         return {"logits": _classifier(config, len(head.labels), pooled)}
     if head.kind in ("regression", "multiple_choice"):
         return {"score": _classifier(config, 1, pooled)[:, 0]}
@@ -149,7 +149,7 @@ def build_model(
     Args:
         config: a ModelConfig, a named size (modeling.config.SIZES), or a bert_config.json.
         head: a key of HEADS, or None for the bare encoder.
-        labels: class names of a classifier or token_classifier.
+        labels: class names of a classifier, multi_label_classifier or token_classifier.
 
     Raises InputError for an unknown size or head, a bad config file, and for a classifier with
     fewer than two labels.

@@ -21,6 +21,7 @@ class Runnable(Protocol):
     Attributes:
         kind: the kind of its head, a key of HEADS.
         labels: names of the head's classes.
+        thresholds: of the labels of a multi_label_classifier, see Head; else none.
         max_tokens: longest input, in tokens.
         sequence_length: number of tokens that the head was trained on; None if unknown.
         pairs: whether the head was trained on pairs of texts; None if unknown.
@@ -29,6 +30,7 @@ class Runnable(Protocol):
     kind: str
     tokenizer: WordPiece
     labels: list[str]
+    thresholds: list[float]
     max_tokens: int
     sequence_length: int | None
     pairs: bool | None
@@ -49,6 +51,7 @@ class KerasModel:
     def __init__(self, model: MobileBert, tokenizer: WordPiece, head: str | None = None):
         self.kind = head or model.head.kind
         self.labels = [] if self.kind == "encoder" else list(model.head.output_labels)
+        self.thresholds = list(model.head.thresholds) if self.labels else []
         self.tokenizer, self.max_tokens = tokenizer, model.config.max_position_embeddings
         self.sequence_length, self.pairs = model.head.sequence_length, model.head.pairs
         if model.head.kind == "encoder" and self.sequence_length:
@@ -86,8 +89,19 @@ class KerasModel:
             return outputs[name] if name in outputs else outputs["pooled_output"]
         if name in ("probability", "token_probability"):
             logits = "nsp_logits" if self.kind == "next_sentence" else "logits"
-            return tf.nn.softmax(outputs[logits])
+            normalize = tf.sigmoid if HEADS[self.kind].multi_label else tf.nn.softmax
+            return normalize(outputs[logits])
         return outputs[name][:, None] if name == "score" else outputs[name]
+
+
+def chosen_labels(model: Runnable, probability: np.ndarray) -> np.ndarray:
+    """Returns which labels a multi_label_classifier gives each text: bool [N,C], in its own order.
+
+    Args:
+        model: whose thresholds decide; 0.5 if it has none.
+        probability: the model's output, [N,C].
+    """
+    return probability >= np.array(model.thresholds or [0.5] * len(model.labels))
 
 
 def run_all(

@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.modeling.runner import Runnable, run_all
+from mobilebert_tf.modeling.heads import HEADS
+from mobilebert_tf.modeling.runner import Runnable, chosen_labels, run_all
 from mobilebert_tf.tasks.glue import GLUE
 from mobilebert_tf.tasks.metrics import ranking
+from mobilebert_tf.tasks.multi_label_task import best_thresholds
 from mobilebert_tf.tasks.registry import MLPERF, SEQUENCE_LENGTH, SPAN_LENGTH, open_task
 from mobilebert_tf.tasks.task import Encoded, Task
+
+BY_CLASS = ("probability", "token_probability", "chosen")  # outputs with an entry for each class
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,9 @@ class Evaluation:
 
     Args:
         encoded: the examples.
-        outputs: of the model by name, [N,...], classes in the task's order.
+        outputs: of the model by name, [N,...], classes in the task's order; of a
+            multi_label_classifier also `chosen`, the labels from their thresholds on, bool [N,C].
+        thresholds: if they are new, of these labels in the task's order.
         scores: the task's scores by name; empty if the split has no labels.
         seconds: how long the model ran.
     """
@@ -31,10 +37,15 @@ class Evaluation:
     outputs: dict[str, np.ndarray]
     scores: dict[str, float]
     seconds: float
+    thresholds: tuple[float, ...] = ()
 
 
 def evaluate_split(
-    model: Runnable, task: Task, encoded: Encoded, order: Sequence[int] | None = None
+    model: Runnable,
+    task: Task,
+    encoded: Encoded,
+    order: Sequence[int] | None = None,
+    new_thresholds: bool = False,
 ) -> Evaluation:
     """Runs a model on encoded examples and scores its outputs.
 
@@ -43,16 +54,25 @@ def evaluate_split(
         task: the task.
         encoded: a split, from the task's `encode`.
         order: from `class_order`; None if model and task have the same classes in the same order.
+        new_thresholds: choose labels by the thresholds that are best for this split, not by the
+            model's; for a multi_label_classifier.
     """
     started = time.perf_counter()
     outputs = run_all(model, encoded.arrays)
     seconds = time.perf_counter() - started
+    multi_label = HEADS[model.kind].multi_label
+    thresholds: tuple[float, ...] = ()
+    if multi_label and not new_thresholds:
+        outputs["chosen"] = chosen_labels(model, outputs["probability"])
     if order is not None:
         outputs = {
-            name: values[..., order] if name.endswith("probability") else values
+            name: values[..., order] if name in BY_CLASS else values
             for name, values in outputs.items()
         }
-    return Evaluation(encoded, outputs, task.score(encoded, outputs), seconds)
+    if multi_label and new_thresholds:
+        thresholds = best_thresholds(encoded.arrays["targets"], outputs["probability"])
+        outputs["chosen"] = outputs["probability"] >= np.array(thresholds)
+    return Evaluation(encoded, outputs, task.score(encoded, outputs), seconds, thresholds)
 
 
 def max_length(model: Runnable, task: Task, sequence_length: int | None = None) -> int:

@@ -25,8 +25,9 @@ class Examples:
     Args:
         texts: N strings; for token classification N lists of words.
         pairs: N second texts, or None.
-        targets: int32 class numbers [N], float32 scores [N], or for token classification N lists
-            of class numbers, one a word; None if the file has no labels.
+        targets: int32 class numbers [N], float32 scores [N], for multi-label classification float32
+            [N,C] with 1 for the labels that a text has, or for token classification N lists of
+            class numbers, one a word; None if the file has no labels.
         ids: name of each example in the task's files.
         skipped: rows of the file that are no examples: (place among all rows, id), ascending.
     """
@@ -69,8 +70,9 @@ def encode(
 ) -> dict[str, np.ndarray]:
     """Returns arrays by name: input_ids, input_mask, segment_ids int32 [N,T], and targets.
 
-    Targets are there if the examples have any: [N], for token classification [N,T] with NO_LABEL
-    where there is none. T is at most `longest`; a line says how many texts were cut.
+    Targets are there if the examples have any: [N], for multi-label classification [N,C], for token
+    classification [N,T] with NO_LABEL where there is none. T is at most `longest`; a line says how
+    many texts were cut.
 
     Args:
         examples: N of them.
@@ -151,9 +153,10 @@ def add_unlabelled(first: dict, second: dict) -> dict[str, np.ndarray]:
     """
     width = max(arrays["input_ids"].shape[1] for arrays in (first, second))
     targets = first["targets"]
-    shape = second["input_ids"].shape[: targets.ndim]
-    missing = np.nan if targets.dtype.kind == "f" else NO_LABEL
-    second = second | {"targets": np.full(shape, missing, targets.dtype)}
+    is_float = targets.dtype.kind == "f"
+    shape = targets.shape if is_float else second["input_ids"].shape[: targets.ndim]
+    missing = np.full((len(second["input_ids"]), *shape[1:]), np.nan if is_float else NO_LABEL)
+    second = second | {"targets": missing.astype(targets.dtype)}
     first, second = pad_tokens(first, width), pad_tokens(second, width)
     return {name: np.concatenate([array, second[name]]) for name, array in first.items()}
 
@@ -163,10 +166,16 @@ def pad_tokens(arrays: dict, width: int) -> dict[str, np.ndarray]:
     tokens = arrays["input_ids"].shape[1]
     padded = dict(arrays)
     for name, array in arrays.items():
-        if array.ndim > 1 and array.shape[1] == tokens:
+        if _is_by_token(array, tokens):
             filler = NO_LABEL if name == "targets" else 0
             padded[name] = np.pad(array, ((0, 0), (0, width - tokens)), constant_values=filler)
     return padded
+
+
+def _is_by_token(array: np.ndarray, tokens: int) -> bool:
+    """Returns whether an array has an entry for each of T tokens, [N,T]. Of the targets, those of
+    multi-label classification are float, and may have as many labels as there are tokens."""
+    return array.ndim > 1 and array.shape[1] == tokens and array.dtype.kind != "f"
 
 
 def _padded(rows: list[list[int]], width: int, filler: int) -> np.ndarray:
@@ -239,6 +248,6 @@ def _cut(arrays: dict, rows: np.ndarray, lengths: np.ndarray) -> dict[str, np.nd
     width = arrays["input_ids"].shape[1]
     needed = min(width, -(-int(lengths[rows].max()) // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE)
     return {
-        name: array[rows][:, :needed] if array.ndim > 1 and array.shape[1] == width else array[rows]
+        name: array[rows][:, :needed] if _is_by_token(array, width) else array[rows]
         for name, array in arrays.items()
     }

@@ -13,9 +13,10 @@ def scores(names: Sequence[str], targets: np.ndarray, predictions: np.ndarray) -
     """Returns the value of each metric.
 
     Args:
-        names: accuracy, f1 (of class 1), macro_f1, matthews, pearson, spearman.
-        targets: int class numbers or float scores [N].
-        predictions: likewise [N]; NO_LABEL for what the model did not see, which is wrong.
+        names: accuracy, f1 (of class 1), macro_f1, micro_f1, matthews, pearson, spearman.
+        targets: int class numbers or float scores [N]; for macro_f1 and micro_f1 of multi-label
+            classification 1 for the labels that a text has, else 0, int [N,C].
+        predictions: likewise; NO_LABEL for what the model did not see, which is wrong.
     """
     return {name: float(_METRICS[name](targets, predictions)) for name in names}
 
@@ -44,11 +45,17 @@ def _correlation(statistic, targets, predictions):
 
 
 def _macro_f1(targets, predictions):
-    classes = np.union1d(targets, predictions)
+    if targets.ndim == 2:
+        classes = np.flatnonzero((targets + predictions).any(axis=0))
+    else:
+        classes = np.union1d(targets, predictions)
+        classes = classes[classes != NO_LABEL]
+    if not len(classes):
+        return 0.0  # no label anywhere
     return sklearn_metrics.f1_score(
         targets,
         predictions,
-        labels=classes[classes != NO_LABEL],
+        labels=classes,
         average="macro",
         zero_division=0,
     )
@@ -58,6 +65,7 @@ _METRICS = {
     "accuracy": sklearn_metrics.accuracy_score,
     "f1": lambda t, p: sklearn_metrics.f1_score(t, p, zero_division=0),
     "macro_f1": _macro_f1,
+    "micro_f1": lambda t, p: sklearn_metrics.f1_score(t, p, average="micro", zero_division=0),
     "matthews": sklearn_metrics.matthews_corrcoef,
     "pearson": _pearson,
     "spearman": _spearman,

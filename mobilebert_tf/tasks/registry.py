@@ -4,10 +4,13 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.modeling.heads import HeadName
+from mobilebert_tf.modeling.heads import HEADS, HeadName
 from mobilebert_tf.tasks.glue import GLUE, GlueTask, read_split
 from mobilebert_tf.tasks.mlperf import read_mlperf
+from mobilebert_tf.tasks.multi_label_task import MultiLabelTask
 from mobilebert_tf.tasks.span_task import MlperfTask, SpanTask
 from mobilebert_tf.tasks.squad import Question, load_squad, read_squad
 from mobilebert_tf.tasks.tags import tag_scheme
@@ -19,6 +22,7 @@ from mobilebert_tf.tasks.user_files import Columns, has_split, read_user_split
 # On the user's own data: (kind of head, metrics).
 USER_TASKS: dict[str, tuple[HeadName, tuple[str, ...]]] = {
     "classification": ("classifier", ("accuracy", "macro_f1")),
+    "multi-label": ("multi_label_classifier", ("micro_f1", "macro_f1")),
     "regression": ("regression", ("pearson", "spearman")),
     "tokens": ("token_classifier", ("entity_f1", "accuracy")),  # if its labels mark entities
 }
@@ -77,7 +81,8 @@ def open_task(
         tags = tag_scheme(labels)
         print(f"{name}: {tags.describe()}")
         metrics = metrics if tags.has_entities else _WORD_METRICS
-    return _with_warnings(TextTask(name, kind, labels=labels, metrics=metrics, splits=examples))
+    task_class = MultiLabelTask if HEADS[kind].multi_label else TextTask
+    return _with_warnings(task_class(name, kind, labels=labels, metrics=metrics, splits=examples))
 
 
 def _glue_splits(task: GlueTask, splits: Sequence[str]) -> list[str]:
@@ -95,17 +100,25 @@ def _with_warnings(task: TextTask) -> TextTask:
     """Returns the task; prints classes that occur in the train split, but not in a dev split."""
     if not task.labels or "train" not in task.splits:
         return task
-    by_word = task.kind == "token_classifier"
     classes = {
-        split: set(itertools.chain.from_iterable(rows.targets) if by_word else rows.targets)
+        split: _classes(task, rows.targets)
         for split, rows in task.splits.items()
         if rows.targets is not None
     }
+    more = "; their thresholds are 0.5" if isinstance(task, MultiLabelTask) else ""
     for split in task.dev_splits:
         missing = [task.labels[i] for i in sorted(classes["train"] - classes[split])]
         if missing:
-            print(f"{task.name} {split}: no example of {', '.join(missing)}, which train has")
+            print(f"{task.name} {split}: no example of {', '.join(missing)}, which train has{more}")
     return task
+
+
+def _classes(task: TextTask, targets: Sequence | np.ndarray) -> set[int]:
+    """Returns the class numbers that occur in the targets of a split."""
+    if isinstance(task, MultiLabelTask):
+        return set(np.flatnonzero(np.any(targets, axis=0)).tolist())
+    by_word = task.kind == "token_classifier"
+    return set(itertools.chain.from_iterable(targets) if by_word else targets)
 
 
 def _read_questions(name: str, data_dir: str | Path, split: str) -> list[Question]:

@@ -18,9 +18,9 @@ class Encoded:
     Args:
         split: name of the split.
         arrays: MODEL_INPUTS int32 [N,T], and `targets` if the split has labels. Targets are int32
-            [N] classes, float32 [N] scores, or int32 [N,T] classes of tokens with NO_LABEL where
-            there is none; for training on questions int32 [N,2], the positions of the answer's
-            first and last token.
+            [N] classes, float32 [N] scores, float32 [N,C] with 1 for the labels that a text has, or
+            int32 [N,T] classes of tokens with NO_LABEL where there is none; for training on
+            questions int32 [N,2], the positions of the answer's first and last token.
         windows: for questions, the part of a context that each row holds; else None.
     """
 
@@ -81,7 +81,8 @@ class Task(Protocol):
 
         Args:
             encoded: from `encode`.
-            outputs: of a model for its arrays, by name [N,...], classes in the task's order.
+            outputs: of a model for its arrays, by name [N,...], classes in the task's order, as in
+                evaluation.Evaluation.
         """
 
     def rows(self, encoded: Encoded, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:

@@ -95,12 +95,12 @@ class TextTask:
         labels = [OUTSIDE if number == NO_LABEL else self.labels[number] for number in classes]
         return self.tags.to_bio(labels)
 
+    def _named(self, prediction: np.ndarray) -> Any:
+        """Returns a text's prediction as it is written: a label or a score."""
+        return self.labels[int(prediction)] if self.labels else float(prediction)
+
     def rows(self, encoded: Encoded, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-        predictions = self.predictions(outputs)
-        if self.labels:
-            values = [self.labels[int(number)] for number in predictions]
-        else:
-            values = [float(score) for score in predictions]
+        values = [self._named(prediction) for prediction in self.predictions(outputs)]
         examples = self.splits[encoded.split]
         rows = [
             {"id": i, "prediction": value} for i, value in zip(examples.ids, values, strict=True)

@@ -1,9 +1,11 @@
 """The user's own labelled data: a folder with train, dev and test as .tsv, .csv, .jsonl or .conll.
 
-Classification and regression read tables. Token classification reads .jsonl with a list of words
-and a list of labels in each line, or .conll with a word in each line, its label in the last column,
-and a blank line between sentences. The columns of a .conll are separated by tabs, where a line has
-one, else by blanks; no other white space separates words. A test split needs no labels.
+Classification and regression read tables. Multi-label classification reads a list of labels in each
+line of a .jsonl, [] for none; in a .tsv or .csv the labels are separated by "|". Token
+classification reads .jsonl with a list of words and a list of labels in each line, or .conll with a
+word in each line, its label in the last column, and a blank line between sentences. The columns of
+a .conll are separated by tabs, where a line has one, else by blanks; no other white space separates
+words. A test split needs no labels.
 """
 
 import json
@@ -12,12 +14,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mobilebert_tf.data.tables import Row, read_lines, read_rows, read_score, read_texts
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.tasks.examples import Examples, split_ids
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".conll")
@@ -33,7 +36,7 @@ class Columns:
     Args:
         text: the text; for token classification the list of words.
         pair: the second text; null if there is none.
-        label: the class, the score, or the list of the words' labels.
+        label: the class, the score, the list of a text's labels, or of the words' labels.
         id: of a row, for predictions of classification and regression; null for its number.
     """
 
@@ -53,7 +56,7 @@ def read_user_split(
     Args:
         folder: of the files.
         split: train, dev or test: the file's name without its suffix.
-        kind: of the head: classifier, regression or token_classifier.
+        kind: of the head: classifier, multi_label_classifier, regression or token_classifier.
         columns: names of the columns.
         labels: of the training split; None for those of this file, sorted. 0 and 0.0 are one.
 
@@ -69,7 +72,8 @@ def read_user_split(
     label = [columns.label]
     required, optional = (texts, label) if split == "test" else ([*texts, *label], [])
     ids = [columns.id] if columns.id else []
-    all_rows = read_rows(path, required, [*optional, *ids])
+    lists = label if HEADS[kind].multi_label else []
+    all_rows = read_rows(path, required, [*optional, *ids], lists=lists)
     rows = [row for row in all_rows if row.complete]
     values = [(row.line, row.values[len(texts)]) for row in rows]
     targets = None
@@ -90,9 +94,16 @@ def _lacks_labels(path: Path, labels: Sequence) -> bool:
 
 
 def _targets(
-    path: Path, kind: str, values: Sequence[tuple[int, str]], labels: Sequence[str] | None
+    path: Path, kind: str, values: Sequence[tuple[int, Any]], labels: Sequence[str] | None
 ) -> tuple[np.ndarray, Sequence[str]]:
-    """Returns the targets and the labels of (line number, label)."""
+    """Returns the targets and the labels of (line number, label, or a tuple of labels)."""
+    if HEADS[kind].multi_label:
+        each = [(line, label) for line, several in values for label in several]
+        labels = labels or _distinct_labels(path, each)
+        targets = np.zeros((len(values), len(labels)), np.float32)
+        for row, (line, several) in zip(targets, values, strict=True):
+            row[[_class_number(path, line, label, labels) for label in several]] = 1
+        return targets, labels
     if kind != "classifier":
         return np.array([read_score(path, *value) for value in values], np.float32), ()
     labels = labels or _distinct_labels(path, values)

@@ -39,7 +39,7 @@ class FinetuneConfig:
 
     Args:
         task: cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli (GLUE), squad, squad-v2; or for
-            files of your own classification, regression, tokens.
+            files of your own classification, multi-label, regression, tokens.
         model: what to start from: a model directory, a Hugging Face folder or a checkpoint.
         data_dir: the task's folder of GLUE or SQuAD, or "tfds" (both from TensorFlow Datasets); or
             a folder with train and dev as .tsv, .csv, .jsonl or .conll.

@@ -13,7 +13,7 @@ from mobilebert_tf.checkpoints.formats import LoadedModel
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import whole_directory, write_whole
 from mobilebert_tf.lite.calibration_data import for_graph
-from mobilebert_tf.modeling.heads import Head
+from mobilebert_tf.modeling.heads import HEADS, Head
 from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert, checksum, copy_weights
 from mobilebert_tf.modeling.model_directory import save_model
 from mobilebert_tf.modeling.runner import KerasModel, Runnable
@@ -178,6 +178,10 @@ class Trials:
             return None
         if not self.task.labels:
             raise InputError("class_weights need classes")
+        if HEADS[self.task.kind].multi_label:
+            raise InputError(
+                "class_weights are for texts of one class each, not for several labels"
+            )
         targets = self._train_arrays["targets"]
         counts = np.bincount(targets[targets >= 0], minlength=len(self.task.labels))
         if not counts.all():
@@ -193,13 +197,15 @@ class Trials:
         best = max(self.epochs(trial), key=lambda epoch: epoch["ranking"])
         return {key: best[key] for key in ("epoch", "scores", "ranking")}
 
-    def evaluate(self, runnable: Runnable) -> tuple[dict[str, float], float]:
-        """Returns the scores on all dev splits, and the number by which models are ranked."""
+    def evaluate(self, runnable: Runnable) -> tuple[dict[str, float], float, tuple[float, ...]]:
+        """Returns the scores on all dev splits, the number by which models are ranked, and the
+        labels' thresholds that are best for the dev split of multi-label classification."""
         evaluations = {
-            name: evaluate_split(runnable, self.task, encoded)
+            name: evaluate_split(runnable, self.task, encoded, new_thresholds=True)
             for name, encoded in self._dev.items()
         }
-        return dev_scores(evaluations), dev_ranking(self.task, evaluations)
+        thresholds = next(iter(evaluations.values())).thresholds
+        return dev_scores(evaluations), dev_ranking(self.task, evaluations), thresholds
 
 
 @dataclass(frozen=True)
@@ -228,9 +234,9 @@ class _EpochEvaluator:
         earlier = self.trials.epochs(self.trial)
         if earlier and earlier[-1]["epoch"] == epoch:  # evaluated by the process that was killed
             return self._is_out_of_patience(earlier)
-        scores, ranking = self.trials.evaluate(self.runnable)
+        scores, ranking, thresholds = self.trials.evaluate(self.runnable)
         if all(ranking > record["ranking"] for record in earlier):
-            self._save()
+            self._save(thresholds)
         record = {"model": self.trial.name, "total_step": step}
         record |= {"epoch": epoch, "scores": scores, "ranking": ranking}
         self.trials.folder.append_history(record)
@@ -238,10 +244,11 @@ class _EpochEvaluator:
         print(f"{self.trial.name}, epoch {epoch}: {formatted}", flush=True)
         return self._is_out_of_patience([*earlier, record])
 
-    def _save(self) -> None:
+    def _save(self, thresholds: tuple[float, ...]) -> None:
         model = self.model
         if isinstance(model, QuantizationAware):
             model = model.trained()
+        model.head = dataclasses.replace(model.head, thresholds=thresholds)
         save_model(model, self.directory / "model", self.trials.start.tokenizer)
 
     def _is_out_of_patience(self, epochs: Sequence[dict]) -> bool:

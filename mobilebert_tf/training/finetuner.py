@@ -10,6 +10,8 @@ from mobilebert_tf.training.layer_transfer import check_fit, layer_map, transfer
 from mobilebert_tf.training.optimizer import NOT_ADAPTED, WarmupLinearDecay
 from mobilebert_tf.training.run_config import LayerTransfer, Phase
 
+# Kinds of heads with a loss, of labels and of a teacher's outputs.
+DISTILLED = ("classifier", "multi_label_classifier", "regression", "token_classifier", "span")
 EPSILON = 1e-6  # of AdamW, as in the fine-tuning code of BERT and MobileBERT
 
 
@@ -138,6 +140,8 @@ def labelled(kind: str, targets):
     """Returns 1.0 for each example that has a label, else 0.0: [B]. Targets as for task_loss."""
     if kind == "regression":
         return ops.cast(ops.logical_not(ops.isnan(targets)), "float32")
+    if kind == "multi_label_classifier":
+        return labelled("regression", targets[:, 0])
     counted = targets != NO_LABEL
     return ops.cast(counted if kind == "classifier" else ops.any(counted, axis=-1), "float32")
 
@@ -146,18 +150,24 @@ def task_loss(kind: str, outputs: dict, targets, class_weights=None):
     """Returns the mean loss over examples, or tokens, that have a label: a scalar.
 
     Args:
-        kind: of the head: classifier, regression, token_classifier or span.
+        kind: of the head, one of DISTILLED.
         outputs: of the model.
-        targets: classifier: int32 [B], NO_LABEL where there is none; regression: float32 [B], NaN
-            where there is none; token_classifier: int32 [B,T], NO_LABEL where there is none;
-            span: int32 [B,2], positions of the first and last token.
-        class_weights: weight of each class, [C]; None for equal weights.
+        targets: classifier: int32 [B], NO_LABEL where there is none; multi_label_classifier:
+            float32 [B,C], 1 for the labels that a text has, else 0, a row of NaN where they are not
+            known; regression: float32 [B], NaN where there is none; token_classifier: int32 [B,T],
+            NO_LABEL where there is none; span: int32 [B,2], positions of the first and last token.
+        class_weights: weight of each class, [C]; None for equal weights, which a
+            multi_label_classifier has.
     """
     if kind == "regression":
         counted = labelled(kind, targets)
         # NaN is replaced, not multiplied by 0: the gradient would still be NaN.
         errors = ops.square(outputs["score"] - ops.where(ops.isnan(targets), 0.0, targets))
         return _weighted_mean(errors, counted)
+    if kind == "multi_label_classifier":
+        known = ops.where(ops.isnan(targets), 0.0, targets)
+        errors = ops.binary_crossentropy(known, outputs["logits"], from_logits=True)  # [B,C]
+        return _weighted_mean(ops.mean(errors, axis=-1), labelled(kind, targets))
     if kind == "span":
         ends = (outputs["start_logits"], outputs["end_logits"])
         losses = [_cross_entropy(logits, targets[:, i]) for i, logits in enumerate(ends)]
@@ -174,10 +184,11 @@ def distillation_loss(
     """Returns the distance of the student's outputs from the teacher's (Hinton et al., 2015).
 
     A scalar: the mean over texts, or over real tokens, of temperature^2 * KL(teacher || student)
-    of the softened distributions; for regression, of the square error. 0 for equal outputs.
+    of the softened distributions, for a multi_label_classifier the mean over its labels; for
+    regression, of the square error. 0 for equal outputs.
 
     Args:
-        kind: of the head: classifier, regression, token_classifier or span.
+        kind: of the head, one of DISTILLED.
         teacher, student: outputs of the two models.
         input_mask: int32 [B,T].
         temperature: divides the logits.
@@ -202,6 +213,13 @@ def _distances(kind: str, teacher: dict, student: dict, input_mask, *, temperatu
             for name in ("start_logits", "end_logits")
         ]
         return sum(ends) / 2
+    if kind == "multi_label_classifier":
+        # Of each label, yes or no: their logits are the label's and 0.
+        first, second = (
+            ops.stack([x["logits"], ops.zeros_like(x["logits"])], axis=-1)
+            for x in (teacher, student)
+        )
+        return ops.mean(_divergence(first, second, temperature), axis=-1)
     return _divergence(teacher["logits"], student["logits"], temperature)
 
 

@@ -17,7 +17,7 @@ from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.layers import Block, Bottleneck, FeedForward, NoNorm, Padding
 from mobilebert_tf.modeling.model import MobileBert, copy_weights
 from mobilebert_tf.tasks.examples import Batches
-from mobilebert_tf.training.finetuner import Finetuner, distillation_loss
+from mobilebert_tf.training.finetuner import DISTILLED, Finetuner, distillation_loss
 from mobilebert_tf.training.losses import masked_lm_distillation_loss
 from mobilebert_tf.training.run_config import Phase
 
@@ -159,7 +159,7 @@ class Recovery(Finetuner):
             return loss + masked_lm_distillation_loss(
                 teacher["mlm_logits"], outputs["mlm_logits"], weights
             )
-        if kind in ("classifier", "regression", "token_classifier", "span"):
+        if kind in DISTILLED:
             loss += distillation_loss(kind, teacher, outputs, mask, temperature=self.temperature)
         return loss
 

@@ -310,6 +310,8 @@ class _TrainingGraph(HeadByHeadGraph):
         features = self.arithmetic.dropped(self._pooled(first), HEAD_DROPOUT)
         return {"logits": self._dense(features, "classifier")}
 
+    _multi_label_classifier = _classifier
+
     def _regression(self, first):
         return {"score": self._classifier(first)["logits"][:, 0]}
 

@@ -171,13 +171,35 @@ def test_untied_output(copy_of, destination, name):
     assert f"cls.predictions.{name}" in refusal(folder, destination)
 
 
+def test_a_problem_of_many_labels_is_a_head_of_its_own(destination, tmp_path):
+    labels, thresholds = ("joy", "anger", "fear"), [0.25, 0.5, 1.0]
+    model = write_model(tmp_path / "model", BERT, "multi_label_classifier", labels)
+    edit(model / "task.json", thresholds=thresholds)
+    folder = run(model, tmp_path / "theirs", to="huggingface")
+    config = json.loads((folder / "config.json").read_text())
+    assert config["problem_type"] == "multi_label_classification"
+    assert config["architectures"] == ["BertForSequenceClassification"]
+    assert config["thresholds"] == thresholds and config["id2label"]["1"] == "anger"
+    assert_same_model(run(folder, tmp_path / "back"), model)
+    for wrong in ([0.5, 0.5], [0.5, 0.5, 2], "0.5", ["a", 0.5, 0.5]):
+        edit(folder / "config.json", thresholds=wrong)
+        (tmp_path / "out").mkdir(exist_ok=True)
+        assert "thresholds" in refusal(folder, destination)
+    edit(folder / "config.json", thresholds=None)  # as everybody else's folders
+    head = load_model(run(folder, tmp_path / "others")).head
+    assert (head.kind, len(head.thresholds)) == ("multi_label_classifier", 0)
+    edit(folder / "config.json", problem_type="single_label_classification")
+    assert load_model(run(folder, tmp_path / "single")).head.kind == "classifier"
+    message = refusal(model, destination, to="google")
+    assert "Google's code has no multi_label_classifier head" in message
+
+
 @pytest.mark.parametrize(
     "key,value",
     [
         ("layer_norm_eps", 1e-3),
         ("position_embedding_type", "relative_key"),
         ("tie_word_embeddings", False),
-        ("problem_type", "multi_label_classification"),
         ("is_decoder", True),
         ("hidden_act", "silu"),
         ("hidden_act", ["gelu"]),

@@ -17,6 +17,7 @@ from mobilebert_tf.predict import PredictConfig, main, predict
 TEXTS = {
     "pretraining": "the [MASK] sleeps near a [MASK] .",
     "classifier": "an old cat likes the river",
+    "multi_label_classifier": "an old cat likes the river",
     "span": "that sees what ?",
     "encoder": "the red house",
 }

@@ -39,6 +39,8 @@ def their_model(variant, kind):
     config = config_class(**VARIANTS[variant], num_labels=labels)
     if kind.endswith("classifier"):
         config.id2label = dict(enumerate(LABELS))
+    if kind == "multi_label_classifier":
+        config.problem_type = "multi_label_classification"
     torch.manual_seed(7)
     model = getattr(transformers, family + HEADS[kind].huggingface)(config).eval()
     with torch.no_grad():

@@ -4,10 +4,11 @@ import functools
 
 from mobilebert_tf.lite import flatbuffer, metadata, quantize
 from mobilebert_tf.lite.graph import INPUTS
+from mobilebert_tf.modeling import heads
 from support.models import MAX_TOKENS, inputs, model
 from support.texts import LABELS, VOCABULARY
 
-HEADS = ("encoder", "classifier", "span", "pretraining")
+HEADS = ("encoder", "classifier", "multi_label_classifier", "span", "pretraining")
 
 
 def named(sample):
@@ -36,7 +37,7 @@ def packed_file(path, head="classifier", mode="none", length=None, changed=lambd
             metadata.Packed(
                 kind=head,
                 vocabulary=VOCABULARY,
-                labels=LABELS if head == "classifier" else [],
+                labels=LABELS if heads.HEADS[head].has_labels else [],
                 do_lower_case=True,
                 max_tokens=MAX_TOKENS,
             ),

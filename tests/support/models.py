@@ -112,6 +112,9 @@ def _targets(head, seed):
     by_token[1, 4:] = by_token[3, 6:] = NO_LABEL
     targets = {
         "classifier": np.array([0, 1, 2, 1], np.int32),
+        "multi_label_classifier": np.array(
+            [[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]], np.float32
+        ),
         "regression": np.array([0.5, -1, 2, 0], np.float32),
         "token_classifier": by_token.astype(np.int32),
         "span": np.array([[1, 2], [0, 3], [2, 6], [5, 5]], np.int32),

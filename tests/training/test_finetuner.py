@@ -10,11 +10,11 @@ from support.texts import LABELS
 from mobilebert_tf import InputError, build_model
 from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.tasks.examples import NO_LABEL
-from mobilebert_tf.training.finetuner import Finetuner, distillation_loss, task_loss
+from mobilebert_tf.training.finetuner import DISTILLED, Finetuner, distillation_loss, task_loss
 from mobilebert_tf.training.layer_transfer import transfer_terms
 from mobilebert_tf.training.run_config import LayerTransfer, Phase
 
-KINDS = ("classifier", "regression", "token_classifier", "span")
+KINDS = DISTILLED
 
 
 def model_of(kind, seed=0):
@@ -51,6 +51,20 @@ def test_distillation_by_hand():
     expected = 4 * (np.exp(p) * (p - q)).sum()
     found = distillation_loss("classifier", {"logits": teacher}, {"logits": student}, None, 2.0)
     assert np.isclose(found, expected)
+
+
+def test_each_label_of_several_is_a_question_of_its_own():
+    logits = np.array([[0.0, np.log(3)], [-np.log(3), 0]], np.float32)
+    targets = np.array([[1, 0], [np.nan, np.nan]], np.float32)  # the second is the teacher's
+    # Of the first text: log 2 for the label that it has, log 4 for the one that it lacks.
+    expected = (np.log(2) + np.log(4)) / 2
+    found = task_loss("multi_label_classifier", {"logits": logits}, targets)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    teacher = {"logits": np.array([[0.0, np.log(3)]], np.float32)}
+    student = {"logits": np.zeros((1, 2), np.float32)}
+    expected = (0 + 0.75 * np.log(0.75 / 0.5) + 0.25 * np.log(0.25 / 0.5)) / 2
+    found = distillation_loss("multi_label_classifier", teacher, student, None, 1.0)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -96,6 +110,7 @@ def test_taught_by_itself_only_the_labels_count():
 
 
 NOTHING = {"classifier": NO_LABEL, "token_classifier": NO_LABEL, "regression": np.nan}
+NOTHING |= {"multi_label_classifier": np.nan}
 
 
 @pytest.mark.parametrize("kind", NOTHING)

@@ -101,7 +101,8 @@ def test_padding_does_not_move_the_ranges():
 @pytest.mark.parametrize(
     ("variant", "head"),
     [(variant, "classifier") for variant in CONFIGS]
-    + [("student", head) for head in ("regression", "span", "token_classifier")],
+    + [("student", head) for head in ("regression", "span", "token_classifier")]
+    + [("student", "multi_label_classifier")],
 )
 def test_with_float_activations_it_is_the_model_with_rounded_weights(variant, head):
     simulated = aware(variant, head)

@@ -35,10 +35,13 @@ export function openTflite(name, bytes) {
   const lines = file => (files.get(file) ?? "").split("\n").slice(0, -1);
   const settings = attempt(name, () => JSON.parse(files.get("mobilebert.json") ?? "null"));
   const vocabulary = lines("vocab.txt");
-  const isWhole = vocabulary.length && KINDS.includes(settings?.kind) && settings.max_tokens > 0;
+  const isWhole = vocabulary.length && settings?.kind && settings.max_tokens > 0;
   if (!isWhole) {
     throw new InputError(`${name} was not made by export/to_tflite.py, or is not whole: it holds ` +
       "no vocabulary or settings");
+  }
+  if (!KINDS.includes(settings.kind)) {
+    throw new InputError(`${name} has a head of the kind ${settings.kind}, which this page does not know`);
   }
   if (!graph.hasFloatOutputs) {
     throw new InputError(`${name} has integer outputs, which LiteRT.js does not read: export it ` +
