@@ -28,7 +28,7 @@ def run_client(client, files, texts, folder):
         done = subprocess.run(
             [python, HERE / program], input=json.dumps(asked), capture_output=True, text=True
         )
-        found |= {row.pop("path"): row for row in map(json.loads, answers.open())}
+        found |= {row.pop("path"): row for row in map(json.loads, answers.read_text().splitlines())}
         left = [(path, head) for path, head in left if path not in found]
         if left and done.returncode > 0:
             raise RuntimeError(done.stderr[-2000:])
