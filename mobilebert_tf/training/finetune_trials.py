@@ -85,6 +85,9 @@ class Trials:
         directory = self.folder / "trials" / trial.name
         result_file = directory / "result.json"
         if not result_file.is_file():
+            if self.epochs(trial) and not (directory / "model").is_dir():
+                # The model of an evaluated epoch was deleted by hand: train anew.
+                shutil.rmtree(self._states(trial), ignore_errors=True)
             self._take_over_shorter(trial, directory)
             self._train(trial, directory)
             result = {"trial": trial.name} | dataclasses.asdict(trial) | self._best_epoch(trial)
