@@ -16,7 +16,6 @@ results  training/held_out.py        masked LM accuracy and distances on held-ou
 """
 
 import functools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.prepared_text import PreparedText, prepare_text
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import write_whole
+from mobilebert_tf.files import write_json
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 from mobilebert_tf.modeling.model import MobileBert, checksum
 from mobilebert_tf.modeling.model_directory import load_model, save_model
@@ -36,8 +35,9 @@ from mobilebert_tf.reports.run_report import write_report
 from mobilebert_tf.text.tokenizer import WordPiece
 from mobilebert_tf.training.distiller import Distiller
 from mobilebert_tf.training.from_teacher import copy_from_teacher
-from mobilebert_tf.training.held_out import batches, map_distances, masked_lm_accuracy
+from mobilebert_tf.training.held_out import batches, masked_lm_scores
 from mobilebert_tf.training.initial_model import initial_config, initial_model, read_init
+from mobilebert_tf.training.layer_measures import LayerRecorder, read_measures
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map
 from mobilebert_tf.training.loop import LoopStage, prepare_process, train
 from mobilebert_tf.training.pretraining import pretrain_alone
@@ -75,7 +75,7 @@ def distill(config: DistillConfig) -> None:
             if init is None:
                 _copy_from_teacher(teacher, student)
             _train_student(config, stages, student, text=text, teacher=teacher, folder=folder)
-        _evaluate(config, text, teacher, folder)
+        _evaluate(config, stages, text, teacher, folder)
         write_report(folder.path)
     print(f"\nreport: {folder / 'report.html'}\nstudent: {folder / 'student'}")
 
@@ -149,56 +149,60 @@ def _train_student(
     teacher: MobileBert,
     folder: RunFolder,
 ) -> None:
-    layers = layer_map(student.config, config.transfer)
-    batch = text.held_out_examples().batch(0)
-
-    def record_distances(when: str) -> None:
-        path = folder / f"distances_{when}.json"
-        if not path.exists():  # a continued run has them already
-            write_whole(path, json.dumps(map_distances(teacher, student, layers, batch)))
-
-    def make_distiller(stage: Stage) -> Distiller:
-        if not stage.layers:
-            record_distances("after")
-        return Distiller(student, stage, config.transfer, teacher)
-
-    record_distances("before")
-    examples = text.training_examples(config.seed)
-    loop_stages = [
-        LoopStage(stage.name, stage.phase.steps, functools.partial(make_distiller, stage))
-        for stage in stages
-    ]
-    train(student, loop_stages, examples, name="student", folder=folder, pace=config.pace)
-    record_distances("after")
-    record_distances("end")
+    recorder = LayerRecorder(
+        folder / "measures",
+        "student",
+        student,
+        text.held_out_examples().batch(0),
+        teacher=teacher,
+        layer_map=layer_map(student.config, config.transfer),
+    )
+    recorder.record(0)
+    make_distiller = functools.partial(
+        Distiller, student, transfer=config.transfer, teacher=teacher
+    )
+    train(
+        student,
+        [LoopStage(s.name, s.phase.steps, functools.partial(make_distiller, s)) for s in stages],
+        text.training_examples(config.seed),
+        name="student",
+        folder=folder,
+        pace=config.pace,
+        after_saving=recorder.record,
+    )
     save_model(student, folder / "student", text.tokenizer)
 
 
 def _evaluate(
-    config: DistillConfig, text: PreparedText, teacher: MobileBert, folder: RunFolder
+    config: DistillConfig,
+    stages: list[Stage],
+    text: PreparedText,
+    teacher: MobileBert,
+    folder: RunFolder,
 ) -> None:
     """Scores both models on held-out text; writes evaluation.json and maps.npz for the report."""
     student = load_model(folder / "student")
     examples = text.held_out_examples()
     layers = layer_map(student.config, config.transfer)
     models = {
-        name: {
-            "mlm_accuracy": masked_lm_accuracy(model, examples),
-            "parameters": model.count_params(),
-        }
-        for name, model in (("teacher", teacher), ("student", student))
+        "teacher": masked_lm_scores(teacher, examples) | {"parameters": teacher.count_params()},
+        "student": masked_lm_scores(student, examples, teacher)
+        | {"parameters": student.count_params()},
     }
+    measures = read_measures(folder / "measures", "student")
+    transferred = sum(stage.phase.steps for stage in stages if stage.layers)
     evaluation = {
         "models": models,
         "examples": sum(len(batch["input_ids"]) for batch in batches(examples)),
         "strategy": config.strategy,
         # before and after layer-wise transfer, and at the end of the run
         "distances": {
-            when: json.loads((folder / f"distances_{when}.json").read_text())
-            for when in ("before", "after", "end")
+            "before": measures[0],
+            "after": [values for values in measures if values["step"] <= transferred][-1],
+            "end": measures[-1],
         },
     }
-    write_whole(folder / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
+    write_json(folder / "evaluation.json", evaluation)
     save_examples(
         folder / "maps.npz",
         teacher,

@@ -114,12 +114,21 @@ def split_held_out(
     border = min(max(fraction, min(hashes)), sorted(set(hashes))[-2])
     hashed = list(zip(hashes, documents, strict=True))
     train = [document for value, document in hashed if value > border]
+    rest = [document for value, document in hashed if value <= border]
+    return train, without_paragraphs_of(train, rest)
+
+
+def without_paragraphs_of(train: Sequence[list[str]], rest: Sequence[list[str]]) -> list[list[str]]:
+    """Returns the documents of `rest` without the paragraphs that are also in `train`.
+
+    Raises InputError if none is left.
+    """
     trained = {paragraph for document in train for paragraph in document}
-    rest = ([p for p in d if p not in trained] for value, d in hashed if value <= border)
-    held_out = [document for document in rest if document]
+    kept = ([paragraph for paragraph in d if paragraph not in trained] for d in rest)
+    held_out = [document for document in kept if document]
     if not held_out:
         raise InputError("nothing can be held out: every paragraph also occurs in the other text")
-    return train, held_out
+    return held_out
 
 
 def _hash(document: list[str]) -> float:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilebert_tf.data.corpus import load_documents, split_held_out
+from mobilebert_tf.data.corpus import load_documents, split_held_out, without_paragraphs_of
 from mobilebert_tf.data.pretraining import (
     PretrainingExamples,
     TokenizedCorpus,
@@ -26,6 +26,7 @@ class DataConfig:
     Args:
         corpus: "docs" (docstrings of installed packages), or text files, folders, globs, .gz.
         held_out_fraction: share of the documents for evaluation; they are never trained on.
+        held_out_corpus: text to evaluate on in place of that share, named as corpus is.
         vocabulary: a vocab.txt; null for that of the teacher or of init, or one trained on the
             corpus.
         vocabulary_size: tokens of a trained vocabulary.
@@ -42,6 +43,7 @@ class DataConfig:
 
     corpus: str | list[str] = "docs"
     held_out_fraction: float = 0.05
+    held_out_corpus: str | list[str] | None = None
     vocabulary: str | None = None
     vocabulary_size: int = 6000
     lower_case: bool | None = None
@@ -112,9 +114,7 @@ def prepare_text(
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "train.npz").exists():  # written last
         print(f"reading {config.corpus}", flush=True)
-        documents, held_out = split_held_out(
-            load_documents(config.corpus), config.held_out_fraction
-        )
+        documents, held_out = _read_documents(config)
         tokenizer = _choose_tokenizer(config, documents, tokenizer)
         print(
             f"{len(documents):,} documents to train on, {len(held_out):,} held out, "
@@ -132,6 +132,14 @@ def prepare_text(
     train = TokenizedCorpus.load(directory / "train.npz")
     held_out = TokenizedCorpus.load(directory / "held_out.npz")
     return PreparedText(tokenizer, train, held_out, config)
+
+
+def _read_documents(config: DataConfig) -> tuple[list[list[str]], list[list[str]]]:
+    """Returns (training documents, held-out documents)."""
+    documents = load_documents(config.corpus)
+    if config.held_out_corpus is None:
+        return split_held_out(documents, config.held_out_fraction)
+    return documents, without_paragraphs_of(documents, load_documents(config.held_out_corpus))
 
 
 def _report_losses(corpus: TokenizedCorpus, tokenizer: WordPiece) -> None:

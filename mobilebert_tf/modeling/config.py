@@ -192,7 +192,7 @@ def parse_strictly(cls: type, values: dict[str, Any], source: str) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls)
     try:
-        return cls(**parser.parse_object(values).as_dict())
+        return cls(**vars(parser.instantiate(parser.parse_object(values))))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     except Exception as error:  # jsonargparse wraps every cause in its own kinds of error

@@ -19,6 +19,7 @@ from mobilebert_tf.files import write_whole
 from mobilebert_tf.reports import plots
 from mobilebert_tf.reports.attention_examples import predict_masks
 from mobilebert_tf.reports.html_pages import percent, render
+from mobilebert_tf.training.layer_measures import read_measures
 from mobilebert_tf.training.run_folder import RunFolder
 
 LEARNED = 1.5  # times the accuracy of always predicting the most frequent token
@@ -52,7 +53,8 @@ def write_report(run_directory: Path) -> Path:
         evaluation=evaluation,
         stages=stages,
         curves=plots.curves(stages),
-        distances=plots.distances(evaluation["distances"]) if evaluation is not None else None,
+        distances=plots.distances(evaluation["distances"]) if _distilled(evaluation) else None,
+        through_time=_through_time(folder),
         attention=_attention(examples) if examples is not None else None,
         sentences=_sentences(examples, files, folder.path) if examples is not None else None,
         latency=plots.latency(files),
@@ -153,7 +155,7 @@ def _rows(evaluation: dict | None, files: list[dict], tokens: int) -> list[Row]:
 def _headline(stages: list[dict], rows: list[Row]) -> str:
     """Returns the result in a sentence or two."""
     by_name = {row.name: row for row in rows}
-    if "student" not in by_name:
+    if not {"teacher", "student"} <= by_name.keys():
         ends = {stage["model"]: stage["records"][-1] for stage in stages}
         return (
             "; ".join(
@@ -199,9 +201,24 @@ def _checks(
             f"it restores {percent(model['mlm_accuracy'])}"
         )
         checks.append((learned, text))
-    if evaluation and evaluation["strategy"] != "none":
+    if _distilled(evaluation) and evaluation["strategy"] != "none":
         checks += _distance_checks(evaluation["distances"])
     return checks
+
+
+def _distilled(evaluation: dict | None) -> bool:
+    """Returns whether an evaluation is that of a student with a teacher."""
+    return evaluation is not None and "distances" in evaluation
+
+
+def _through_time(folder: RunFolder) -> list[plots.Plot]:
+    """Returns the measures of each model's layers over the steps."""
+    shown = []
+    for name in ("teacher", "student"):
+        measures = read_measures(folder / "measures", name)
+        if len(measures) > 1:
+            shown += plots.layers_through_time(name, measures)
+    return shown
 
 
 def _distance_checks(distances: dict[str, dict[str, list[float]]]) -> list[tuple[bool, str]]:
