@@ -71,7 +71,7 @@ def distill(config: DistillConfig) -> None:
         check_fit(teacher.config, student_config, config.transfer)
         if not (folder / "student").exists():
             keras.utils.set_random_seed(config.seed)
-            student = initial_model(student_config, init)
+            student = initial_model(student_config, init, text)
             if init is None:
                 _copy_from_teacher(teacher, student)
             _train_student(config, stages, student, text=text, teacher=teacher, folder=folder)
@@ -125,7 +125,7 @@ def _pretrain_teacher(
     if not directory.exists():
         print(f"no --teacher given: pre-training {config.teacher_model} first")
         keras.utils.set_random_seed(config.seed)
-        model = initial_model(teacher, None)
+        model = initial_model(teacher, None, text)
         pretrain_alone(
             model, config.teacher_training, text, name="teacher", folder=folder, config=config
         )

@@ -35,7 +35,7 @@ def pretrain(config: PretrainConfig) -> None:
         directory = folder / config.role
         if not directory.exists():
             keras.utils.set_random_seed(config.seed)
-            model = initial_model(model_config, init)
+            model = initial_model(model_config, init, text)
             pretrain_alone(
                 model, config.training, text, name=config.role, folder=folder, config=config
             )

@@ -1,5 +1,7 @@
 """The model that pre-training starts from: random weights of some size, or another model's."""
 
+import numpy as np
+
 from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.data.prepared_text import DataConfig, PreparedText
 from mobilebert_tf.errors import InputError
@@ -54,16 +56,21 @@ def _check_length(data: DataConfig, config: ModelConfig, source: str) -> None:
         )
 
 
-def initial_model(config: ModelConfig, init: LoadedModel | None) -> MobileBert:
+def initial_model(config: ModelConfig, init: LoadedModel | None, text: PreparedText) -> MobileBert:
     """Returns a pre-training model with the weights of `init`, or with random ones.
 
-    The heads that `init` lacks are random, which is said in one line.
+    The heads that `init` lacks are random, which is said in one line. The bias of a random masked
+    LM is the logarithm of each token's frequency. Otherwise the feature maps learn it first, which
+    makes those of all tokens alike, and in a deep model that lasts (docs/ablation.md).
 
     Args:
         config: that of `init`, or from initial_config.
         init: the model to continue from, or None.
+        text: of the run.
     """
     model = build_model(config, "pretraining")
+    counts = np.bincount(text.train.tokens, minlength=config.vocab_size) + 1.0
+    model.get_layer("masked_lm").output_bias.assign(np.log(counts / counts.sum()))
     if init is None:
         return model
     copied = copy_weights(init.model, model)
