@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 from support.models import STUDENT, VARIANTS
+from support.texts import TOKENIZER
 
 from mobilebert_tf.data.prepared_text import DataConfig, PreparedText
 from mobilebert_tf.data.pretraining import TokenizedCorpus
 from mobilebert_tf.modeling.model import build_model
 from mobilebert_tf.training.initial_model import initial_model
-from support.texts import TOKENIZER
 
 
 @pytest.fixture
