@@ -211,6 +211,8 @@ def _config_values(config: ModelConfig, head: Head, family: str) -> dict:
         values["problem_type"] = MULTI_LABEL
         if head.thresholds:  # a key of ours, which transformers keeps
             values["thresholds"] = list(head.thresholds)
+    if head.joiners:  # another one
+        values["joiners"] = list(head.joiners)
     if head.kind == "regression":
         values |= {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
         values["problem_type"] = "regression"
@@ -253,11 +255,12 @@ def _read_head(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Pat
     if not isinstance(names, dict):
         raise InputError(f"{path}: id2label is {names!r}, expected an object")
     labels = tuple(str(names.get(str(i), f"LABEL_{i}")) for i in range(classes))
-    thresholds = values.get("thresholds") or () if kind == "multi_label_classifier" else ()
-    if not isinstance(thresholds, list | tuple):
-        raise InputError(f"{path}: thresholds is {thresholds!r}, expected a list")
+    ours = {"multi_label_classifier": "thresholds", "token_classifier": "joiners"}.get(kind)
+    setting = values.get(ours) or () if ours else ()
+    if not isinstance(setting, list | tuple):
+        raise InputError(f"{path}: {ours} is {setting!r}, expected a list")
     try:
-        return Head(kind=kind, labels=labels, thresholds=tuple(thresholds))
+        return Head(kind=kind, labels=labels, **({ours: tuple(setting)} if ours else {}))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
