@@ -132,7 +132,7 @@ def _readings(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     shapes = [_NOTHING, *map(_part, parts), _NOTHING]
     begins.append(True)
     marks: set[str] = set()
-    for i, part in enumerate(parts):
+    for i in range(len(parts)):
         before, mark, after = shapes[i], shapes[i + 1].separate, shapes[i + 2]
         joined, takes_next, repeated = not begins[i], not begins[i + 1], mark in marks
         marks = (marks if joined else set()) | {mark}
