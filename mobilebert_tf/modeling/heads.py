@@ -215,8 +215,9 @@ def check_thresholds(kind: str, labels: Sequence[str], thresholds: Sequence[floa
 
 def check_joiners(kind: str, joiners: Sequence[str]) -> None:
     """Raises InputError for joiners that a head cannot have: see Head."""
-    if joiners and (kind != "token_classifier" or not all(isinstance(j, str) for j in joiners)):
-        raise InputError(f"joiners are {joiners!r}: they are texts, for a token_classifier")
+    texts = isinstance(joiners, list | tuple) and all(isinstance(each, str) for each in joiners)
+    if not texts or (joiners and kind != "token_classifier"):
+        raise InputError(f"joiners are {joiners!r}: they are texts, of a token_classifier")
 
 
 def predicts_masks(kind: str) -> bool:

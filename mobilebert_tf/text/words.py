@@ -30,6 +30,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import tensorflow as tf
 
@@ -78,8 +79,8 @@ def continued_words(
         return [False] * len(parts)
     known = {joiner.replace(" ", ""): joiner for joiner in joiners}
     shapes = [_part(text[start:end]) for start, end in parts]
-    gaps = zip(parts, parts[1:], strict=False)
-    touching = [False, *(not _BLANK.search(text, a[1], b[0]) for a, b in gaps), False]
+    gaps = ((end, start) for (_, end), (start, _) in pairwise(parts))
+    touching = [False, *(not _BLANK.search(text, *gap) for gap in gaps), False]
     continued: list[bool] = []
     marks: set[str] = set()  # in the word so far
     takes_next = False  # whether the mark before and this part are one word
@@ -103,8 +104,8 @@ def learn_joiners(sentences: Iterable[Sequence[str]]) -> tuple[str, ...]:
     """Returns the joiners of training words, sorted.
 
     Each mark has a vote for how it stands between its neighbours: in a word, at its begin or end,
-    or alone. The words do not tell where their text had blanks, so a mark before a capital has none
-    unless they are one word: it may end a sentence or an abbreviation.
+    or alone. The words do not tell where their text had blanks. So a mark that ends a word has no
+    vote before a capital: there it may end a sentence or an abbreviation.
 
     Args:
         sentences: lists of words.
@@ -123,18 +124,13 @@ def learn_joiners(sentences: Iterable[Sequence[str]]) -> tuple[str, ...]:
 
 def _readings(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yields how each mark is read, as a joiner: if all its parts were apart, and as it is."""
-    parts, begins = [], []
-    for word in words:
-        for piece in _BLANK.split(word):
-            found = _split(piece)
-            parts += found
-            begins += [index == 0 for index in range(len(found))]
-    shapes = [_NOTHING, *map(_part, parts), _NOTHING]
-    begins.append(True)
-    marks: set[str] = set()
-    for i in range(len(parts)):
+    pieces = (_split(piece) for word in words for piece in _BLANK.split(word))
+    parts = [(part, index > 0) for piece in pieces for index, part in enumerate(piece)]
+    shapes = [_NOTHING, *(_part(part) for part, _ in parts), _NOTHING]
+    marks: set[str] = set()  # in the word so far
+    for i, ((_, joined), (following, takes_next)) in enumerate(pairwise([*parts, ("", False)])):
         before, mark, after = shapes[i], shapes[i + 1].separate, shapes[i + 2]
-        joined, takes_next, repeated = not begins[i], not begins[i + 1], mark in marks
+        repeated = mark in marks
         marks = (marks if joined else set()) | {mark}
         if not mark or _kind(mark) == "Chinese":
             continue
@@ -143,7 +139,7 @@ def _readings(words: Sequence[str]) -> Iterator[tuple[str, str]]:
         left, right = before.last, after.first
         if repeated and joined and not takes_next:
             right = ""  # "U.S. team": not "U.S.team"
-        elif left and right and not takes_next and parts[i + 1][0].isupper():
+        elif left and right and not takes_next and following[0].isupper():
             continue
         if left or right:
             apart = _example(left, mark, right, repeated, " ", " ")

@@ -4,6 +4,8 @@ import random
 
 import pytest
 
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.modeling.heads import check_joiners
 from mobilebert_tf.text.offsets import tokenize_with_offsets
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 from mobilebert_tf.text.words import continued_words, learn_joiners
@@ -151,3 +153,16 @@ def test_casing_and_accents_change_no_word():
     for lower_case, strip_accents in ((True, True), (True, False), (False, False)):
         tokenizer = WordPiece(SPECIAL_TOKENS, lower_case, strip_accents)
         assert words(text, joiners, tokenizer) == expected
+
+
+def test_joiners_that_a_head_cannot_have():
+    check_joiners("token_classifier", ["x-x", "0.0"])
+    check_joiners("classifier", ())
+    for kind, wrong in (
+        ("classifier", ["x-x"]),
+        ("token_classifier", "x-x"),
+        ("token_classifier", [1]),
+        ("token_classifier", None),
+    ):
+        with pytest.raises(InputError, match="joiners are"):
+            check_joiners(kind, wrong)
