@@ -2,15 +2,18 @@
 
 import json
 import statistics
+from pathlib import Path
 
 import pytest
 import yaml
 from support.texts import write_corpus
 
 from mobilebert_tf import ablate, compare
+from mobilebert_tf.cli import parse
 from mobilebert_tf.reports.comparison import gap, read_run
 from mobilebert_tf.training.ablation import AblateConfig, cell_commands
 
+ROOT = Path(__file__).parents[2]
 SETTINGS = {
     "vocabulary_size": 300, "sequence_length": 13, "batch_size": 7, "checkpoint_steps": 2,
     "max_predictions_per_sequence": 3, "log_steps": 1, "student": "test-student", "seeds": [3, 5],
@@ -142,6 +145,19 @@ def test_settings_of_a_cell(tmp_path):
     assert (command.settings["seed"], command.settings["teacher"]) == (7, "T")
     sizes = json.loads((tmp_path / "cells" / "a" / "bert_config.json").read_text())
     assert sizes["num_attention_heads"] == 1
+
+
+def test_the_config_that_is_printed(tmp_path):
+    path = ROOT / "configs" / "ablation.yaml"
+    config = parse(AblateConfig, ["--config", str(path), "--output-dir", str(tmp_path)])
+    totals = set()
+    for cell in config.cells:
+        (command,) = cell_commands(config, cell, 0)
+        phases = [command.settings[name] for name in ("training", "distillation") if name in
+                  command.settings]  # fmt: skip
+        phases += [command.settings["transfer"]["phase"]] if "transfer" in command.settings else []
+        totals.add(sum(phase["steps"] for phase in phases))
+    assert totals == {600}  # every cell trains for the same number of steps
 
 
 def test_gap():
