@@ -70,7 +70,7 @@ class FinetuneConfig:
         bucketed: make batches of texts of similar length; false pads all to sequence_length.
         quantization_aware: train with weights and activations rounded to int8, so that int8-full
             files keep the score; best begun from a model that is fine-tuned already.
-        overwrite: first delete everything in output_dir.
+        overwrite: delete everything in output_dir when the training begins.
         precision: Keras dtype policy.
         log_steps: steps between lines of the history.
 

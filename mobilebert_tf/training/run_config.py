@@ -115,7 +115,7 @@ class RunConfig(DataConfig):
     Args:
         output_dir: folder of the run; the same command continues a run that was killed.
         seed: of weights, vocabulary, data order, masks and dropout.
-        overwrite: first delete everything in output_dir.
+        overwrite: delete everything in output_dir when the training begins.
         precision: Keras dtype policy.
         checkpoint_steps: steps between checkpoints.
         log_steps: steps between lines of the history.

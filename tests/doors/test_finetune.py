@@ -378,6 +378,19 @@ def test_more_epochs_go_on(small, capsys):
         finetune(dataclasses.replace(config, epochs=6, batch_size=7))
 
 
+def test_a_refused_command_changes_no_settings(small):
+    """Else the command that made the run would be refused from then on: it has fewer epochs."""
+    finetune(config := config_of(small, small / "out", epochs=1))
+    before = (small / "out" / "run.json").read_bytes()
+    text = (small / "data" / "train.tsv").read_text()
+    (small / "data" / "train.tsv").write_text(text + "a good film\tgood\n")
+    with pytest.raises(InputError, match="another content of the train split"):
+        finetune(dataclasses.replace(config, epochs=3))
+    assert (small / "out" / "run.json").read_bytes() == before
+    (small / "data" / "train.tsv").write_text(text)
+    finetune(config)
+
+
 def epochs_of(folder, config):
     """The history's records of the evaluated epochs of a run's only trial."""
     name = config.trials()[0].name
