@@ -148,7 +148,12 @@ def _compare_answers(task: Task, split: str, first: Evaluation, second: Evaluati
 
 
 def _prediction_files(task: Task, folder: str) -> dict[str, Path]:
-    """Returns a file for each split: a .tsv with the GLUE server's name, for answers a .json."""
+    """Returns a file for each split: a .tsv with the GLUE server's name, for answers a .json.
+
+    Raises InputError if `folder` is a file, or for predictions of words.
+    """
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise InputError(f"{folder} is a file: `predictions` must name a folder")
     if task.kind == "span":
         return {split: Path(folder) / f"{task.name}-{split}.json" for split in task.splits}
     if task.kind == "token_classifier":

@@ -66,11 +66,9 @@ class ToTfliteConfig(ExportConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_options(self.task, self.data_dir)
+        check_options(self.task, self.data_dir, self.max_drop)
         if self.task and self.head:
             raise InputError(f"`task` needs the model's own head, not `head` {self.head}")
-        if self.max_drop < 0:
-            raise InputError(f"`max_drop` is {self.max_drop}: at least 0")
 
 
 def export(config: ExportConfig, check: Callable[[Path], None] | None = None) -> Path:

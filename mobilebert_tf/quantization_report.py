@@ -62,7 +62,7 @@ class ReportConfig:
     overwrite: bool = False
 
     def __post_init__(self):
-        check_options(self.task, self.data_dir)
+        check_options(self.task, self.data_dir, self.max_drop)
 
 
 def quantization_report(config: ReportConfig) -> None:

@@ -101,7 +101,7 @@ def read_texts(
         pair: name of the column of second texts, if there is one.
         id: name of a column to hand on, if there is one.
 
-    Raises InputError for another kind of file, and as `read_table` does.
+    Raises InputError for another kind of file, and as `read_rows` and `row_ids` do.
     """
     suffix = path.suffix.lower()
     if suffix not in (*TABLE_SUFFIXES, ".txt", ""):
@@ -119,14 +119,20 @@ def read_texts(
         return [TextRow(line, None, None, complete=bool(line.strip())) for line in lines]
     rows = read_rows(path, [text, *([pair] if pair else [])], optional=[id] if id else [])
     return [
-        TextRow(
-            row.values[0] or "",
-            row.values[1] if pair else None,
-            row.values[-1] if id else None,
-            row.complete,
-        )
-        for row in rows
+        TextRow(row.values[0] or "", row.values[1] if pair else None, row_id, row.complete)
+        for row, row_id in zip(rows, row_ids(path, rows, id), strict=True)
     ]
+
+
+def row_ids(path: Path, rows: Sequence[Row], column: str | None) -> list[str | None]:
+    """Returns the last value of each row, its id; None for each row if there is no such column.
+
+    Raises InputError if no row has an id.
+    """
+    ids = [row.values[-1] if column else None for row in rows]
+    if column and not any(ids):
+        raise InputError(f"{path}: no row has a value in the column {column!r}")
+    return ids
 
 
 def read_table(

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mobilebert_tf.data.tables import Row, read_lines, read_rows, read_score, read_texts
+from mobilebert_tf.data.tables import Row, read_lines, read_rows, read_score, read_texts, row_ids
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.tasks.examples import Examples, split_ids
@@ -80,7 +80,7 @@ def read_user_split(
     if not _lacks_labels(path, [value for _, value in values]):
         targets, labels = _targets(path, kind, values, labels)
     pairs = [row.values[1] for row in rows] if columns.pair else None
-    named = [(row.values[-1] if columns.id else None) or str(i) for i, row in enumerate(all_rows)]
+    named = [id or str(i) for i, id in enumerate(row_ids(path, all_rows, columns.id))]
     texts = [row.values[0] for row in rows]
     return Examples(texts, pairs, targets, *split_ids(all_rows, named)), tuple(labels or ())
 

@@ -43,7 +43,7 @@ class Trials:
         augment: texts that only the teacher labels, or None.
         folder: of the run.
 
-    Raises InputError if a continued run began with other data.
+    Raises InputError if a continued run began with other data, or classes cannot be weighted.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Trials:
         if augment is not None:
             arrays = add_unlabelled(arrays, encode(augment, tokenizer, length))
         self._train_arrays = arrays if config.bucketed else pad_tokens(arrays, length)
+        self._class_weights = self._weigh_classes() if config.class_weights else None
         folder.check_unchanged(self._digests())
 
     def _digests(self) -> dict[str, str]:
@@ -167,7 +168,7 @@ class Trials:
         return Finetuner(
             model,
             phase,
-            class_weights=self._class_weights(),
+            class_weights=self._class_weights,
             teacher=self.teacher,
             temperature=config.temperature,
             teacher_weight=config.teacher_weight,
@@ -175,10 +176,8 @@ class Trials:
             transfer=config.transfer,
         )
 
-    def _class_weights(self) -> np.ndarray | None:
+    def _weigh_classes(self) -> np.ndarray:
         """Returns (examples / (classes * examples of the class)) for each class: float32 [C]."""
-        if not self.config.class_weights:
-            return None
         if not self.task.labels:
             raise InputError("class_weights need classes")
         if HEADS[self.task.kind].multi_label:

@@ -10,6 +10,8 @@ from mobilebert_tf.modeling.model import MobileBert, build_model, copy_weights
 def read_init(path: str | None, size: str, default: str, data: DataConfig) -> LoadedModel | None:
     """Returns the model to continue from, in any format that `convert` reads; None for None.
 
+    A line says so where its size is not the default.
+
     Args:
         path: of the model.
         size: the named size or bert_config.json that the run asks for.
@@ -26,8 +28,10 @@ def read_init(path: str | None, size: str, default: str, data: DataConfig) -> Lo
     if init.tokenizer is None:
         raise InputError(f"{path} has no vocabulary (vocab.txt): it cannot read text")
     config = init.model.config
-    if size != default and load_model_config(size).replace(vocab_size=config.vocab_size) != config:
-        raise InputError(f"`init` is no {size}: leave out the size, that of `init` is used")
+    if load_model_config(size).replace(vocab_size=config.vocab_size) != config:
+        if size != default:
+            raise InputError(f"`init` is no {size}: leave out the size, that of `init` is used")
+        print(f"init: its own size is used, it is no {size}", flush=True)
     _check_length(data, config, path)
     return init
 

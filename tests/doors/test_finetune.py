@@ -108,6 +108,28 @@ def test_files_that_exist_are_refused_before_anything_is_run(tuned, place, tmp_p
             evaluate(EvaluateConfig(**config, **option))
 
 
+def test_predictions_go_to_a_folder(tuned, place, capsys, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="file is a file: `predictions` must name a folder"):
+        judged(capsys, tuned / "model", place, predictions=str(tmp_path / "file"), overwrite=True)
+    with pytest.raises(InputError, match="no row has a value in the column 'nr'"):
+        judged(capsys, tuned / "model", place, columns=Columns(id="nr"))
+
+
+def test_classes_that_cannot_be_weighted(small, monkeypatch):
+    """Said before anything is trained: by the second trial, the first would be lost."""
+    monkeypatch.setattr("mobilebert_tf.training.finetune_trials.train", None)
+    rows = "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n"
+    for split in ("train", "dev"):
+        (small / "data" / f"{split}.tsv").write_text(rows)
+    config = config_of(small, small / "out", task="rte", class_weights=True)
+    with pytest.raises(InputError, match="an example of every class"):
+        finetune(config)
+    columns = Columns(text="sentence1", label="index")
+    with pytest.raises(InputError, match="need classes"):
+        finetune(dataclasses.replace(config, task="regression", columns=columns))
+
+
 def test_changed_examples_are_shown(tuned, place, capsys):
     trials = [str(tuned / "trials" / result["trial"] / "model") for result in scores(tuned)]
     untrained = place / "untrained"

@@ -172,6 +172,16 @@ def test_each_row_has_its_result(place, tmp_path, capsys, suffix):
     assert not options or [line.partition("\t")[0] for line in lines] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("suffix", GAPS)
+def test_ids_that_no_row_has(place, tmp_path, suffix):
+    """One row with an id is enough; a mistaken name is no column of empty ids."""
+    file = tmp_path / f"texts{suffix}"
+    file.write_text(GAPS[suffix])
+    message = "no column 'nr'" if suffix == ".txt" else "no row has a value in the column 'nr'"
+    with pytest.raises(InputError, match=message):
+        predict(PredictConfig(str(place / "classifier"), input=str(file), id_column="nr"))
+
+
 def test_a_csv_that_begins_with_a_skipped_row(place, tmp_path, capsys):
     (tmp_path / "texts.csv").write_text("text,more\n,x\nthe dog,x\n")
     predict(
