@@ -27,7 +27,7 @@ from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.prepared_text import PreparedText, prepare_text
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import write_whole
+from mobilebert_tf.files import write_json, write_whole
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 from mobilebert_tf.modeling.model import MobileBert, checksum
 from mobilebert_tf.modeling.model_directory import load_model, save_model
@@ -198,7 +198,7 @@ def _evaluate(
             for when in ("before", "after", "end")
         },
     }
-    write_whole(folder / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
+    write_json(folder / "evaluation.json", evaluation)
     save_examples(
         folder / "maps.npz",
         teacher,

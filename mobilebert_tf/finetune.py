@@ -4,7 +4,6 @@ Every combination of settings and seeds is a trial. It is evaluated on the dev s
 epoch, and the model of the best epoch of all trials becomes OUTPUT_DIR/model.
 """
 
-import json
 from collections.abc import Sequence
 
 import keras
@@ -14,7 +13,7 @@ import tabulate
 from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import write_whole
+from mobilebert_tf.files import write_json
 from mobilebert_tf.modeling.heads import Head
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.tasks.examples import Examples
@@ -56,7 +55,7 @@ def finetune(config: FinetuneConfig) -> None:
         results = [trials.run(trial) for trial in config.trials()]
         best = max(results, key=lambda result: result["ranking"])
         trials.publish(best["trial"])
-        write_whole(folder / "scores.json", json.dumps(results, indent=2) + "\n")
+        write_json(folder / "scores.json", results)
     print(_table(results))
     print(f"{folder / 'model'}: {best['trial']}, epoch {best['epoch']}")
 

@@ -135,14 +135,6 @@ def row_ids(path: Path, rows: Sequence[Row], column: str | None) -> list[str | N
     return ids
 
 
-def read_table(
-    path: Path, columns: Sequence[str], header: Sequence[str] | None = None, quotes: bool = True
-) -> list[tuple[int, list[str]]]:
-    """Returns (line number, values of `columns`) for each complete row; see read_rows."""
-    rows = read_rows(path, columns, header=header, quotes=quotes)
-    return [(row.line, row.values) for row in rows if row.complete]
-
-
 def read_rows(
     path: Path,
     columns: Sequence[str],
@@ -225,7 +217,7 @@ def _rows(
 ) -> Iterator[tuple[int, dict]]:
     """Yields (line number, {column: value}); fields beyond the header have the key None."""
     if path.suffix.lower() == ".jsonl":
-        return _json_lines(path, columns, optional, lists)
+        return _json_rows(path, columns, optional, lists)
     return _delimited(path, columns, header, quotes)
 
 
@@ -273,9 +265,11 @@ def _is_quoted(path: Path, text: str) -> bool:
     return False
 
 
-def _json_lines(
-    path: Path, columns: Sequence[str], optional: Sequence[str], lists: Sequence[str]
-) -> Iterator[tuple[int, dict]]:
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict]]:
+    """Yields (line number, object) for each line of a .jsonl that is not blank.
+
+    Raises InputError, with the line, for what is no JSON object, and as `read_text` does.
+    """
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
@@ -285,6 +279,13 @@ def _json_lines(
             raise InputError(f"{path}, line {number}: not JSON ({error})") from None
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: not a JSON object")
+        yield number, row
+
+
+def _json_rows(
+    path: Path, columns: Sequence[str], optional: Sequence[str], lists: Sequence[str]
+) -> Iterator[tuple[int, dict]]:
+    for number, row in read_json_lines(path):
         _check_columns(f"{path}, line {number}", columns, list(row))
         row = {name: row.get(name) for name in (*columns, *optional)}
         for name, value in row.items():

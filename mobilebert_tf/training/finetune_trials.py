@@ -11,7 +11,7 @@ import numpy as np
 
 from mobilebert_tf.checkpoints.formats import LoadedModel
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import whole_directory, write_whole
+from mobilebert_tf.files import whole_directory, write_json
 from mobilebert_tf.lite.calibration_data import for_graph
 from mobilebert_tf.modeling.heads import HEADS, Head
 from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert, checksum, copy_weights
@@ -92,7 +92,7 @@ class Trials:
             self._take_over_shorter(trial, directory)
             self._train(trial, directory)
             result = {"trial": trial.name} | dataclasses.asdict(trial) | self._best_epoch(trial)
-            write_whole(result_file, json.dumps(result, indent=2) + "\n")
+            write_json(result_file, result)
             if self.config.search:  # nothing continues one of 270 trials
                 shutil.rmtree(self._states(trial), ignore_errors=True)
         return json.loads(result_file.read_text())

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from mobilebert_tf.data.prepared_text import DataConfig
 from mobilebert_tf.environment import machine
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import PARTIAL, read_json, whole_file, write_whole
+from mobilebert_tf.files import PARTIAL, read_json, whole_file, write_json, write_whole
 from mobilebert_tf.training.finetune_config import FinetuneConfig
 from mobilebert_tf.training.run_config import RunConfig
 
@@ -72,7 +72,7 @@ class RunFolder:
                 "another `output_dir`, or `overwrite`"
             )
         run["inputs"] = before | dict(digests)
-        write_whole(self / "run.json", json.dumps(run, indent=2) + "\n")
+        write_json(self / "run.json", run)
 
     def history(self) -> list[dict]:
         """Returns all records of the history, oldest first."""
@@ -235,14 +235,14 @@ def _check_settings(path: Path, config: RunConfig | FinetuneConfig) -> None:
     if not run.exists():
         versions = {package: version(package) for package in PACKAGES}
         content = {"settings": settings, "versions": versions, "machine": machine()}
-        write_whole(run, json.dumps(content, indent=2) + "\n")
+        write_json(run, content)
         return
     content = read_json(run)
     before, now = _flatten(content.get("settings", {})), _flatten(settings)
     changed = [key for key in before | now if before.get(key) != now.get(key)]
     searches = not isinstance(config, FinetuneConfig) or config.search
     if changed == ["epochs"] and not searches and now["epochs"] > before["epochs"]:
-        write_whole(run, json.dumps(content | {"settings": settings}, indent=2) + "\n")
+        write_json(run, content | {"settings": settings})
     elif changed:
         differences = "; ".join(f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed)
         raise InputError(

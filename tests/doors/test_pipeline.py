@@ -6,7 +6,7 @@ from support.models import save_directory
 from support.texts import LABELS, VOCABULARY
 
 from mobilebert_tf import InputError, Pipeline, build_model, save_model
-from mobilebert_tf.pipeline import Candidate
+from mobilebert_tf.results import Candidate
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 
 
