@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import softmax
 
 from mobilebert_tf.checkpoints.formats import load
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, require
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.modeling.model import MODEL_INPUTS
 from mobilebert_tf.modeling.runner import KerasModel, Runnable, chosen_labels, run_all
@@ -78,8 +78,7 @@ class Pipeline:
         null_threshold: float | None = None,
         num_threads: int = 1,
     ):
-        if top < 1:
-            raise InputError(f"top is {top}: at least 1")
+        require(top >= 1, "top", top, "at least 1")
         self.model = open_model(model, num_threads) if isinstance(model, str | Path) else model
         self.top, self.truncate, self.null_threshold = top, truncate, null_threshold
         self.cut = 0  # number of texts that were cut so far

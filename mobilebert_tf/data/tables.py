@@ -155,7 +155,7 @@ def read_rows(
         header: names of all columns of a file without a header line.
         quotes: whether a .tsv may be quoted.
         lists: names of columns with a list of texts, perhaps an empty one. In a .tsv or .csv the
-            texts are separated by SEPARATOR.
+            texts are separated by SEPARATOR. A number in a .jsonl is read as its text: 1 as "1".
 
     Raises InputError for a missing file or column, a value that is no text or no list, text that is
     not UTF-8, or no complete row.

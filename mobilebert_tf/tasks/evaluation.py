@@ -149,7 +149,7 @@ def check_options(task: str | None, data_dir: str | None, max_drop: float) -> No
         raise InputError("`task` and `data_dir` go together")
     if task == MLPERF:
         raise InputError(f"`task` {MLPERF}: python -m mobilebert_tf.evaluate scores it")
-    require(0 <= max_drop < np.inf, "`max_drop`", max_drop, "a number from 0 on")
+    require(0 <= max_drop < np.inf, "max_drop", max_drop, "a number from 0 on")
 
 
 class DevScores:

@@ -179,15 +179,15 @@ class Trials:
     def _weigh_classes(self) -> np.ndarray:
         """Returns (examples / (classes * examples of the class)) for each class: float32 [C]."""
         if not self.task.labels:
-            raise InputError("class_weights need classes")
+            raise InputError("`class_weights` need classes")
         if HEADS[self.task.kind].multi_label:
             raise InputError(
-                "class_weights are for texts of one class each, not for several labels"
+                "`class_weights` are for texts of one class each, not for several labels"
             )
         targets = self._train_arrays["targets"]
         counts = np.bincount(targets[targets >= 0], minlength=len(self.task.labels))
         if not counts.all():
-            raise InputError("class_weights need an example of every class to train on")
+            raise InputError("`class_weights` need an example of every class to train on")
         return (counts.sum() / (len(counts) * counts)).astype(np.float32)
 
     def epochs(self, trial: Trial) -> list[dict]:

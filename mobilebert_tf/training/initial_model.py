@@ -2,7 +2,7 @@
 
 from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.data.prepared_text import DataConfig, PreparedText
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, named
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 from mobilebert_tf.modeling.model import MobileBert, build_model, copy_weights
 
@@ -22,7 +22,8 @@ def read_init(path: str | None, size: str, default: str, data: DataConfig) -> Lo
     """
     if path is None:
         return None
-    init = load(path)
+    with named("init"):
+        init = load(path)
     for reason, count in init.skipped.items():
         print(f"init: skipped {count} tensors: {reason}")
     if init.tokenizer is None:
@@ -53,7 +54,7 @@ def initial_config(size: str, text: PreparedText) -> ModelConfig:
 def _check_length(data: DataConfig, config: ModelConfig, source: str) -> None:
     if data.sequence_length > config.max_position_embeddings:
         raise InputError(
-            f"sequence_length is {data.sequence_length}: longer than "
+            f"`sequence_length` is {data.sequence_length}: longer than "
             f"max_position_embeddings of {source} ({config.max_position_embeddings})"
         )
 

@@ -135,8 +135,8 @@ class RunConfig(DataConfig):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
         if self.checkpoint_steps % self.log_steps:
             raise InputError(
-                f"checkpoint_steps is {self.checkpoint_steps}: it must be a multiple of "
-                f"log_steps ({self.log_steps})"
+                f"`checkpoint_steps` is {self.checkpoint_steps}: it must be a multiple of "
+                f"`log_steps` ({self.log_steps})"
             )
 
     @property

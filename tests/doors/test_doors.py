@@ -94,7 +94,7 @@ def test_vocabulary_without_special_tokens(refused, tmp_path, corpus):
 
 def test_sequence_longer_than_positions(refused, corpus):
     error = refused("--corpus", corpus, "--sequence-length", "38")
-    assert "sequence_length is 38" in error and "37" in error
+    assert "--sequence-length is 38" in error and "37" in error
 
 
 def test_unknown_size(refused, corpus):
@@ -147,10 +147,14 @@ def test_teacher_directory_without_weights(refused, tmp_path, corpus):
     (tmp_path / "teacher" / "model.weights.h5").write_bytes(b"not weights")
     error = refused("--corpus", corpus, "--teacher", tmp_path / "teacher")
     assert "model.weights.h5" in error and "damaged" in error
+    (tmp_path / "teacher" / "model.weights.h5").unlink()
+    error = refused("--corpus", corpus, "--teacher", tmp_path / "teacher")
+    assert "not a whole model directory: it has no model.weights.h5" in error
 
 
 def test_teacher_that_is_no_directory(refused, tmp_path, corpus):
-    assert "nothing" in refused("--corpus", corpus, "--teacher", tmp_path / "nothing")
+    error = refused("--corpus", corpus, "--teacher", tmp_path / "nothing")
+    assert error.startswith("error: --teacher: ") and "nothing does not exist" in error
 
 
 def test_output_is_a_file(refused, tmp_path, corpus):

@@ -293,8 +293,8 @@ def test_augment_and_transfer_that_do_not_fit(place, tuned, tmp_path):
 
     more, teacher = unlabelled(tmp_path / "more.txt", 3), str(tuned / "model")
     (tmp_path / "empty.txt").write_text("\n \n")
-    assert "augment is of use with a teacher" in refused(augment=more)
-    assert "transfer_weight is of use with a teacher" in refused(transfer_weight=1.0)
+    assert "`augment` is of use with a teacher" in refused(augment=more)
+    assert "`transfer_weight` is of use with a teacher" in refused(transfer_weight=1.0)
     assert "squad needs questions" in refused(augment=more, teacher=teacher, task="squad")
     assert "has no texts" in refused(augment=str(tmp_path / "empty.txt"), teacher=teacher)
     assert "does not exist" in refused(augment=str(tmp_path / "absent.txt"), teacher=teacher)
@@ -312,7 +312,7 @@ def test_augment_and_transfer_that_do_not_fit(place, tuned, tmp_path):
     rte = dict(task="rte", data_dir=str(tmp_path), teacher=str(tmp_path / "rte"))
     assert "rte has pairs of texts: name `columns.pair`" in refused(augment=more, **rte)
     said = refused(teacher=str(tmp_path / "deep"), transfer_weight=1.0)
-    assert "give transfer.layer_map" in said
+    assert "give `transfer.layer_map`" in said
 
 
 @pytest.mark.parametrize(
@@ -323,6 +323,8 @@ def test_augment_and_transfer_that_do_not_fit(place, tuned, tmp_path):
         ({"task": "tokens"}, ".conll"),
         ({"sequence_length": 64}, "the model takes 37 tokens"),
         ({"model": "absent"}, "mobilebert_tf.convert absent FOLDER --from huggingface"),
+        ({"model": "absent"}, "`model`: absent does not exist"),
+        ({"data_dir": "absent"}, "`data_dir`: there is no folder absent"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_trained(place, tmp_path, changes, said):

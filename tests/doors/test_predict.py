@@ -80,7 +80,7 @@ def test_readable_lines_and_standard_input(place, capsys, monkeypatch):
     ("name", "text", "options", "message"),
     [
         ("pretraining", "the dog runs", {}, r"no \[MASK\] in the text"),
-        ("pretraining", "the [MASK] runs", {"top": 0}, "top is 0"),
+        ("pretraining", "the [MASK] runs", {"top": 0}, "`top` is 0"),
         ("classifier", "dog " * 36, {}, "38 tokens, the model takes 37"),
         ("span", "what ?", {}, "`context`"),
         ("span", "what ?", {"context": " "}, "no text to answer from"),
