@@ -14,13 +14,11 @@ from filelock import FileLock
 from support.models import save_directory
 from support.texts import write_corpus
 
-from mobilebert_tf import build_model, save_model
 from mobilebert_tf.cli import door
 from mobilebert_tf.distill import distill
 from mobilebert_tf.finetune import finetune
 from mobilebert_tf.modeling.config import SIZES
 from mobilebert_tf.pretrain import pretrain
-from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 from mobilebert_tf.training.finetune_config import FinetuneConfig
 from mobilebert_tf.training.run_config import DistillConfig, PretrainConfig
 from mobilebert_tf.training.run_folder import open_run
@@ -141,9 +139,7 @@ def test_teacher_and_student_that_do_not_fit(refused, tmp_path, corpus):
 
 
 def test_teacher_directory_without_weights(refused, tmp_path, corpus):
-    model = build_model(SIZES["test-teacher"], "pretraining")
-    tokenizer = WordPiece([*SPECIAL_TOKENS, *(f"w{i}" for i in range(295))])
-    save_model(model, tmp_path / "teacher", tokenizer)
+    save_directory(tmp_path / "teacher", "teacher", "pretraining")
     (tmp_path / "teacher" / "model.weights.h5").write_bytes(b"not weights")
     error = refused("--corpus", corpus, "--teacher", tmp_path / "teacher")
     assert "model.weights.h5" in error and "damaged" in error

@@ -135,8 +135,7 @@ def test_changed_examples_are_shown(tuned, place, capsys):
     untrained = place / "untrained"
     if not untrained.exists():
         keras.utils.set_random_seed(3)
-        config = STUDENT
-        model = build_model(config, "classifier", ("good", "bad"))  # in another order
+        model = build_model(STUDENT, "classifier", ("good", "bad"))  # in another order
         save_model(model, untrained, TOKENIZER)
     said = judged(capsys, trials[0], place, compare=str(untrained))
     assert "the same prediction for" in said and "100.00 %" not in said
@@ -482,8 +481,7 @@ def test_models_that_do_not_fit_the_task(place, tuned, capsys, tmp_path):
 
 
 def test_words_have_no_form_of_predictions(place, tmp_path):
-    config = STUDENT
-    words = build_model(config, "token_classifier", ("B-x", "O"))
+    words = build_model(STUDENT, "token_classifier", ("B-x", "O"))
     save_model(words, tmp_path / "words", TOKENIZER)
     (tmp_path / "dev.conll").write_text("the O\nfilm B-x\n")
     with pytest.raises(InputError, match="mobilebert_tf.predict writes them"):
