@@ -134,7 +134,7 @@ def test_teacher_and_student_that_do_not_fit(refused, tmp_path, corpus):
     deeper = SIZES["test-student"].replace(num_hidden_layers=3)
     (tmp_path / "student.json").write_text(deeper.to_json())
     error = refused("--corpus", corpus, "--student", tmp_path / "student.json")
-    assert "layer_map" in error and "3" in error
+    assert "--transfer.layer-map" in error and "3" in error
     assert not (tmp_path / "run" / "checkpoints").exists()  # said before a step was trained
 
 
