@@ -63,9 +63,9 @@ class Labelled:
     """A token classifier's result: the labelled words, and the entities that they form if the
     labels mark entities; see tasks/tags.py.
 
-    The words of a text are those of BERT, in which a punctuation mark is a word of its own. Given
+    The words of a text are as in training, as far as they can be told: see text/words.py. Given
     words are as they were given, in a text with blanks between them; those that were cut off have
-    the label "" and probability 0.
+    the label "" and probability 0. A word's label is that of its first piece, as in training.
     """
 
     text: str
