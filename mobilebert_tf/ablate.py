@@ -40,11 +40,12 @@ def ablate(config: AblateConfig) -> None:
     """
     if not config.cells:
         raise InputError("`cells` is empty: see configs/ablation.yaml")
-    with open_run(config):
+    with open_run(config) as folder:
         teacher = teacher_command(config)
         chains = [
             cell_commands(config, cell, seed) for seed in config.seeds for cell in config.cells
         ]
+        folder.begin()
         with _Processes(config.jobs) as processes:
             if teacher is not None:
                 processes.run_all([[teacher]], "teacher")

@@ -25,7 +25,7 @@ from tabulate import tabulate
 from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.prepared_text import PreparedText, prepare_text
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, named
 from mobilebert_tf.files import write_json
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 from mobilebert_tf.modeling.model import MobileBert, checksum
@@ -87,7 +87,8 @@ def _read_teacher(config: DistillConfig) -> LoadedModel | None:
     """
     if config.teacher is None:
         return None
-    teacher = load(config.teacher)
+    with named("teacher"):
+        teacher = load(config.teacher)
     head = teacher.model.head
     if not head.predicts_masks:
         raise InputError(
