@@ -1,7 +1,11 @@
 """ablate and compare: cells of one teacher with seeds, continued, refused, and what they report."""
 
 import json
+import signal
 import statistics
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -128,6 +132,23 @@ def test_a_failing_run_is_named(tmp_path, capsys):
     (tmp_path / "ablation.yaml").write_text(yaml.safe_dump(settings))
     code, _, err = run_door(ablate, ["--config", str(tmp_path / "ablation.yaml")], capsys)
     assert code == 2 and "nosuch.txt" in err.splitlines()[-1] and "Traceback" not in err
+
+
+def test_killed_and_started_again(tmp_path, capsys):
+    """SIGTERM ends the training that runs too, so that the same command can go on with it."""
+    settings = SETTINGS | {"corpus": str(write_corpus(tmp_path / "corpus.txt")), "seeds": [0]}
+    settings |= {"output_dir": str(tmp_path / "out"), "cells": {"joint": {"strategy": "joint"}}}
+    (tmp_path / "ablation.yaml").write_text(yaml.safe_dump(settings))
+    arguments = ["--config", str(tmp_path / "ablation.yaml")]
+    process = subprocess.Popen([sys.executable, "-m", "mobilebert_tf.ablate", *arguments])
+    while not (tmp_path / "out" / "teacher" / "run.json").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    code, _, err = run_door(ablate, arguments, capsys)
+    assert code == 0, err
+    assert (tmp_path / "out" / "ablation.html").is_file()
 
 
 def test_settings_of_a_cell(tmp_path):
