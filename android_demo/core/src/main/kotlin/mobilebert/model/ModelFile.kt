@@ -12,6 +12,8 @@ import java.nio.ByteBuffer
  * @property head what the model ends in.
  * @property vocabulary the tokenizer's pieces, in the order of their ids.
  * @property labels a classifier's class names, in the order of its outputs; else empty.
+ * @property thresholds for each label of a multi-label classifier the probability from which on a text has it; empty for
+ *   0.5 each, and for other heads.
  * @property lowerCase whether the tokenizer lower-cases.
  * @property stripAccents whether it strips accents.
  * @property maxTokens the longest sequence that the model takes.
@@ -31,6 +33,7 @@ class ModelFile internal constructor(
     val fixedLength: Int?,
     val inputs: Map<String, TensorInfo>,
     val outputs: Map<String, TensorInfo>,
+    val thresholds: List<Double> = emptyList(),
 ) {
     /** The tokenizer that the file brings along. */
     fun tokenizer(): WordPiece = WordPiece(vocabulary, lowerCase, stripAccents)
@@ -73,11 +76,16 @@ class ModelFile internal constructor(
                 fixedLength = fixed,
                 inputs = signature.inputs,
                 outputs = signature.outputs,
+                thresholds = settings.thresholds(),
             ).also(::checkLabels)
         }
 
         private fun checkLabels(file: ModelFile) {
-            if (file.head !in listOf(Head.CLASSIFIER, Head.NEXT_SENTENCE, Head.TOKEN_CLASSIFIER)) return
+            val several = file.head == Head.MULTI_LABEL_CLASSIFIER
+            if (file.thresholds.isNotEmpty() && !(several && file.thresholds.size == file.labels.size)) {
+                throw InputException("$SETTINGS in the file has ${file.thresholds.size} thresholds for ${file.labels.size} labels")
+            }
+            if (!several && file.head !in listOf(Head.CLASSIFIER, Head.NEXT_SENTENCE, Head.TOKEN_CLASSIFIER)) return
             val classes = file.outputs.getValue(file.head.outputs.single()).shape.lastOrNull()
             if (classes != file.labels.size) {
                 throw InputException("the file names ${file.labels.size} classes, the model has $classes")
@@ -107,6 +115,15 @@ class ModelFile internal constructor(
 
             fun flag(name: String): Boolean =
                 values[name] as? Boolean ?: throw InputException("$SETTINGS in the file has no true or false for $name")
+
+            fun thresholds(): List<Double> {
+                val values = values["thresholds"] ?: return emptyList()
+                val numbers = (values as? List<*>)?.map { number -> (number as? Double)?.takeIf { it in 0.0..1.0 } }
+                if (numbers == null || null in numbers) {
+                    throw InputException("$SETTINGS in the file has $values for thresholds: not numbers from 0 to 1")
+                }
+                return numbers.filterNotNull()
+            }
 
             /** Null if it is not given. */
             fun positive(name: String): Int? {

@@ -13,7 +13,7 @@ data class Stretch(val text: String, val start: Int, val end: Int, val label: St
 /**
  * The label of each word (and of each punctuation mark) of a text.
  *
- * @property entities words labelled B-x, I-x ... joined and called x; none if the labels are of another kind.
+ * @property entities of one or more words, as the [TagScheme] of the labels says; none if they mark no entities.
  */
 data class LabelledText(val words: List<Stretch>, val entities: List<Stretch>)
 
@@ -41,28 +41,21 @@ fun labelledText(
             words += Stretch(part, piece.start, piece.end, labels[best], probabilities[i][best])
         }
     }
-    return LabelledText(words, entities(text, words))
+    return LabelledText(words, entities(text, words, TagScheme.of(labels).tags(words.map { it.label })))
 }
 
-/** Words labelled B-x, I-x ... joined; each with the lowest probability of its words. */
-private fun entities(text: String, words: List<Stretch>): List<Stretch> {
+/** Words of one entity joined; each with the lowest probability of its words. */
+private fun entities(text: String, words: List<Stretch>, tags: List<Tag?>): List<Stretch> {
     val entities = ArrayList<Stretch>()
-    var open: String? = null // what an I- would continue
-    for (word in words) {
-        val kind = word.label.substringAfter('-', missingDelimiterValue = "")
-        val mark = word.label.substringBefore('-')
-        if ('-' !in word.label || mark !in listOf("B", "I")) {
-            open = null
-            continue
-        }
-        entities += if (mark == "I" && kind == open) {
+    for ((word, tag) in words.zip(tags)) {
+        if (tag == null) continue
+        entities += if (tag.begins) {
+            word.copy(label = tag.kind)
+        } else {
             val last = entities.removeAt(entities.size - 1)
             val probability = minOf(last.probability, word.probability)
-            Stretch(text.substring(last.start, word.end), last.start, word.end, kind, probability)
-        } else {
-            Stretch(word.text, word.start, word.end, kind, word.probability)
+            Stretch(text.substring(last.start, word.end), last.start, word.end, tag.kind, probability)
         }
-        open = kind
     }
     return entities
 }
