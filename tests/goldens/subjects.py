@@ -13,6 +13,7 @@ from texts import DOCUMENT, SENTENCES, SPECIAL, TOKENIZED, VOCABULARY
 
 from mobilebert_tf import Pipeline
 from mobilebert_tf.lite import flatbuffer, metadata, timing
+from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.tasks.metrics import scores
 from mobilebert_tf.tasks.squad import Question
 from mobilebert_tf.tasks.squad_answers import answers as find_answers
@@ -289,12 +290,12 @@ def multi_label() -> dict:
         [0.7, 0.1, 1],
     )
     return golden(
-        "The labels of a text from their probabilities, the likeliest first, of equals the first; "
-        "without thresholds from 0.5 on. A probability is a float32, a threshold a float64.",
+        "The labels of a text from their probabilities, the likeliest first, of equals the first. "
+        "A probability is a float32, a threshold a float64.",
         (
             _chosen(row, thresholds)
             for row in rows
-            for thresholds in ((), (0.7, 0.25, 0.9), (0.1, 0.1, 1))
+            for thresholds in ((0.5, 0.5, 0.5), (0.7, 0.25, 0.9), (0.1, 0.1, 1))
         ),
         labels=SUBJECTS_OF_FILMS,
     )
@@ -428,7 +429,7 @@ def _file(name: str, content: bytes, packed: metadata.Packed, length: int | None
         "kind": packed.kind,
         "vocabulary": list(packed.vocabulary),
         "labels": list(packed.labels),
-        "thresholds": list(packed.thresholds),
+        "thresholds": _thresholds(packed),
         "lower_case": packed.do_lower_case,
         "strip_accents": packed.do_lower_case
         if packed.strip_accents is None
@@ -438,6 +439,12 @@ def _file(name: str, content: bytes, packed: metadata.Packed, length: int | None
         "fixed_length": length,
     }
     return case(name, {"content": base64.b64encode(content).decode()}, expected)
+
+
+def _thresholds(packed: metadata.Packed) -> list[float]:
+    """One for each label, as modeling.runner.chosen_labels has them."""
+    several = HEADS[packed.kind].multi_label
+    return list(packed.thresholds) or [0.5] * (several * len(packed.labels))
 
 
 def _refused(name: str, content: bytes) -> dict:

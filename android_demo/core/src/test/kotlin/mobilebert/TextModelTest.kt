@@ -49,7 +49,10 @@ class TextModelTest {
         val engine = Scripted { inputs ->
             mapOf("probability" to if (inputs.size == 4) values(0.5f, 0.9f, 0.4f) else values(0.1f, 0.2f, 0.3f))
         }
-        val model = TextModel(file(Head.MULTI_LABEL_CLASSIFIER, labels), engine)
+        val file = ModelFile(
+            Head.MULTI_LABEL_CLASSIFIER, vocabulary, labels, true, true, 20, null, null, emptyMap(), emptyMap(), List(3) { 0.5 },
+        )
+        val model = TextModel(file, engine)
         assertEquals(listOf("love", "war"), model.classifyMultiLabel("the film").chosen.map { it.label })
         val none = model.classifyMultiLabel("the film was low")
         assertEquals(emptyList(), none.chosen)

@@ -30,14 +30,10 @@ data class MultiLabelClassification(
 /**
  * The labels that a text has, the likeliest first; of equals the first.
  *
- * @param thresholds for each label the probability from which on a text has it; without any, [USUAL_THRESHOLD].
+ * @param thresholds for each label the probability from which on a text has it.
  */
 fun chosen(probabilities: List<LabelProbability>, thresholds: List<Double>): List<LabelProbability> =
-    probabilities.filterIndexed { i, it -> it.probability >= (thresholds.getOrNull(i) ?: USUAL_THRESHOLD) }
-        .sortedByDescending { it.probability }
-
-/** Of a file that names none. */
-const val USUAL_THRESHOLD: Double = 0.5
+    probabilities.filterIndexed { i, it -> it.probability >= thresholds[i] }.sortedByDescending { it.probability }
 
 /**
  * A regression's value, or how good a choice the text is.

@@ -90,11 +90,11 @@ class ModelFileTest {
             "unknown head" to "the file has a head of the kind clarifier , which this version does not know",
             "a limit that is none" to
                 "mobilebert.json in the file has -4.0 for max_tokens: not a whole number from 1",
-            "too few thresholds" to "mobilebert.json in the file has 1 thresholds for 2 labels",
+            "too few thresholds" to "mobilebert.json in the file has [0.25] for thresholds: not 2 numbers from 0 to 1",
             "a threshold above 1" to
-                "mobilebert.json in the file has [0.25, 2.0] for thresholds: not numbers from 0 to 1",
+                "mobilebert.json in the file has [0.25, 2.0] for thresholds: not 2 numbers from 0 to 1",
             "thresholds that are no list" to
-                "mobilebert.json in the file has true for thresholds: not numbers from 0 to 1",
+                "mobilebert.json in the file has true for thresholds: not 2 numbers from 0 to 1",
         )
     }
 }
