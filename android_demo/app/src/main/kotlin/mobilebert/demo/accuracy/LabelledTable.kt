@@ -12,15 +12,16 @@ data class Labelled(val text: String, val pair: String?, val labels: Set<String>
  */
 class LabelledTable(val rows: List<Labelled>, val skipped: Int) {
     companion object {
-        private val TEXT = listOf("text", "sentence", "sentence1")
-        private val PAIR = listOf("pair", "sentence2")
+        private val TEXT = listOf("text", "sentence", "sentence1", "question")
+        private val PAIR = listOf("pair", "sentence", "sentence2") // QNLI has a question and a sentence
         private const val LABEL = "label"
         private const val SEPARATOR = '|' // of several labels
 
         /**
-         * Reads a .tsv as `python -m mobilebert_tf.evaluate` does: unquoted, its first line names the columns.
+         * Reads a .tsv as `python -m mobilebert_tf.evaluate` does one without quotes: its first line names the columns.
          *
-         * The columns are text (or sentence, or sentence1), label, and for two texts pair (or sentence2). Labels are names
+         * The columns are text (or sentence, sentence1, question), label, and for two texts pair (or sentence2, or behind a
+         * question sentence), as in GLUE's SST-2, QNLI, RTE and WNLI. Labels are names
          * or, as in GLUE's files, their numbers.
          *
          * @param labels the model's.
@@ -31,7 +32,7 @@ class LabelledTable(val rows: List<Labelled>, val skipped: Int) {
             val lines = content.removePrefix("\uFEFF").lines()
             val header = lines.first().split('\t').map { it.trim() }
             val text = header.indexOfFirst { it in TEXT }
-            val pair = header.indexOfFirst { it in PAIR }
+            val pair = header.withIndex().indexOfFirst { (place, name) -> name in PAIR && place != text }
             val label = header.indexOf(LABEL)
             if (text < 0 || label < 0) {
                 throw InputException("line 1 must name the columns text and label, with a tab between: it is ${header.take(5)}")

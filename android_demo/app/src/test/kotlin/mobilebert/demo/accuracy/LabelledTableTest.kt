@@ -16,6 +16,13 @@ class LabelledTableTest {
     }
 
     @Test
+    fun `a question and a sentence, and a sentence alone`() {
+        val pairs = LabelledTable.read("index\tquestion\tsentence\tlabel\n0\tWho?\tShe.\tyes\n", labels)
+        assertEquals(Labelled("Who?", "She.", setOf("yes")), pairs.rows.single())
+        assertEquals(Labelled("She.", null, setOf("no")), LabelledTable.read("sentence\tlabel\nShe.\t0\n", labels).rows.single())
+    }
+
+    @Test
     fun `a label's own name wins over its number`() {
         val table = LabelledTable.read("text\tlabel\na\t1\n", labels = listOf("1", "0"))
         assertEquals(setOf("1"), table.rows.single().labels)
