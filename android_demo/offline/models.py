@@ -138,18 +138,19 @@ def classes(tokenizer, examples, inputs):
 
 def word_labels(tokenizer, examples, inputs):
     targets = np.full(inputs["input_ids"].shape, IGNORED)
-    for row, example in enumerate(examples):
-        pieces = [len(tokenizer.tokenize([word])[0]) for word in example.text.split()]
-        starts = np.cumsum([1, *pieces[:-1]])  # a word's label is that of its first piece
-        targets[row, starts] = example.target
+    words = [word for example in examples for word in example.text.split()]
+    pieces = iter(tokenizer.tokenize(words).row_lengths().numpy())
+    for row, example in zip(targets, examples, strict=True):
+        *others, _ = itertools.islice(pieces, len(example.target))
+        row[np.cumsum([1, *others])] = example.target  # a word's label is that of its first piece
     return targets[:, None]
 
 
 def spans(tokenizer, examples, inputs):
     """First and last token of the answer in the row [B,2]."""
     targets = []
-    for row, example in zip(inputs["input_ids"], examples, strict=True):
-        answer = list(tokenizer.encode([example.target])["input_ids"][0][1:-1])
+    answers = tokenizer.tokenize([example.target for example in examples]).to_list()
+    for row, answer in zip(inputs["input_ids"], answers, strict=True):
         places = range(len(row) - len(answer) + 1)
         start = next(i for i in places if list(row[i : i + len(answer)]) == answer)
         targets.append([start, start + len(answer) - 1])
