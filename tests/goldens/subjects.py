@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+import json
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from scipy import special
-from texts import DOCUMENT, SENTENCES, SPECIAL, TOKENIZED, VOCABULARY
+from texts import DOCUMENT, JOINED, JOINERS, SENTENCES, SPECIAL, TOKENIZED, VOCABULARY
 
 from mobilebert_tf import Pipeline
 from mobilebert_tf.lite import flatbuffer, metadata, timing
@@ -231,6 +232,7 @@ class _Scripted:
     outputs: dict[str, np.ndarray]
     labels: Sequence[str] = LABELS
     thresholds: Sequence[float] = ()
+    joiners: Sequence[str] = ()
     tokenizer = UNCASED
     max_tokens, sequence_length, pairs = 512, None, None
 
@@ -269,8 +271,7 @@ def labels() -> dict:
 
 
 def _labelled(seed: int, text: str, labels: Sequence[str]) -> dict:
-    count = len(tokenize_with_offsets(UNCASED, [text])[0].ids)
-    values = np.random.default_rng(seed).integers(0, 64, (count + 2, len(labels))) / 64.0
+    values = _probabilities(seed, text, labels)
     model = _Scripted("token_classifier", {"token_probability": values}, labels)
     found = Pipeline(model)(text)
     expected = {
@@ -332,6 +333,29 @@ def _scored(wanted: np.ndarray, given: np.ndarray) -> dict:
     return case(f"{len(wanted)} texts, {wanted.shape[1]} labels", classes | numbers, expected)
 
 
+def _probabilities(seed: int, text: str, labels: Sequence[str]) -> np.ndarray:
+    """Numbers for the classes of each token."""
+    count = len(tokenize_with_offsets(UNCASED, [text])[0].ids)
+    return np.random.default_rng(seed).integers(0, 64, (count + 2, len(labels))) / 64.0
+
+
+def words() -> dict:
+    """Words that have marks in them."""
+    return golden(
+        "Words of a text where the training words had marks in them, as the joiners say, and their "
+        "labels, as in labels.json.",
+        (_joined(seed, *each) for seed, each in enumerate(JOINED)),
+        labels=LABELS,
+    )
+
+
+def _joined(seed: int, name: str, text: str, joiners: Sequence[str]) -> dict:
+    values = _probabilities(seed, text, LABELS)
+    model = _Scripted("token_classifier", {"token_probability": values}, joiners=joiners)
+    given = {"text": text, "joiners": joiners, "probabilities": values[1:-1].tolist()}
+    return case(name, given, [vars(word) for word in Pipeline(model)(text).words])
+
+
 def masks() -> dict:
     """Candidates for [MASK]."""
     texts = ("the [MASK] was low.", "a[MASK]b \U0001f642[MASK]")
@@ -379,6 +403,9 @@ def model_files() -> dict:
         "classifier": metadata.Packed("classifier", VOCABULARY[:9], ("bad", "good"), True, 64, 32),
         "span": metadata.Packed("span", VOCABULARY[:9], (), False, 512),
         "token_classifier": metadata.Packed("token_classifier", VOCABULARY[:9], LABELS, True, 64),
+        "token_classifier with joiners": metadata.Packed(
+            "token_classifier", VOCABULARY[:9], LABELS, True, 64, joiners=JOINERS
+        ),
         "encoder": metadata.Packed("encoder", [*VOCABULARY[:9], "##é", "中"], (), True, 64),
         "multi_label_classifier": metadata.Packed(
             *("multi_label_classifier", VOCABULARY[:9], ("war", "love"), True, 64),
@@ -386,8 +413,8 @@ def model_files() -> dict:
         ),
     }
     cases = [
-        _file(f"{kind}, length {length}", _content(kind, length, content), content, length)
-        for kind, content in packed.items()
+        _file(f"{name}, length {length}", _content(content.kind, length, content), content, length)
+        for name, content in packed.items()
         for length in (None, 16)
     ]
     several = _content("multi_label_classifier", None, packed["multi_label_classifier"])
@@ -407,6 +434,7 @@ def model_files() -> dict:
         ),
         _refused("no JSON in it", whole.replace(b'{"kind"', b'["kind"')),
         _refused("unknown head", whole.replace(b'"classifier"', b'"clarifier "')),
+        *_joiners_refused(),
         _refused("a limit that is none", whole.replace(b'"max_tokens": 64', b'"max_tokens": -4')),
         _refused("too few thresholds", several.replace(b"[0.25, 1]", b"[   0.25]")),
         _refused("a threshold above 1", several.replace(b"[0.25, 1]", b"[0.25, 2]")),
@@ -437,6 +465,7 @@ def _file(name: str, content: bytes, packed: metadata.Packed, length: int | None
         "max_tokens": length or packed.max_tokens,
         "sequence_length": packed.sequence_length,
         "fixed_length": length,
+        "joiners": list(packed.joiners),
     }
     return case(name, {"content": base64.b64encode(content).decode()}, expected)
 
@@ -445,6 +474,13 @@ def _thresholds(packed: metadata.Packed) -> list[float]:
     """One for each label, as modeling.runner.chosen_labels has them."""
     several = HEADS[packed.kind].multi_label
     return list(packed.thresholds) or [0.5] * (several * len(packed.labels))
+
+
+def _joiners_refused() -> Iterable[dict]:
+    packed = metadata.Packed("token_classifier", VOCABULARY[:9], LABELS, True, 64, joiners=JOINERS)
+    whole, old = _content("token_classifier", None, packed), json.dumps(JOINERS).encode()
+    for name, new in (("no list", b'"x-x"'), ("no texts", b"[1]")):
+        yield _refused(f"joiners that are {name}", whole.replace(old, new.ljust(len(old))))
 
 
 def _refused(name: str, content: bytes) -> dict:
@@ -529,6 +565,7 @@ SUBJECTS = {
     "labels": labels,
     "multi_label": multi_label,
     "label_scores": label_scores,
+    "words": words,
     "masks": masks,
     "embeddings": embeddings,
     "model_files": model_files,

@@ -108,9 +108,15 @@ golden("multi_label", ({probability, thresholds}, expected, {labels}) =>
 
 golden("labels", ({text, labels, probabilities}, expected) => {
   const {ids, spans} = uncased.tokenize(text);
-  const found = words(text, ids.map(id => vocabulary[id]), spans, probabilities, labels);
+  const found = words(text, ids.map(id => vocabulary[id]), spans, probabilities, labels, []);
   assertClose(counted(text, found), expected.words);
   assertClose(counted(text, entities(text, found, tagScheme(labels))), expected.entities);
+});
+
+golden("words", ({text, joiners, probabilities}, expected, {labels}) => {
+  const {ids, spans} = uncased.tokenize(text);
+  const found = words(text, ids.map(id => vocabulary[id]), spans, probabilities, labels, joiners);
+  assertClose(counted(text, found), expected);
 });
 
 golden("masks", ({logits, top}, {masks}) =>

@@ -83,7 +83,7 @@ export class Pipeline {
     const kept = encoded.ids.slice(0, tokens - 2); // without [CLS] and [SEP]
     const names = kept.map(id => this.tokenizer.vocabulary[id]);
     const rows = kept.map((_, i) => data.subarray((i + 1) * classes, (i + 2) * classes));
-    const found = words(text, names, encoded.spans, rows, this.file.labels);
+    const found = words(text, names, encoded.spans, rows, this.file.labels, this.file.joiners);
     const {scheme} = this;
     return {words: found, entities: entities(text, found, scheme), hasEntities: scheme.hasEntities, dropped};
   }

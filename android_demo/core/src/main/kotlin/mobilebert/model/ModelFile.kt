@@ -20,6 +20,7 @@ import java.nio.ByteBuffer
  * @property fixedLength T of a file that takes no other; null if it takes any.
  * @property inputs of its signature, by name: ids, mask, segment_ids.
  * @property outputs of its signature, by name.
+ * @property joiners how the words that it was trained on hold marks ("x-x" for e-mail); none if each mark is a word.
  */
 class ModelFile internal constructor(
     val head: Head,
@@ -33,6 +34,7 @@ class ModelFile internal constructor(
     val inputs: Map<String, TensorInfo>,
     val outputs: Map<String, TensorInfo>,
     val thresholds: List<Double> = emptyList(),
+    val joiners: List<String> = emptyList(),
 ) {
     /** The tokenizer that the file brings along. */
     fun tokenizer(): WordPiece = WordPiece(vocabulary, lowerCase, stripAccents)
@@ -80,6 +82,7 @@ class ModelFile internal constructor(
                 inputs = signature.inputs,
                 outputs = signature.outputs,
                 thresholds = settings.thresholds(head, labels.size),
+                joiners = settings.texts("joiners"),
             ).also(::checkLabels)
         }
 
@@ -124,6 +127,13 @@ class ModelFile internal constructor(
                     throw InputException("$SETTINGS in the file has $given for thresholds: not $needed numbers from 0 to 1")
                 }
                 return numbers
+            }
+
+            /** None if they are not given. */
+            fun texts(name: String): List<String> = when (val value = values[name]) {
+                null -> emptyList()
+                is List<*> -> value.map { it as? String ?: throw InputException("$SETTINGS in the file has $it in $name") }
+                else -> throw InputException("$SETTINGS in the file has $value for $name: not a list")
             }
 
             /** Null if it is not given. */

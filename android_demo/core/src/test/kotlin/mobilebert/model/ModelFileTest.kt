@@ -37,6 +37,7 @@ class ModelFileTest {
         assertEquals(int(expected["max_tokens"]), file.maxTokens)
         assertEquals(expected["sequence_length"]?.let(::int), file.sequenceLength)
         assertEquals(expected["fixed_length"]?.let(::int), file.fixedLength)
+        assertEquals(strings(expected["joiners"]), file.joiners)
         assertEquals(ModelFile.INPUTS.toSet(), file.inputs.keys)
         assertTrue(file.outputs.keys.containsAll(file.head.outputs))
         assertEquals(0, content.position())
@@ -95,6 +96,8 @@ class ModelFileTest {
                 "mobilebert.json in the file has [0.25, 2.0] for thresholds: not 2 numbers from 0 to 1",
             "thresholds that are no list" to
                 "mobilebert.json in the file has true for thresholds: not 2 numbers from 0 to 1",
+            "joiners that are no list" to "mobilebert.json in the file has x-x for joiners: not a list",
+            "joiners that are no texts" to "mobilebert.json in the file has 1.0 in joiners",
         )
     }
 }
