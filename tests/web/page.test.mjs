@@ -63,7 +63,7 @@ test("results follow what is written, and typing does not wait for them", async 
 
 test("labels are those that reach their thresholds", async () => {
   await open("multi_label_classifier");
-  assert.match(await output(), /A text has a label from its threshold on: action 75\.0 %, love 50\.0 %, war 25\.0 %\./);
+  assert.match(await output(), /Thresholds: action 75\.0 %, love 50\.0 %, war 25\.0 %/);
   const said = (await page.innerText("#output .answer")).split(", ");
   const shown = await page.evaluate(() => [...document.querySelectorAll("#output meter")].map(bar => [bar.ariaLabel, bar.value]));
   const thresholds = {action: 0.75, love: 0.5, war: 0.25};

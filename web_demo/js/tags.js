@@ -1,6 +1,7 @@
 /** How the labels of words mark entities; the counterpart of mobilebert_tf/tasks/tags.py. */
 
-const OUTSIDE = "O", UNNAMED = "entity"; // the kind of entities whose labels name none: B, I, O
+// UNNAMED: the kind of entities whose labels name none: B, I, O.
+const OUTSIDE = "O", UNNAMED = "entity";
 const SCHEMES = {IO: "I", BIO: "BI", BIOES: "BIES", BILOU: "BILU", BMES: "BMES"};
 const BEGINS = "BSU", ENDS = "ESLU";
 
@@ -48,7 +49,8 @@ const scheme = (name, marks = new Map()) => ({name, marks, hasEntities: name in 
  * @returns {({kind: string, begins: boolean}|null)[]} null outside of entities
  */
 export function tags({marks}, labels) {
-  let open = null; // the kind of the entity that may go on
+  // The kind of the entity that may go on.
+  let open = null;
   return labels.map(label => {
     const mark = marks.get(label);
     const tag = mark ? {kind: mark.kind, begins: BEGINS.includes(mark.letter) || mark.kind !== open} : null;

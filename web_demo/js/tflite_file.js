@@ -6,7 +6,8 @@ import {readZip} from "./zip.js";
 const SEVERAL_LABELS = "multi_label_classifier";
 const KINDS = ["pretraining", "masked_lm", "classifier", SEVERAL_LABELS, "next_sentence", "regression",
   "multiple_choice", "token_classifier", "span", "encoder"];
-const USUAL_THRESHOLD = 0.5; // of a file that names none
+// Of a file that names none.
+const USUAL_THRESHOLD = 0.5;
 
 /** What the user can mend: the message says what is wrong with the file or the text. */
 export class InputError extends Error {}
@@ -71,7 +72,7 @@ function thresholds(name, {kind, thresholds: given}, labels) {
   given ??= Array(needed).fill(USUAL_THRESHOLD);
   const isNumber = value => typeof value === "number" && value >= 0 && value <= 1;
   if (!Array.isArray(given) || given.length !== needed || !given.every(isNumber)) {
-    throw new InputError(`${name} is damaged: its thresholds are not ${needed} numbers from 0 to 1`);
+    throw new InputError(`${name} is damaged: its thresholds are not from 0 to 1`);
   }
   return given;
 }

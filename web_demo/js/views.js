@@ -25,7 +25,7 @@ const classifyMultiLabel = {
     const from = Object.entries(thresholds).map(([label, threshold]) => `${label} ${percent(threshold)}`);
     return [
       element("p", {class: "answer", dir: "auto"}, labels.join(", ") || "No label: none reaches its threshold."),
-      bars(probabilities), element("p", {class: "faint"}, `A text has a label from its threshold on: ${from.join(", ")}.`),
+      bars(probabilities), element("p", {class: "faint"}, `Thresholds: ${from.join(", ")}`),
     ];
   },
 };
