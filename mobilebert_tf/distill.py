@@ -160,7 +160,11 @@ def _train_student(
     )
     recorder.record(0)
     make_distiller = functools.partial(
-        Distiller, student, transfer=config.transfer, teacher=teacher
+        Distiller,
+        student,
+        transfer=config.transfer,
+        teacher=teacher,
+        accumulation_steps=config.accumulation_steps,
     )
     train(
         student,
