@@ -166,7 +166,7 @@ class PretrainConfig(RunConfig):
     model: str = "demo-teacher"
     init: str | None = None
     role: Literal["teacher", "student"] = "teacher"
-    training: Phase = Phase(1000, learning_rate=1e-2)
+    training: Phase = Phase(1200, learning_rate=5e-3)
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,9 @@ class DistillConfig(RunConfig):
 
     teacher: str | None = None
     teacher_model: str = "demo-teacher"
-    teacher_training: Phase = Phase(1000, learning_rate=1e-2)
+    teacher_training: Phase = Phase(1200, learning_rate=5e-3)
     student: str = "demo-student"
     init: str | None = None
     strategy: Strategy = "progressive"
     transfer: TransferConfig = TransferConfig()
-    distillation: Phase = Phase(560, learning_rate=1e-2)
+    distillation: Phase = Phase(560, learning_rate=5e-3)
