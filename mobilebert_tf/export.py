@@ -14,7 +14,7 @@ from pathlib import Path
 import tabulate
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.files import put_directory, read_json, whole_file
 from mobilebert_tf.lite.calibration_data import joined, samples
 from mobilebert_tf.lite.export import write_checked
@@ -69,8 +69,7 @@ class ToTfliteConfig(ExportConfig):
         check_options(self.task, self.data_dir)
         if self.task and self.head:
             raise InputError(f"`task` needs the model's own head, not `head` {self.head}")
-        if self.max_drop < 0:
-            raise InputError(f"`max_drop` is {self.max_drop}: at least 0")
+        check_number("`max_drop`", self.max_drop, 0)
 
 
 def export(config: ExportConfig, check: Callable[[Path], None] | None = None) -> Path:

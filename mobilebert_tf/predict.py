@@ -104,7 +104,9 @@ def predict(config: PredictConfig) -> None:
 def _check_options(config: PredictConfig) -> None:
     """Raises InputError for options that do not go together."""
     if config.output:
-        check_free(config.output, config.overwrite)
+        context = [config.context[1:]] if (config.context or "").startswith("@") else []
+        inputs = [config.model, *([config.input] if config.input else []), *context]
+        check_free(config.output, config.overwrite, inputs)
     if config.input and config.texts:
         raise InputError("give texts or `input`, not both")
     if config.pair_column and (config.context or not config.input):

@@ -16,7 +16,7 @@ import tabulate
 from tqdm import tqdm
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.files import check_free, read_json, write_whole
 from mobilebert_tf.lite import metadata, quantize
 from mobilebert_tf.lite.calibration_data import for_graph
@@ -63,6 +63,7 @@ class ReportConfig:
 
     def __post_init__(self):
         check_options(self.task, self.data_dir)
+        check_number("`max_drop`", self.max_drop, 0)
 
 
 def quantization_report(config: ReportConfig) -> None:

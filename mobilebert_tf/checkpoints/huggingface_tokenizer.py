@@ -153,7 +153,8 @@ def save_tokenizer_files(tokenizer: WordPiece, directory: Path, family: str, lon
     ):
         text = json.dumps(values, indent=2)
         (directory / name).write_text(text + "\n", encoding="utf-8")
-    _with_special_tokens(tokenizer).save(str(directory / "tokenizer.json"))
+    text = _with_special_tokens(tokenizer).to_str(pretty=True)
+    (directory / "tokenizer.json").write_text(text, encoding="utf-8")
 
 
 def _with_special_tokens(tokenizer: WordPiece) -> tokenizers.Tokenizer:

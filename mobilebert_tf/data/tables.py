@@ -15,11 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import read_bytes
 
 TABLE_SUFFIXES = (".tsv", ".csv", ".jsonl")
 SEPARATOR = "|"  # of the texts of a list in one field of a .tsv or .csv
 _OPENING_QUOTE = re.compile('(?:^|\t)"', re.MULTILINE)
-csv.field_size_limit(10_000_000)  # a document can be one field
+LONGEST_TEXT = 10_000_000  # bytes; a document can be one field, or one line
+_LARGEST_FILE = 2**30  # bytes; a table is in memory as a whole
+csv.field_size_limit(LONGEST_TEXT)
 
 
 class Row(NamedTuple):
@@ -55,14 +58,15 @@ class TextRow(NamedTuple):
 
 
 def read_text(path: Path) -> str:
-    """Returns the text of a UTF-8 file, without its byte order mark.
+    """Returns the text of a UTF-8 file or a pipe, without its byte order mark.
 
-    Raises InputError if the file is missing, or for bytes that are not UTF-8, with their position.
+    Raises InputError if the file is missing or too large, or for bytes that are not UTF-8, with
+    their position.
     """
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
+        return read_bytes(path, _LARGEST_FILE, pipe=True).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         lines = error.object[: error.start].split(b"\n")
         position = f"line {len(lines)}, byte {len(lines[-1]) + 1}"

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.lite import metadata
 from mobilebert_tf.lite.contract import check_file
 from mobilebert_tf.lite.graph import INPUTS, SIGNATURE
 from mobilebert_tf.modeling.heads import TOKEN_OUTPUTS
 from mobilebert_tf.text.tokenizer import WordPiece
+
+MOST_THREADS = 256  # XNNPACK starts them all, and ends the process if the system has no more
 
 
 class LiteModel:
@@ -32,8 +34,7 @@ class LiteModel:
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError(f"no file {path}: export a model with export/to_tflite.py")
-        if num_threads < 1:
-            raise InputError(f"num_threads is {num_threads}: at least 1")
+        check_number("`num_threads`", num_threads, 1, MOST_THREADS)
         packed = metadata.unpack(self.path)
         self.kind, self.labels = packed.kind, list(packed.labels)
         self.thresholds = list(packed.thresholds)
