@@ -5,6 +5,7 @@ With --vs OTHER the two files run in turn in one process, and each pair of runs 
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ import tabulate
 from mobilebert_tf.cli import door
 from mobilebert_tf.environment import circumstances
 from mobilebert_tf.errors import HIGHEST_INT, InputError, check_number
-from mobilebert_tf.files import check_free, read_json, write_whole
+from mobilebert_tf.files import check_free, read_bytes, read_json, write_whole
 from mobilebert_tf.lite import metadata, timing
-from mobilebert_tf.lite.runtime import MOST_THREADS
+from mobilebert_tf.lite.contract import input_length
+from mobilebert_tf.lite.runtime import LARGEST_FILE, MOST_THREADS
 
 DEFAULT_LENGTHS = (16, 32, 64, 128)
 _PARTS = ("files", "latency")  # of a report
@@ -103,6 +105,8 @@ def _footprint(path: str, tokens: int) -> dict[str, float]:
         return timing.footprint(path, tokens)
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip().rpartition("\n")[2]
+        if error.returncode < 0:
+            reason = f"it ends the process ({signal.Signals(-error.returncode).name})"
         raise InputError(f"this runtime does not run {path}: {reason}") from None
 
 
@@ -126,12 +130,9 @@ def _max_tokens(path: str) -> int | None:
     """
     if not os.path.isfile(path):
         raise InputError(f"no file {path}: export a model with export/to_tflite.py")
+    fixed = input_length(read_bytes(path, LARGEST_FILE), path)
     try:
-        file = timing.TimedFile(path)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"{path} is no .tflite file, or damaged: {error}") from None
-    try:
-        return file.fixed_length or metadata.unpack(path).max_tokens
+        return fixed or metadata.unpack(path).max_tokens
     except InputError:  # a file of another project, without our metadata
         return None
 

@@ -8,12 +8,14 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from mobilebert_tf.errors import InputError, check_number
+from mobilebert_tf.files import read_bytes
 from mobilebert_tf.lite import metadata
 from mobilebert_tf.lite.contract import check_file
 from mobilebert_tf.lite.graph import INPUTS, SIGNATURE
 from mobilebert_tf.modeling.heads import TOKEN_OUTPUTS
 from mobilebert_tf.text.tokenizer import WordPiece
 
+LARGEST_FILE = 2**31 - 1  # bytes, the format's limit
 MOST_THREADS = 256  # XNNPACK starts them all, and ends the process if the system has no more
 
 
@@ -39,7 +41,8 @@ class LiteModel:
         self.kind, self.labels = packed.kind, list(packed.labels)
         self.thresholds = list(packed.thresholds)
         self.tokenizer = WordPiece(packed.vocabulary, packed.do_lower_case, packed.strip_accents)
-        check_file(self.path.read_bytes(), self.kind, str(path))
+        content = read_bytes(self.path, LARGEST_FILE)
+        check_file(content, self.kind, len(self.tokenizer), str(path))
         try:
             self._interpreter = Interpreter(str(self.path), num_threads=num_threads)
             runner = self._interpreter.get_signature_runner(SIGNATURE)
@@ -79,7 +82,11 @@ class LiteModel:
                 if tokens < self._length:
                     array = np.pad(array, ((0, 0), (0, self._length - tokens)))
                 self._interpreter.set_tensor(details["index"], np.asarray(array, np.int32))
-            self._interpreter.invoke()
+            try:
+                self._interpreter.invoke()
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0]
+                raise InputError(f"this runtime does not run {self.path}: {reason}") from None
             return {name: self._output(name, tokens) for name in self._outputs}
 
     def _resize(self, length: int) -> None:

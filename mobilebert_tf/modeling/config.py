@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.files import read_json
@@ -208,7 +208,7 @@ def _has_type(value: Any, annotation: Any) -> bool:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return isinstance(value, str) and value in arguments
-    if origin is UnionType:
+    if origin in (Union, UnionType):
         return any(_has_type(value, argument) for argument in arguments)
     if origin is Sequence:
         return isinstance(value, list) and all(_has_type(item, arguments[0]) for item in value)
@@ -219,7 +219,7 @@ def _in_words(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return f"one of {', '.join(arguments)}"
-    if origin is UnionType:
+    if origin in (Union, UnionType):
         return " or ".join(map(_in_words, arguments))
     if origin is Sequence:
         return f"a list, each of it {_in_words(arguments[0])}"
