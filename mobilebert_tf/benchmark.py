@@ -23,6 +23,7 @@ from mobilebert_tf.lite.contract import input_length
 from mobilebert_tf.lite.runtime import LARGEST_FILE, MOST_THREADS
 
 DEFAULT_LENGTHS = (16, 32, 64, 128)
+_MOST_RUNS = 10**6
 _PARTS = ("files", "latency")  # of a report
 
 
@@ -56,13 +57,14 @@ class BenchmarkConfig:
 
 def benchmark(config: BenchmarkConfig) -> None:
     """Measures the latency of a .tflite file by text length and threads, its size and memory."""
-    check_number("`runs`", config.runs, 1, 10**6)
+    check_number("`runs`", config.runs, 1, _MOST_RUNS)
     paths = [config.file] + ([config.vs] if config.vs else [])
     if config.json:
         check_free(config.json, config.overwrite, inputs=paths)
     others = [_report(path) for path in (config.beside or "").split(",") if path]
-    lengths = _lengths(config, {path: _max_tokens(path) for path in paths})
     threads = _numbers(config.threads, "threads", MOST_THREADS)
+    asked = None if config.lengths is None else _numbers(config.lengths, "lengths")
+    lengths = _lengths(asked, {path: _max_tokens(path) for path in paths})
     files = [
         {"file": path, "bytes": os.path.getsize(path)} | _footprint(path, lengths[-1])
         for path in paths
@@ -137,13 +139,12 @@ def _max_tokens(path: str) -> int | None:
         return None
 
 
-def _lengths(config: BenchmarkConfig, limits: dict[str, int | None]) -> list[int]:
+def _lengths(asked: list[int] | None, limits: dict[str, int | None]) -> list[int]:
     """Returns the numbers of tokens to measure, at most the limits of all files."""
-    given = config.lengths is not None
-    lengths = sorted(_numbers(config.lengths, "lengths") if given else DEFAULT_LENGTHS)
+    lengths = sorted(asked or DEFAULT_LENGTHS)
     for path, limit in limits.items():
         too_long = [tokens for tokens in lengths if limit is not None and tokens > limit]
-        if too_long and given:
+        if too_long and asked:
             raise InputError(
                 f"`lengths` has {too_long[0]}, but {path} takes at most {limit} tokens"
             )

@@ -39,7 +39,7 @@ _TEXT = "the dog runs."
 _FOLDERS = ("classifier", "huggingface", "google", "model-garden", "sentences", "pretraining")
 COMMANDS = (
     *(
-        Command("predict", (folder, "the [MASK] runs."), (f"{folder}/*",))
+        Command("predict", (folder, "the [MASK] runs."), (f"{folder}/**/*",))
         for folder in ("classifier", "huggingface", "sentences")
     ),
     *(
@@ -52,7 +52,7 @@ COMMANDS = (
         ("--model", "int8.tflite", "--task", "classification", "--data-dir", "reviews"),
         ("reviews/*",),
     ),
-    *(Command("convert", (folder, "out", "--to", "google"), (f"{folder}/*",)) for folder in _FOLDERS),
+    *(Command("convert", (name, "out", "--to", "google"), (f"{name}/*",)) for name in _FOLDERS),
     Command(
         "benchmark",
         ("int8.tflite", "--runs", "1", "--threads", "1", "--beside", "benchmark.json"),
@@ -73,12 +73,12 @@ OPTIONS = {
     "evaluate": "split sequence-length num-threads predictions json columns.text",
     "convert": "from head vocab model-config to",
     "benchmark": "lengths threads runs json vs beside",
-    "pretrain": "corpus seed held-out-fraction vocabulary vocabulary-size sequence-length "
-    "batch-size masking-probability max-predictions-per-sequence precision init model "
+    "pretrain": "corpus seed held-out-fraction vocabulary vocabulary-size sequence-length init "
+    "batch-size masking-probability max-predictions-per-sequence precision model "
     "training.steps training.learning-rate training.warmup checkpoint-steps",
-    "finetune": "sequence-length batch-size learning-rate epochs warmup weight-decay patience seeds "
-    "teacher teacher-weight temperature augment log-steps grid columns.label",
-    "export": "quantize sequence-length head calibration-data min-runtime num-threads max-drop task",
+    "finetune": "sequence-length batch-size learning-rate epochs warmup weight-decay patience "
+    "seeds teacher teacher-weight temperature augment log-steps grid columns.label",
+    "export": "quantize sequence-length head calibration-data min-runtime num-threads max-drop",
 }
 
 
@@ -93,18 +93,20 @@ def hostile_try(seed: int, world: Path, folder: Path) -> Command:
             option = rng.choice(OPTIONS[command.door].split())
             arguments.append(f"--{option}={rng.choice(TEXTS)}")
         else:
-            files = sorted(path for name in command.files for path in folder.glob(name))
-            damage(rng, rng.choice(files))
+            files = (path for name in command.files for path in folder.glob(name))
+            damage(rng, rng.choice(sorted(path for path in files if path.is_file())))
     return Command(command.door, tuple(arguments), command.files)
 
 
 def damage(rng: random.Random, path: Path) -> None:
     """Damages a file, as fits its kind or as any bytes."""
     content = path.read_bytes()
-    change = _BY_KIND.get(path.suffix)
-    if change is None or rng.random() < 0.3:
-        change = _bytes
-    path.write_bytes(change(rng, content))
+    change = _BY_KIND.get(path.suffix, _bytes)
+    try:
+        content = (_bytes if rng.random() < 0.3 else change)(rng, content)
+    except Exception:  # damaged before, so that it cannot be read as its kind
+        content = _bytes(rng, content)
+    path.write_bytes(content)
 
 
 def _bytes(rng: random.Random, content: bytes) -> bytes:
@@ -192,10 +194,7 @@ def _tflite(rng: random.Random, content: bytes) -> bytes:
     else:
         _change_object(rng, rng.choice(list(_objects(model))))
     builder = flatbuffers.Builder()
-    try:
-        builder.Finish(model.Pack(builder), b"TFL3")
-    except Exception:  # a value that the format cannot hold
-        return _bytes(rng, content)
+    builder.Finish(model.Pack(builder), b"TFL3")  # fails for a value that the format cannot hold
     file = io.BytesIO(bytes(builder.Output()))
     file.seek(0, io.SEEK_END)
     with zipfile.ZipFile(file, "a", kind) as archive:
