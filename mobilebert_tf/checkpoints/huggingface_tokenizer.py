@@ -54,7 +54,9 @@ def _from_json(path: Path) -> WordPiece:
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f"{path} is no tokenizer file of a BERT: {error!r}") from None
     if kinds != ("WordPiece", "BertNormalizer", "BertPreTokenizer") or not contiguous:
-        raise InputError(f"{path} is no WordPiece tokenizer of a BERT, but {'/'.join(kinds)}")
+        raise InputError(f"{path} is no WordPiece tokenizer of a BERT, but {kinds}")
+    if not all(isinstance(value, bool | None) for value in (lower_case, strip_accents)):
+        raise InputError(f"{path}: lowercase and strip_accents must be true or false")
     for key in ("clean_text", "handle_chinese_chars"):
         if normalizer.get(key) not in (None, True):
             raise InputError(f"{path}: {key} is {normalizer[key]}, only True is supported")

@@ -11,6 +11,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.files import read_json
 
+_DEEPEST = 1000  # layers, heads and feed-forward networks: to build more takes minutes
+_MOST_PARAMETERS = 10**10
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -68,10 +71,16 @@ class ModelConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type in (int, int | None):
-                check_number(field.name, value, 1)
+                high = _DEEPEST if field.name.startswith("num_") else None
+                check_number(field.name, value, 1, high)
             if field.name.endswith("dropout_prob"):
                 check_number(field.name, value, 0, 1, below=True)
         check_number("initializer_range", self.initializer_range, 0, above=True)
+        if self.encoder_parameters > _MOST_PARAMETERS:
+            raise InputError(
+                f"a model of this config has {self.encoder_parameters:,} parameters or more: at "
+                f"most {_MOST_PARAMETERS:,} are supported"
+            )
         if self.attention_size % self.num_attention_heads:
             key = "intra_bottleneck_size" if self.use_bottleneck else "hidden_size"
             raise InputError(

@@ -20,13 +20,15 @@ import numpy as np
 import pytest
 from support.lite_files import packed_file
 from support.models import save_directory
-from support.texts import VOCABULARY
+from support.texts import VOCABULARY, labelled_texts, write_corpus
 
+from mobilebert_tf import build_model
 from mobilebert_tf.convert import ConvertConfig, convert
 from mobilebert_tf.data.corpus import load_documents
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import read_arrays, read_bytes
 from mobilebert_tf.lite.metadata import unpack
+from mobilebert_tf.modeling.config import SIZES
 from mobilebert_tf.modeling.heads import Head
 from mobilebert_tf.modeling.model_directory import load_model
 from mobilebert_tf.modeling.quantization import Quantization
@@ -111,6 +113,20 @@ def test_a_config_of_a_billion(copy, refused, width):
     folder = copy("classifier")
     edit(folder / "config.json", hidden_size=width, intermediate_size=width)
     assert "config" in refused("predict", folder, "the dog")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"num_hidden_layers": 1001}, "num_hidden_layers is 1001"),
+        ({"hidden_size": 10**9}, "parameters or more"),
+        ({"vocab_size": 2 * 10**8}, "GB or more"),
+    ],
+)
+def test_a_new_model_that_no_machine_holds(tmp_path, refused, monkeypatch, changes, reason):
+    monkeypatch.setattr("mobilebert_tf.modeling.model.memory", lambda: 4 * 10**9)
+    with pytest.raises(InputError, match=reason):
+        build_model(SIZES["test-student"].replace(**changes))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +219,7 @@ def test_weights_with_any_bit_flipped(copy):
     whole = (folder / "model.weights.h5").read_bytes()
     random = np.random.default_rng(7)
     refusals = 0
-    for place in random.integers(0, len(whole), 30):
+    for place in random.integers(0, len(whole), 12):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << random.integers(8)
         (folder / "model.weights.h5").write_bytes(damaged)
@@ -258,6 +274,18 @@ def test_files_of_wrong_types(copy, refused, name, content):
         (folder / "vocab.txt").unlink()
     (folder / name).write_text(json.dumps(content))
     assert name.partition(".")[0] in refused("predict", folder, "the dog")
+
+
+@pytest.mark.parametrize("head", ["encoder", "regression", "token_classifier"])
+def test_a_teacher_of_another_task(tmp_path, copy, refused, head):
+    teacher = save_directory(tmp_path / "teacher", "student", head)
+    corpus = write_corpus(tmp_path / "corpus.txt", documents=3)
+    options = ["--teacher", teacher, "--output-dir", tmp_path / "run"]
+    assert "no masked LM" in refused("distill", "--corpus", corpus, *options)
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.tsv").write_text(labelled_texts(4, 0))
+    options += ["--task", "classification", "--data-dir", tmp_path]
+    assert "no model of this task" in refused("finetune", "--model", copy("classifier"), *options)
 
 
 # .tflite files
