@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mobilebert_tf.data.docs_corpus import docs_documents
-from mobilebert_tf.data.tables import LONGEST_TEXT, encoding_advice
+from mobilebert_tf.data.tables import LONGEST_TEXT, check_length, encoding_advice
 from mobilebert_tf.errors import InputError
 
 DEFAULT_CORPUS = "docs"
@@ -88,11 +88,7 @@ def _lines(path: Path) -> Iterator[str]:
                         f"{path} unpacks to more than {_LARGEST_RATIO} times its size, as no text "
                         "does: unpack it first if it is one"
                     )
-                if len(raw) > LONGEST_TEXT:
-                    raise InputError(
-                        f"{path} has a line of more than {LONGEST_TEXT:,} bytes near {offset:,}: "
-                        "give each paragraph a line"
-                    )
+                check_length(raw, f"{path}, byte {offset:,}")
                 if b"\0" in raw:
                     advice = "" if offset else encoding_advice(raw)
                     raise InputError(f"{path} is not text: a zero byte near {offset:,}{advice}")

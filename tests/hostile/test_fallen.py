@@ -368,7 +368,7 @@ def test_what_is_too_large_is_not_read(tmp_path):
     for read in (lambda p: read_bytes(p, 2**30), WordPiece.from_file):
         with pytest.raises(InputError, match="too large"):
             read(tmp_path / "vocab.txt")
-    with pytest.raises(InputError, match="zero byte|a line of more than"):
+    with pytest.raises(InputError, match="zero byte|longer than"):
         load_documents(str(tmp_path / "vocab.txt"))
 
 
