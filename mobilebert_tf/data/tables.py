@@ -87,8 +87,8 @@ def read_lines(path: Path) -> list[str]:
     """Returns the lines of a UTF-8 file, which end with a line feed, a carriage return or both.
 
     Unlike str.splitlines, it does not break lines at U+2028, U+0085 and others: they may stand
-    inside a line of JSON or text. Raises InputError as `read_text` does, and for a line of more than
-    LONGEST_TEXT characters.
+    inside a line of JSON or text. Raises InputError as `read_text` does, and for a line of more
+    than LONGEST_TEXT characters.
     """
     lines = [line.removesuffix("\n") for line in io.StringIO(read_text(path), newline=None)]
     for number, line in enumerate(lines, start=1):
