@@ -21,6 +21,7 @@ from mobilebert_tf.tasks.squad_answers import Answer, answers
 from mobilebert_tf.tasks.squad_windows import make_features, proportions
 from mobilebert_tf.tasks.tags import OUTSIDE, tag_scheme
 from mobilebert_tf.text.offsets import tokenize_with_offsets
+from mobilebert_tf.text.words import continued_words
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,9 @@ class Labelled:
     """A token classifier's result: the labelled words, and the entities that they form if the
     labels mark entities; see tasks/tags.py.
 
-    The words of a text are those of BERT, in which a punctuation mark is a word of its own. Given
+    The words of a text are as in training, as far as they can be told: see text/words.py. Given
     words are as they were given, in a text with blanks between them; those that were cut off have
-    the label "" and probability 0.
+    the label "" and probability 0. A word's label is that of its first piece, as in training.
     """
 
     text: str
@@ -331,16 +332,12 @@ class Pipeline:
 
     def _words(self, text: str, pieces, rows: np.ndarray) -> Iterator[TextSpan]:
         """Yields the words of a text, each with the label of its first piece, as in training."""
-        starts, ends, best = [], [], []
         names = self.model.tokenizer.tokens(pieces.ids)
-        for name, (start, end), row in zip(names, pieces.spans, rows, strict=False):
-            if name.startswith("##") and starts:
-                ends[-1] = end
-            else:
-                starts.append(start)
-                ends.append(end)
-                best.append(self._best_label(row))
-        for start, end, (label, probability) in zip(starts, ends, best, strict=True):
+        continued = [name.startswith("##") for name in names]
+        parts, first = _joined(pieces.spans[: len(rows)], continued)
+        spans, kept = _joined(parts, continued_words(text, parts, self.model.joiners))
+        for (start, end), index in zip(spans, kept, strict=True):
+            label, probability = self._best_label(rows[first[index]])
             yield TextSpan(
                 text[start:end], start=start, end=end, label=label, probability=probability
             )
@@ -419,3 +416,17 @@ def _answered(question: Question, answer: Answer) -> Answered:
         probability=float(answer.probability),
         candidates=candidates,
     )
+
+
+def _joined(
+    spans: Sequence[tuple[int, int]], continued: Sequence[bool]
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """Returns the spans, each joined with those behind it that continue it, and their indices."""
+    joined, indices = [], []
+    for index, (start, end) in enumerate(spans):
+        if continued[index] and joined:
+            joined[-1] = joined[-1][0], end
+        else:
+            joined.append((start, end))
+            indices.append(index)
+    return joined, indices

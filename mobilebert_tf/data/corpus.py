@@ -17,7 +17,7 @@ from mobilebert_tf.errors import InputError
 
 DEFAULT_CORPUS = "docs"
 # A text becomes 3 to 10 times smaller by gzip; a gigabyte of line ends a thousand times.
-_LARGEST_RATIO, _ALWAYS_UNPACKED = 100, 2**22
+_LARGEST_RATIO, _ALWAYS_UNPACKED = 100, 2**20
 
 
 def load_documents(corpus: str | Sequence[str] = DEFAULT_CORPUS, every: int = 1) -> list[list[str]]:

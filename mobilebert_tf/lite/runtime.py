@@ -39,7 +39,7 @@ class LiteModel:
         check_number("`num_threads`", num_threads, 1, MOST_THREADS)
         packed = metadata.unpack(self.path)
         self.kind, self.labels = packed.kind, list(packed.labels)
-        self.thresholds = list(packed.thresholds)
+        self.thresholds, self.joiners = list(packed.thresholds), list(packed.joiners)
         self.tokenizer = WordPiece(packed.vocabulary, packed.do_lower_case, packed.strip_accents)
         content = read_bytes(self.path, LARGEST_FILE)
         check_file(content, self.kind, len(self.tokenizer), str(path))

@@ -82,7 +82,10 @@ def open_task(
         print(f"{name}: {tags.describe()}")
         metrics = metrics if tags.has_entities else _WORD_METRICS
     task_class = MultiLabelTask if HEADS[kind].multi_label else TextTask
-    return _with_warnings(task_class(name, kind, labels=labels, metrics=metrics, splits=examples))
+    task = task_class(name, kind, labels=labels, metrics=metrics, splits=examples)
+    if task.joiners:
+        print(f"{name}: marks stay in the words of raw texts as in {', '.join(task.joiners)}")
+    return _with_warnings(task)
 
 
 def _glue_splits(task: GlueTask, splits: Sequence[str]) -> list[str]:

@@ -13,10 +13,12 @@ import time
 import keras
 import numpy as np
 import pytest
+from support.checkpoints import edit
 from support.texts import NEUTRAL, WIDE_VOCABULARY, labelled_texts
 from support.texts import WIDE_TOKENIZER as TOKENIZER
 
-from mobilebert_tf import build_model, load_model, save_model
+from mobilebert_tf import Pipeline, build_model, load_model, save_model
+from mobilebert_tf.convert import ConvertConfig, convert
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.evaluate import EvaluateConfig, evaluate
 from mobilebert_tf.export import export
@@ -456,6 +458,41 @@ def test_words_have_no_form_of_predictions(place, tmp_path):
             )
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_words_of_raw_texts_are_those_of_training(place, capsys, tmp_path):
+    """From the training data to a file for a phone: the same words with the same labels."""
+    rng = np.random.default_rng(0)
+    marked = {"u.s.": "B-place", "a-b": "B-thing", "3.5": "B-number"}
+    for split, count in (("train", 150), ("dev", 30)):
+        lines = []
+        for _ in range(count):
+            words = [str(word) for word in rng.choice([*NEUTRAL, *marked], 7)]
+            lines += [f"{word} {marked.get(word, 'O')}" for word in (*words, ".")] + [""]
+        (tmp_path / f"{split}.conll").write_text("\n".join(lines))
+    tokens = dict(task="tokens", data_dir=str(tmp_path))
+    finetune(config_of(place, tmp_path / "out", **tokens))
+    assert "words of raw texts as in 0.0, x-x, x.x, x.x." in capsys.readouterr().out
+    words = ["the", "u.s.", "film", "is", "a-b", "the", "plot", "3.5", "."]
+    model = tmp_path / "out/model"
+    (tmp_path / "calibration.txt").write_text("the u.s. film is a-b .\n" * 100)
+    export(
+        ExportConfig(
+            str(model), quantize="none", calibration_data=str(tmp_path / "calibration.txt")
+        )
+    )
+    convert(ConvertConfig(str(model), str(tmp_path / "theirs"), to="huggingface"))
+    for path in (model, tmp_path / "out/model-none.tflite", tmp_path / "theirs"):
+        pipeline = Pipeline(path)
+        (given,) = pipeline([words])
+        assert [w.label for w in given.words] == [marked.get(word, "O") for word in words]
+        assert pipeline(" ".join(words)) == given
+        touching = pipeline("the U.S. film is a-b the plot 3.5.")
+        assert [(w.text.lower(), w.label) for w in touching.words] == [
+            (w.text, w.label) for w in given.words
+        ]
+    edit(model / "task.json", joiners=[])
+    assert [w.text for w in Pipeline(model)("u.s.").words] == ["u", ".", "s", "."]
 
 
 def squad(count, seed):

@@ -13,7 +13,7 @@ from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 class Scripted:
     """A model with given outputs for one text, to see what is made of them."""
 
-    tokenizer, labels = WordPiece(VOCABULARY), list(LABELS)
+    tokenizer, labels, joiners = WordPiece(VOCABULARY), list(LABELS), []
     max_tokens, sequence_length, pairs = 37, None, None
 
     def __init__(self, kind, **outputs):

@@ -3,6 +3,7 @@ Hugging Face's BertTokenizer (transformers 4.46, the slow one)."""
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -405,6 +406,17 @@ def test_only_the_most_frequent_characters_are_kept():
     vocabulary = train_vocabulary(["common words " * 5, rare], 3000, lower_case=False)
     assert len([t for t in vocabulary if len(t) == 1]) == 1000
     assert vocabulary == train_vocabulary(["common words " * 5, rare], 3000, lower_case=False)
+
+
+def test_no_piece_is_longer_than_the_tokenizer_takes():
+    """Thai writes whole sentences without a blank; in a short text they would become pieces."""
+    letters = [chr(code) for code in range(0xE01, 0xE2F)]
+    sentence = "".join(random.Random(0).choices(letters, k=99))
+    vocabulary = train_vocabulary([sentence] * 3, 3000)
+    assert sentence not in vocabulary
+    tokenizer = WordPiece(vocabulary)
+    (ids,) = tokenizer.tokenize([sentence]).to_list()
+    assert len(ids) > 1 and tokenizer.unk_id not in ids
 
 
 @pytest.mark.parametrize(
