@@ -1,6 +1,6 @@
 """What a .tflite file must be before an interpreter sees it: a damaged or foreign one can crash it.
 
-The check reads numbers and names alone, not the weights, and takes some milliseconds.
+The check reads numbers and names alone, not the weights: 0.1 s for a full-size file.
 """
 
 import math
@@ -100,7 +100,7 @@ def _graph_problems(model: schema.Model, graph: schema.SubGraph) -> Iterator[str
         yield f"a graph has {operations} operations and {tensors} tensors"
     for tensor in map(graph.Tensors, range(tensors)):
         yield from _tensor_problems(model, tensor)
-    known = {i for i in range(tensors) if _is_constant(model, graph.Tensors(i))}
+    known = {i for i in range(tensors) if _is_known(model, graph.Tensors(i))}
     known |= {_OPTIONAL, *_indices(graph.InputsLength(), graph.InputsAsNumpy).tolist()}
     for operation in map(graph.Operators, range(operations)):
         if not 0 <= operation.OpcodeIndex() < model.OperatorCodesLength():
@@ -123,12 +123,8 @@ def _tensor_problems(model: schema.Model, tensor: schema.Tensor) -> Iterator[str
         yield "a tensor names a buffer that is not there"
     if not all(size >= 0 for size in shape) or math.prod(shape) > _MOST_NUMBERS:
         yield f"the tensor {name} has the shape {shape}"
-    bits = _BITS.get(tensor.Type())
-    size = -(-math.prod(shape) * bits // 8) if bits else None
-    if _is_constant(model, tensor) and size not in (
-        None,
-        model.Buffers(tensor.Buffer()).DataLength(),
-    ):
+    held, bits = model.Buffers(tensor.Buffer()).DataLength(), _BITS.get(tensor.Type())
+    if held and bits and held != -(-math.prod(shape) * bits // 8):
         yield f"the tensor {name} does not fill its buffer"
     quantization = tensor.Quantization()
     if quantization is None or not quantization.ScaleLength():
@@ -146,8 +142,14 @@ def _is_constant(model: schema.Model, tensor: schema.Tensor) -> bool:
     return model.Buffers(tensor.Buffer()).DataLength() > 0
 
 
+def _is_known(model: schema.Model, tensor: schema.Tensor) -> bool:
+    """Returns whether a tensor has a value, if it has any, before the first operation."""
+    shape = _indices(tensor.ShapeLength(), tensor.ShapeAsNumpy)
+    return _is_constant(model, tensor) or tensor.IsVariable() or 0 in shape
+
+
 def _longest_table(model: schema.Model, graph: schema.SubGraph) -> int:
-    """Returns the rows of the longest constant that an operation takes rows of."""
+    """Returns the rows of the longest table that an operation takes rows of."""
     codes = {
         i
         for i in range(model.OperatorCodesLength())
@@ -159,7 +161,7 @@ def _longest_table(model: schema.Model, graph: schema.SubGraph) -> int:
         if operation.OpcodeIndex() in codes
         for tensor in map(graph.Tensors, operation.InputsAsNumpy().tolist())
     )
-    return max((t.Shape(0) for t in read if t.ShapeLength() and _is_constant(model, t)), default=0)
+    return max((tensor.Shape(0) for tensor in read if tensor.ShapeLength()), default=0)
 
 
 def _indices(length: int, values) -> np.ndarray:

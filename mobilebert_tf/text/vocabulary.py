@@ -40,9 +40,9 @@ def train_vocabulary(
     )
     if not strip_accents:  # WordPiece composes accents that it keeps
         learner.normalizer = normalizers.Sequence([learner.normalizer, normalizers.NFC()])
-    # Longer words are [UNK] to BERT, and the library learns from one of a megabyte for hours.
-    too_long = pre_tokenizers.Split(Regex(f".{{{LONGEST_WORD + 1},}}"), "removed")
-    learner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), too_long])
+    # BERT takes longer words for [UNK]; the library would learn from one of a megabyte for hours.
+    cut = pre_tokenizers.Split(Regex(f".{{{LONGEST_WORD}}}"), "isolated")
+    learner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), cut])
     alphabet_size = max(_ALPHABET_SIZE, int(_ALPHABET_SHARE * size))
     initial, inner = _alphabet(texts, learner, alphabet_size)
     # The library orders the "##" characters by a hash map, differently in each run, and all later
