@@ -3,7 +3,6 @@
 With --vs OTHER the two files run in turn in one process, and each pair of runs gives a ratio.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import tabulate
 from mobilebert_tf.cli import door
 from mobilebert_tf.environment import circumstances
 from mobilebert_tf.errors import HIGHEST_INT, InputError, check_number
-from mobilebert_tf.files import check_free, read_bytes, read_json, write_whole
+from mobilebert_tf.files import check_free, read_bytes, read_json, write_json
 from mobilebert_tf.lite import metadata, timing
 from mobilebert_tf.lite.contract import input_length
 from mobilebert_tf.lite.runtime import LARGEST_FILE, MOST_THREADS
@@ -57,7 +56,7 @@ class BenchmarkConfig:
 
 def benchmark(config: BenchmarkConfig) -> None:
     """Measures the latency of a .tflite file by text length and threads, its size and memory."""
-    check_number("`runs`", config.runs, 1, _MOST_RUNS)
+    check_number("runs", config.runs, 1, _MOST_RUNS)
     paths = [config.file] + ([config.vs] if config.vs else [])
     if config.json:
         check_free(config.json, config.overwrite, inputs=paths)
@@ -80,7 +79,7 @@ def benchmark(config: BenchmarkConfig) -> None:
     print(tabulate.tabulate(_beside(others, "latency", rows), headers="keys", floatfmt=".3f"))
     if config.json:
         report = circumstances() | {"files": files, "latency": rows}
-        write_whole(Path(config.json), json.dumps(report, indent=2) + "\n")
+        write_json(Path(config.json), report)
 
 
 def _report(path: str) -> dict:
@@ -160,7 +159,7 @@ def _numbers(text: str, setting: str, most: int = HIGHEST_INT) -> list[int]:
     if not all(part.isascii() and part.isdigit() and len(part) < 20 for part in parts):
         raise InputError(f"`{setting}` is {text}: give positive numbers with commas, such as 16,32")
     for part in parts:
-        check_number(f"`{setting}`", int(part), 1, most)
+        check_number(setting, int(part), 1, most)
     return [int(part) for part in parts]
 
 

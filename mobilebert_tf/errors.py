@@ -1,5 +1,7 @@
 """The exception for bad input, which commands print as one line before they exit with code 2."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 HIGHEST_INT, HIGHEST_FLOAT = 2**31 - 1, 3.4028234e38  # of 32 bits, which native code takes
@@ -12,7 +14,16 @@ class InputError(Exception):
 def require(condition: bool, setting: str, value: Any, requirement: str) -> None:
     """Raises InputError, with a setting, its value and what it must be, unless `condition`."""
     if not condition:
-        raise InputError(f"{setting} is {value}: it must be {requirement}")
+        raise InputError(f"`{setting}` is {value}: it must be {requirement}")
+
+
+@contextmanager
+def named(setting: str) -> Iterator[None]:
+    """Puts the name of a setting before the message of an InputError in the block."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"`{setting}`: {error}") from None
 
 
 def check_number(

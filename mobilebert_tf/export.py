@@ -5,7 +5,6 @@ It writes FILE.tflite and its report, FILE.json and FILE.html: all three or none
 
 import contextlib
 import dataclasses
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from pathlib import Path
 import tabulate
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.errors import InputError, check_number
-from mobilebert_tf.files import put_directory, read_json, whole_file, write_whole
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import put_directory, read_json, whole_file, write_json, write_whole
 from mobilebert_tf.lite.calibration_data import joined, samples
 from mobilebert_tf.lite.export import write_checked
 from mobilebert_tf.lite.export_config import (
@@ -66,10 +65,9 @@ class ToTfliteConfig(ExportConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_options(self.task, self.data_dir)
+        check_options(self.task, self.data_dir, self.max_drop)
         if self.task and self.head:
             raise InputError(f"`task` needs the model's own head, not `head` {self.head}")
-        check_number("`max_drop`", self.max_drop, 0)
 
 
 def export(config: ExportConfig, check: Callable[[Path], None] | None = None) -> Path:
@@ -96,7 +94,7 @@ def export(config: ExportConfig, check: Callable[[Path], None] | None = None) ->
         if check is not None:
             check(temporary[0])  # raises InputError for a file that is not to be kept
         report |= {"model_sha256": model_sha256, "options": config.content_options()}
-        write_whole(temporary[1], json.dumps(report, indent=2) + "\n")
+        write_json(temporary[1], report)
         write_whole(temporary[2], render("export.html", report=report))
     _print_summary(output, report)
     return output

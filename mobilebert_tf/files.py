@@ -75,6 +75,11 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_json(path: str | os.PathLike, values: Any) -> None:
+    """Writes a JSON file, indented, whole or not at all."""
+    write_whole(path, json.dumps(values, indent=2) + "\n")
+
+
 @contextlib.contextmanager
 def whole_directory(directory: str | Path) -> Iterator[Path]:
     """Yields an empty folder to fill, which replaces `directory` if the block raises no error.

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
@@ -14,6 +13,18 @@ from mobilebert_tf.errors import HIGHEST_FLOAT, InputError, check_number
 from mobilebert_tf.lite.runtime import MOST_THREADS, LiteModel
 from mobilebert_tf.modeling.model import MODEL_INPUTS
 from mobilebert_tf.modeling.runner import KerasModel, Runnable, chosen_labels, run_all
+from mobilebert_tf.results import (
+    Answered,
+    Candidate,
+    Classified,
+    Embedded,
+    Filled,
+    Labelled,
+    MultiLabelClassified,
+    Result,
+    Scored,
+    TextSpan,
+)
 from mobilebert_tf.tasks.examples import encode_words
 from mobilebert_tf.tasks.registry import SPAN_LENGTH
 from mobilebert_tf.tasks.squad import Question
@@ -22,100 +33,6 @@ from mobilebert_tf.tasks.squad_windows import make_features, proportions
 from mobilebert_tf.tasks.tags import OUTSIDE, tag_scheme
 from mobilebert_tf.text.offsets import tokenize_with_offsets
 from mobilebert_tf.text.words import continued_words
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A predicted token for a [MASK]."""
-
-    token: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Filled:
-    """A masked LM's result: for each [MASK] of the text its candidates, best first."""
-
-    text: str
-    masks: list[list[Candidate]]
-
-
-@dataclass(frozen=True)
-class Classified:
-    """A classifier's result: the likeliest class, and the probabilities of all classes."""
-
-    text: str
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-
-
-@dataclass(frozen=True)
-class MultiLabelClassified:
-    """A multi-label classifier's result: the labels from their thresholds on, the likeliest first,
-    perhaps none, and the probabilities of all labels."""
-
-    text: str
-    labels: list[str]
-    probabilities: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """The score of a regression, or of a text as one of several choices."""
-
-    text: str
-    score: float
-
-
-@dataclass(frozen=True)
-class TextSpan:
-    """A labelled part of a text, text[start:end]: a word, an entity or an answer."""
-
-    text: str
-    start: int
-    end: int
-    label: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A token classifier's result: the labelled words, and the entities that they form if the
-    labels mark entities; see tasks/tags.py.
-
-    The words of a text are as in training, as far as they can be told: see text/words.py. Given
-    words are as they were given, in a text with blanks between them; those that were cut off have
-    the label "" and probability 0. A word's label is that of its first piece, as in training.
-    """
-
-    text: str
-    words: list[TextSpan]
-    entities: list[TextSpan]
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A span model's result: the answer is context[start:end], "" if there is none; the candidates
-    are ordered, best first."""
-
-    text: str
-    answer: str
-    start: int
-    end: int
-    probability: float
-    candidates: list[TextSpan]
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """The encoder's embedding of the text, [H]."""
-
-    text: str
-    embedding: list[float]
-
-
-Result = Filled | Classified | MultiLabelClassified | Scored | Labelled | Answered | Embedded
 
 
 def open_model(path: str | Path, num_threads: int = 1) -> Runnable:
@@ -127,7 +44,7 @@ def open_model(path: str | Path, num_threads: int = 1) -> Runnable:
 
     Raises InputError if it is none of them, or has no vocabulary.
     """
-    check_number("`num_threads`", num_threads, 1, MOST_THREADS)
+    check_number("num_threads", num_threads, 1, MOST_THREADS)
     if Path(path).suffix == ".tflite":
         return LiteModel(path, num_threads)
     loaded = load(path)
@@ -163,8 +80,8 @@ class Pipeline:
         null_threshold: float | None = None,
         num_threads: int = 1,
     ):
-        check_number("`top`", top, 1)
-        check_number("`null_threshold`", null_threshold, -HIGHEST_FLOAT)
+        check_number("top", top, 1)
+        check_number("null_threshold", null_threshold, -HIGHEST_FLOAT)
         self.model = open_model(model, num_threads) if isinstance(model, str | Path) else model
         self.top, self.truncate, self.null_threshold = top, truncate, null_threshold
         self.cut = 0  # number of texts that were cut so far

@@ -57,7 +57,7 @@ def server(config: ServeDemoConfig) -> http.server.ThreadingHTTPServer:
 
     Raises InputError if the page or the model is missing, or the address is taken.
     """
-    check_number("`port`", config.port, 0, 65535)
+    check_number("port", config.port, 0, 65535)
     folder = _folder(config.folder)
     if config.model and not Path(config.model).is_file():
         raise InputError(f"no file {config.model}: export a model with export/to_tflite.py")

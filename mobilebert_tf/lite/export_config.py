@@ -57,8 +57,8 @@ class ExportConfig:
         return self.runtime >= (2, 17)
 
     def __post_init__(self):
-        check_number("`num_threads`", self.num_threads, 1, MOST_THREADS)
-        check_number("`sequence_length`", self.sequence_length, 3)
+        check_number("num_threads", self.num_threads, 1, MOST_THREADS)
+        check_number("sequence_length", self.sequence_length, 3)
         if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}", self.min_runtime):
             raise InputError(f"`min_runtime` is {self.min_runtime}: a version such as 2.4")
 
@@ -86,7 +86,7 @@ def model_directory(config: ExportConfig) -> Path:
             "one with `model`"
         )
     if not (directory / "config.json").is_file():
-        raise InputError(f"{directory} is not a model directory: it has no config.json")
+        raise InputError(f"`model`: {directory} is not a model directory: it has no config.json")
     return directory.resolve()
 
 

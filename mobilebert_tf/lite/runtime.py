@@ -36,7 +36,7 @@ class LiteModel:
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError(f"no file {path}: export a model with export/to_tflite.py")
-        check_number("`num_threads`", num_threads, 1, MOST_THREADS)
+        check_number("num_threads", num_threads, 1, MOST_THREADS)
         packed = metadata.unpack(self.path)
         self.kind, self.labels = packed.kind, list(packed.labels)
         self.thresholds, self.joiners = list(packed.thresholds), list(packed.joiners)

@@ -208,7 +208,8 @@ def parse_strictly(cls: type, values: Mapping[str, Any], source: str) -> Any:
     try:
         return cls(**values)
     except InputError as error:
-        raise InputError(f"{source}: {error}") from None
+        keys = str(error).replace("`", "")  # of the file; a command's options may have their names
+        raise InputError(f"{source}: {keys}") from None
 
 
 def _has_type(value: Any, annotation: Any) -> bool:

@@ -70,6 +70,8 @@ def open_task(
     if name not in USER_TASKS:
         raise InputError(f"no task named '{name}'; tasks: {', '.join(TASKS)}")
     kind, metrics = USER_TASKS[name]
+    if not Path(data_dir).is_dir():
+        raise InputError(f"`data_dir`: there is no folder {data_dir}")
     examples = {}
     for split in splits:
         if split == "train" or has_split(data_dir, split):

@@ -6,7 +6,7 @@ from support.models import save_directory
 from support.texts import LABELS, VOCABULARY
 
 from mobilebert_tf import InputError, Pipeline, build_model, save_model
-from mobilebert_tf.pipeline import Candidate
+from mobilebert_tf.results import Candidate
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 
 
@@ -146,7 +146,7 @@ def test_refusals():
         Pipeline(Labeller())("a", "b")
     with pytest.raises(InputError, match="too long"):
         Pipeline(Scripted("classifier"))("dog " * 36)
-    with pytest.raises(InputError, match="top is 0"):
+    with pytest.raises(InputError, match="`top` is 0"):
         Pipeline(Scripted("classifier"), top=0)
     for arguments in ((["dog", None],), (["dog", float("nan")],), ("dog", 5), ("dog", ["cat"])):
         with pytest.raises(InputError, match="is no text"):

@@ -280,6 +280,18 @@ def test_encode_pairs_by_hand():
     assert all(value.dtype == np.int32 for value in inputs.values())
 
 
+@pytest.mark.parametrize("pairs", [None, ["d", "ab. c a", ""]])
+@pytest.mark.parametrize("longest", [4, 5, 30])
+def test_encoded_within_a_length(pairs, longest):
+    wordpiece, texts = WordPiece(SMALL), ["a b", "c", "a b c d d"]
+    uncut = wordpiece.encode(texts, pairs)["input_mask"].sum(axis=1)
+    arrays, lengths = wordpiece.encode_within(texts, pairs, longest)
+    np.testing.assert_array_equal(lengths, uncut)
+    expected = wordpiece.encode(texts, pairs, sequence_length=min(longest, uncut.max()))
+    for name, array in expected.items():
+        np.testing.assert_array_equal(arrays[name], array)
+
+
 def test_encode_pads_to_the_longest_and_cuts_to_the_length():
     wordpiece = WordPiece(SMALL)
     assert wordpiece.encode(["a b c", "d"])["input_ids"].tolist() == [
