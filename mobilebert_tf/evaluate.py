@@ -81,8 +81,11 @@ def evaluate(config: EvaluateConfig) -> None:
     if not task.splits:
         raise InputError(f"{config.data_dir} has no {config.split} split")
     files = _prediction_files(task, config.predictions) if config.predictions else {}
-    for file in [*files.values(), *([Path(config.json)] if config.json else [])]:
+    for file in files.values():
         check_free(file, config.overwrite, inputs=paths)
+    if config.json:
+        read = [*paths, *Path(config.data_dir).glob("*")]
+        check_free(config.json, config.overwrite, inputs=read)
     orders = [class_order(path, m, task) for path, m in zip(paths, models, strict=True)]
     evaluations = []  # of each model by split
     for model, order in zip(models, orders, strict=True):

@@ -398,7 +398,10 @@ def test_the_input_is_never_the_output(copy, tmp_path, refused):
     for output in (texts, tmp_path / "link.txt"):
         line = refused("predict", file, "--input", texts, "--output", output, "--overwrite")
         assert "would be replaced" in line
-    before = file.read_bytes()
+    before, table = file.read_bytes(), tmp_path / "dev.tsv"
+    table.write_text(labelled_texts(4, 0).replace("bad\n", "so so\n"))
+    options = ["--task", "classification", "--data-dir", tmp_path, "--model", file]
+    assert "replaced" in refused("evaluate", *options, "--json", table, "--overwrite")
     assert "replaced" in refused("benchmark", file, "--json", file, "--overwrite")
     assert texts.read_text() == "the dog\n" and file.read_bytes() == before
 
