@@ -6,6 +6,7 @@ Prints the seed of each try that a door did not survive well, and exits with 1 i
 
 import argparse
 import collections
+import os
 import shutil
 import sys
 import tempfile
@@ -40,11 +41,10 @@ def main() -> None:
 
 def _write_world_in_a_child(world: Path) -> None:
     """TensorFlow's threads, which building models starts, would not survive a fork."""
-    import os
-
     child = os.fork()
     if child == 0:
-        from hostile.world import write_world
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        from hostile.world import write_world  # its tokenizer starts TensorFlow too
 
         world.mkdir()
         write_world(world)
@@ -56,7 +56,7 @@ def _one(seed: int, world: Path, folder: Path) -> str:
     """Makes one try; returns in a word how it ended."""
     command = hostile_try(seed, world, folder)
     before = digests(folder)
-    outcome = attempt(command.door, command.arguments, folder)
+    outcome = attempt(command.door, command.arguments, folder, command.file_size)
     problem = outcome.problem()
     if problem is None and (changed := _changed(before, folder)):
         problem = f"it changed, or left behind, {changed}"

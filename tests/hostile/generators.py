@@ -1,5 +1,6 @@
 """From a random generator to a try: a door, its arguments, and a damaged copy of the good world."""
 
+import dataclasses
 import io
 import json
 import random
@@ -16,6 +17,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from mobilebert_tf.lite import flatbuffer
 
+UNLIMITED = 2**40
+FILE_SIZES = (4_000, 20_000, 60_000)  # bytes, of a quota: enough for an error on stderr
 NUMBERS = (0, -1, 1, 2, 3, 7, 2**31, 2**63, 10**30, 1e308, float("nan"), float("inf"), -0.5, True)
 VALUES = (None, "", "x", "x" * 100_000, [], {}, [[[]]], {"a": {"b": 1}}, [None], ["x", 1], *NUMBERS)
 TEXTS = (
@@ -28,11 +31,13 @@ STRANGE = ("\0", "\ufeff", "\u2028", "\ud800", "\t", "\r", '"', "a\u0301" * 40, 
 
 @dataclass(frozen=True)
 class Command:
-    """A door with arguments that work, and the files of the world that it reads."""
+    """A door with arguments that work, the files of the world that it reads, and the bytes that a
+    file may have."""
 
     door: str
     arguments: tuple[str, ...]
     files: tuple[str, ...]
+    file_size: int = UNLIMITED
 
 
 _TEXT = "the dog runs."
@@ -88,6 +93,8 @@ def hostile_try(seed: int, world: Path, folder: Path) -> Command:
     shutil.copytree(world, folder)
     command = rng.choice(COMMANDS)
     arguments = list(command.arguments)
+    if rng.random() < 0.1:
+        return dataclasses.replace(command, file_size=rng.choice(FILE_SIZES))
     for _ in range(rng.choice((1, 1, 2))):
         if rng.random() < 0.25:
             option = rng.choice(OPTIONS[command.door].split())

@@ -53,15 +53,13 @@ def load_doors() -> None:
         importlib.import_module(f"mobilebert_tf.{name}")
 
 
-def attempt(
-    door: str, arguments: Sequence[str], folder: Path, file_size: int = resource.RLIM_INFINITY
-) -> Outcome:
+def attempt(door: str, arguments: Sequence[str], folder: Path, file_size: int) -> Outcome:
     """Runs a door in a child of this process.
 
     Args:
         door: its name.
         arguments: of its command line.
-        folder: where it works, and where what it prints is kept.
+        folder: where it works.
         file_size: bytes that a file may have, as with a quota.
     """
     output = folder.with_suffix(".output")

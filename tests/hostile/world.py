@@ -9,7 +9,6 @@ from support.texts import labelled_texts, write_corpus
 
 from mobilebert_tf.convert import ConvertConfig, convert
 
-_RUN = {"steps": 1}
 _CONFIG = """\
 corpus: corpus.txt
 vocabulary_size: 300
