@@ -57,9 +57,7 @@ class _Safetensors:
     def read(self, name: str) -> np.ndarray:
         try:
             tensor = self._file.get_tensor(name)
-        except (
-            Exception
-        ) as error:  # of types that NumPy lacks, such as float8, by many kinds of errors
+        except Exception as error:  # of many kinds, for types that NumPy lacks, such as float8
             reason = (str(error) or repr(error)).splitlines()[0][:200]
             raise InputError(f"{self.path}: cannot read {name}: {reason}") from None
         is_half = tensor.dtype.name in ("float16", "bfloat16")  # exact in float32
