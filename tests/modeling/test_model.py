@@ -1,8 +1,8 @@
 """The model: sizes, layers by hand, padding, heads, model directories."""
 
 import json
-import resource
 import math
+import resource
 import shutil
 
 import keras
