@@ -87,6 +87,8 @@ def _report(path: str) -> dict:
     try:
         report = read_json(Path(path))
         machine = report["machine"].get("device") or report["machine"]["cpu"]
+        if report.get("thermal", {}).get("noisy"):  # the Android app's verdict
+            machine += " (noisy)"
         return {"machine": machine} | {part: list(map(dict, report[part])) for part in _PARTS}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"`beside`: {path} is no report of a benchmark") from None
