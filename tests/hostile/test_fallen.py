@@ -118,7 +118,7 @@ def test_a_config_of_a_billion(copy, refused, width):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"num_hidden_layers": 1001}, "num_hidden_layers is 1001"),
+        ({"num_hidden_layers": 1001}, "num_hidden_layers. is 1001"),
         ({"hidden_size": 10**9}, "parameters or more"),
         ({"vocab_size": 2 * 10**8}, "GB or more"),
     ],
