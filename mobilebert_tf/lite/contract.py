@@ -68,7 +68,7 @@ def input_length(content: bytes, name: str) -> int | None:
                   for t in inputs]  # fmt: skip
         longest = int(max(shape[-1] for shape in shapes))
     except _DAMAGE as error:
-        raise InputError(f"{name} is damaged: {error}") from None
+        raise InputError(f"{name} is no .tflite file, or damaged: {error}") from None
     return longest if longest > 0 else None
 
 
