@@ -92,9 +92,7 @@ def test_vocabulary_longer_than_the_table(copy, refused):
         assert f"{len(VOCABULARY) + 1} pieces" in line and f"{len(VOCABULARY)} rows" in line
 
 
-@pytest.mark.parametrize(
-    "change", [{"num_hidden_layers": 5000}, {"num_feedforward_networks": 5000}]
-)
+@pytest.mark.parametrize("change", [{"num_hidden_layers": 500}, {"num_feedforward_networks": 500}])
 @pytest.mark.parametrize("name", ["classifier", "huggingface", "google"])
 def test_more_layers_than_the_file_has_tensors(copy, refused, name, change):
     folder = copy(name)
@@ -343,7 +341,7 @@ def test_settings_from_a_pipe_do_not_wait_for_it(tmp_path, refused):
 
 
 def test_a_setting_nested_without_end(refused):
-    assert "nested" in refused("distill", "--transfer.layer-map", "[" * 3000)
+    assert "layer_map" in refused("distill", "--transfer.layer-map", "[" * 3000)
 
 
 # Texts
