@@ -13,7 +13,7 @@ from support.texts import LABELS, TOKENIZER
 from mobilebert_tf import InputError, build_model, load_model, save_model
 from mobilebert_tf.convert import ConvertConfig, convert
 from mobilebert_tf.lite import flatbuffer, quantize
-from mobilebert_tf.lite.layer_errors import _AllTensors
+from mobilebert_tf.lite.layer_errors import AllTensors
 from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.modeling.quantization import QUANTIZATION_FILE, Quantization
 from mobilebert_tf.training.finetuner import Finetuner
@@ -197,7 +197,7 @@ def test_the_file_computes_what_was_simulated(variant, head):
     """
     simulated = aware(variant, head)
     trained = simulated.trained()
-    file = _AllTensors(quantize.convert(trained, "int8-full", SAMPLES))
+    file = AllTensors(quantize.convert(trained, "int8-full", SAMPLES))
     places = {flatbuffer.scope(name.removesuffix("/params")) for name in file.tensors}
     assert trained.quantization.ranges.keys() <= places
     for tokens, padding in ((13, 0), (37, 20)):
