@@ -38,8 +38,7 @@ def store_in_4_bits(
     model: schema.ModelT,
     twin: bytes,
     calibration: Sequence[dict[str, np.ndarray]],
-    parts: Sequence[str],
-    in_8_bits: Sequence[str] = (),
+    dense: Sequence[str],
 ) -> None:
     """Replaces the int8 kernels and the float embedding tables of a model by 4-bit ones.
 
@@ -47,10 +46,9 @@ def store_in_4_bits(
         model: quantized; changed in place.
         twin: a file of the same graph in float.
         calibration: ids, mask and segment_ids, int32 [1,T] each.
-        parts: of the scopes of the dense layers that get 4 bits.
-        in_8_bits: names of output tensors of layers that do not.
+        dense: the tensors that the dense layers that get 4 bits write.
     """
-    layers = _dense_layers(flatbuffer.read(twin), parts, in_8_bits)
+    layers = _dense_layers(flatbuffer.read(twin), dense)
     squares = _squares(twin, {layer.reads for layer in layers.values()}, calibration)
     for name, operator, graph in flatbuffer.operators(model):
         output = graph.tensors[operator.outputs[0]].name.decode()
@@ -124,18 +122,14 @@ def packed(steps: np.ndarray) -> np.ndarray:
     return halves[::2] | halves[1::2] << 4
 
 
-def _dense_layers(
-    twin: schema.ModelT, parts: Sequence[str], in_8_bits: Sequence[str]
-) -> dict[str, _Layer]:
-    """Returns the layers that get 4 bits, by the name of the tensor that they write."""
+def _dense_layers(twin: schema.ModelT, outputs: Sequence[str]) -> dict[str, _Layer]:
+    """Returns dense layers by the name of the tensor that they write."""
     found = {}
     for name, operator, graph in flatbuffer.operators(twin):
         output = graph.tensors[operator.outputs[0]].name.decode()
-        scope = flatbuffer.scope(output)
-        if name != "FULLY_CONNECTED" or output in in_8_bits or not any(p in scope for p in parts):
-            continue
-        reads = graph.tensors[operator.inputs[0]].name.decode()
-        found[output] = _Layer(_constant(twin, graph, operator.inputs[1]), reads)
+        if name == "FULLY_CONNECTED" and output in outputs:
+            reads = graph.tensors[operator.inputs[0]].name.decode()
+            found[output] = _Layer(_constant(twin, graph, operator.inputs[1]), reads)
     return found
 
 
@@ -148,14 +142,15 @@ def _constant(model: schema.ModelT, graph: schema.SubGraphT, index: int) -> np.n
 def _squares(
     twin: bytes, names: set[str], calibration: Sequence[dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """Returns x.T @ x of each tensor x [tokens,width], summed over the texts: [width,width]."""
+    """Returns x.T @ x of each tensor x [tokens,width], over all real tokens: [width,width]."""
     file = AllTensors(twin)
     sums = {name: np.float32(0) for name in names}
     for sample in calibration:
         file.run(sample)
+        real = sample["mask"][0] == 1  # [T]
         for name in names:
             x = file.value(name)
-            x = x.reshape(-1, x.shape[-1])
+            x = x[real] if len(x) == len(real) else x  # or a head's only row
             sums[name] = sums[name] + x.T @ x
     return sums
 

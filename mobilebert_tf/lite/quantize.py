@@ -69,6 +69,11 @@ _MOST_PADDING = 512  # tokens
 _FLOAT16_MASK = -6e4  # nearly the lowest number of float16
 
 
+def in_4_bits(mode: str, scope: str) -> bool:
+    """Returns whether the dense layer of this name has 4-bit weights."""
+    return any(part in scope for part in FOUR_BITS.get(mode, ()))
+
+
 def convert(
     model: MobileBert,
     mode: str,
@@ -128,7 +133,7 @@ def quantized(
     """
     granularity = QuantGranularity.CHANNELWISE if per_channel else QuantGranularity.TENSORWISE
     twin = flatbuffer.read(content)
-    four_bits, mode = FOUR_BITS.get(mode), "dynamic" if mode in FOUR_BITS else mode
+    asked, mode = mode, "dynamic" if mode in FOUR_BITS else mode
     if mode == "int8" and _has_norms(twin):
         # A few tokens have huge values before a layer norm, and 256 levels from the smallest to the
         # largest are too coarse for all others: MiniLM fell from 89.9 (float and dynamic) to 87.6
@@ -149,8 +154,9 @@ def quantized(
             values |= _masked_ranges(twin, values, score_margin(mode))
         result = job.quantize(values, enable_progress_report=False)
     finished = flatbuffer.read(result.quantized_model)
-    if four_bits is not None:
-        int4.store_in_4_bits(finished, content, calibration, four_bits, in_8_bits=in_float)
+    if asked in FOUR_BITS:
+        chosen = [name for name in _dense(twin, asked) if name not in in_float]
+        int4.store_in_4_bits(finished, content, calibration, chosen)
     flatbuffer.dequantize_rows(finished)
     _check_sums(finished)
     return flatbuffer.write(finished)
@@ -234,6 +240,16 @@ def _has_norms(twin: ModelT) -> bool:
     """Returns whether the blocks have layer norms; a NoNorm is folded away."""
     names = [tensor.name.decode() for graph in twin.subgraphs for tensor in graph.tensors]
     return any(re.search(rf"{BLOCK}\d+/[^;]*/norm/", name) for name in names)
+
+
+def _dense(twin: ModelT, mode: str) -> list[str]:
+    """Returns the names of the tensors that the dense layers with 4-bit weights write."""
+    outputs = [
+        graph.tensors[operator.outputs[0]].name.decode()
+        for name, operator, graph in flatbuffer.operators(twin)
+        if name == "FULLY_CONNECTED"
+    ]
+    return [output for output in outputs if in_4_bits(mode, flatbuffer.scope(output))]
 
 
 def _recipe(mode: str, granularity: QuantGranularity) -> recipe_manager.RecipeManager:
