@@ -190,7 +190,9 @@ def test_the_file_has_the_trained_4_bit_weights(mode):
     compared = 0
     for name, operator, graph in flatbuffer.operators(file):
         layer = flatbuffer.scope(graph.tensors[operator.outputs[0]].name.decode())
-        tensor = graph.tensors[operator.inputs[-1 if name == "EMBEDDING_LOOKUP" else 1]]
+        if name not in ("FULLY_CONNECTED", "EMBEDDING_LOOKUP"):
+            continue
+        tensor = graph.tensors[operator.inputs[1]]
         if tensor.type != flatbuffer.INT4:
             continue
         if name == "EMBEDDING_LOOKUP":
