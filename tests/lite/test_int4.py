@@ -1,13 +1,27 @@
 """4-bit weights: the numbers that they become, and what files with them compute."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from support.lite_files import HEADS, content, named, samples, steps_of
-from support.models import VARIANTS, inputs, keras_model, model, relative_error
+from support.models import (
+    VARIANTS,
+    inputs,
+    keras_model,
+    model,
+    relative_error,
+    save_directory,
+)
+from support.texts import write_corpus
 
+from mobilebert_tf import InputError
+from mobilebert_tf.export import export
 from mobilebert_tf.lite import flatbuffer, int4, quantize
+from mobilebert_tf.lite.export_config import ExportConfig
 from mobilebert_tf.lite.layer_errors import AllTensors
 
 RANDOM = np.random.default_rng(0)
@@ -198,3 +212,18 @@ def test_padding_of_calibration_texts_does_not_count():
             sample["ids"] = np.where(sample["mask"] == 1, sample["ids"], other["ids"])
         files.append(quantize.convert(model(), "int4", calibration + noise, sequence_length=13))
     assert files[0] == files[1]
+
+
+def test_export_warns_of_embeddings_from_two_files(tmp_path, capsys):
+    save_directory(tmp_path / "model", head="encoder")
+    texts = str(write_corpus(tmp_path / "corpus.txt"))
+    config = ExportConfig(str(tmp_path / "model"), quantize="int4", calibration_data=texts)
+    report = json.loads(export(config).with_suffix(".json").read_text())
+    assert report["min_runtime"] == "2.18" and report["ops"]["EMBEDDING_LOOKUP"] == 3
+    cosine = report["agreement"]["embedding"]["cosine"]
+    (warning,) = report["warnings"]
+    assert f"is {cosine:.3f}: compare them with those of this file alone" in warning
+    assert warning in capsys.readouterr().err
+    old = dataclasses.replace(config, min_runtime="2.17", overwrite=True)
+    with pytest.raises(InputError, match=r"int4 file needs 2.18 for EMBEDDING_LOOKUP"):
+        export(old)
