@@ -249,7 +249,13 @@ def _dense(twin: ModelT, mode: str) -> list[str]:
         for name, operator, graph in flatbuffer.operators(twin)
         if name == "FULLY_CONNECTED"
     ]
-    return [output for output in outputs if in_4_bits(mode, flatbuffer.scope(output))]
+    # Joined names also have those of activations and of what comes before.
+    products = [[p for p in name.split(";") if p.endswith("/MatMul")] for name in outputs]
+    return [
+        output
+        for output, names in zip(outputs, products, strict=True)
+        if in_4_bits(mode, flatbuffer.scope(names[0] if names else output))
+    ]
 
 
 def _recipe(mode: str, granularity: QuantGranularity) -> recipe_manager.RecipeManager:

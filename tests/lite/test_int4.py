@@ -16,13 +16,14 @@ from support.models import (
     relative_error,
     save_directory,
 )
-from support.texts import write_corpus
+from support.texts import LABELS, write_corpus
 
-from mobilebert_tf import InputError
+from mobilebert_tf import InputError, build_model
 from mobilebert_tf.export import export
 from mobilebert_tf.lite import flatbuffer, int4, quantize
 from mobilebert_tf.lite.export_config import ExportConfig
 from mobilebert_tf.lite.layer_errors import AllTensors
+from mobilebert_tf.modeling.model import copy_weights
 
 RANDOM = np.random.default_rng(0)
 
@@ -136,6 +137,20 @@ def test_each_operation_computes_with_the_unpacked_weights(variant, mode):
     fed_forward = 2 * 2 * VARIANTS[variant].num_feedforward_networks
     all_but_head = 8 if variant == "bert" else 17
     assert (products, tables) == (fed_forward if mode == "int4-mixed" else all_but_head, 3)
+
+
+def test_layers_without_biases_are_chosen_too():
+    """The converter names their products after other operations."""
+    bare = build_model(VARIANTS["student"], "classifier", LABELS)
+    copy_weights(model(), bare)
+    for weight in bare.weights:
+        if weight.path.endswith(("bias", "beta")):
+            weight.assign(0 * weight)
+    file = flatbuffer.read(quantize.convert(bare, "int4-mixed", samples((13,), 6)))
+    (graph,) = file.subgraphs
+    four_bits = [op for name, op, _ in flatbuffer.operators(file) if name == "FULLY_CONNECTED"]
+    four_bits = [op for op in four_bits if graph.tensors[op.inputs[1]].type == flatbuffer.INT4]
+    assert len(four_bits) == 2 * 2 * VARIANTS["student"].num_feedforward_networks
 
 
 @pytest.mark.parametrize("mode", quantize.FOUR_BITS)
