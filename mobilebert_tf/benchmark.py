@@ -16,7 +16,7 @@ import tabulate
 from mobilebert_tf.cli import door
 from mobilebert_tf.environment import circumstances
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import check_free, write_whole
+from mobilebert_tf.files import check_free, write_json
 from mobilebert_tf.lite import metadata, timing
 
 DEFAULT_LENGTHS = (16, 32, 64, 128)
@@ -76,7 +76,7 @@ def benchmark(config: BenchmarkConfig) -> None:
     print(tabulate.tabulate(_beside(others, "latency", rows), headers="keys", floatfmt=".3f"))
     if config.json:
         report = circumstances() | {"files": files, "latency": rows}
-        write_whole(Path(config.json), json.dumps(report, indent=2) + "\n")
+        write_json(Path(config.json), report)
 
 
 def _report(path: str) -> dict:

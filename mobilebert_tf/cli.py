@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser
 from mobilebert_tf.errors import InputError
 
 EXIT_BAD_INPUT = 2
+_QUOTED = re.compile(r"`([\w.]+)`")  # a setting in an error message
 
 
 def door(
@@ -62,7 +63,7 @@ def _with_options(message: str, config_class: type) -> str:
         name = quoted[1]
         return "--" + name.rstrip("_").replace("_", "-") if name in options else quoted[0]
 
-    return re.sub(r"`([\w.]+)`", option, message)
+    return _QUOTED.sub(option, message)
 
 
 def parse(
@@ -84,7 +85,7 @@ def parse(
     positionals = positionals or {}
     names = {f.name for f in dataclasses.fields(config_class)}
     keywords = {f"--{name[:-1]}" for name in names if name.endswith("_")}  # of Python, as `from`
-    switches = {f"--{name}": values for name, values in _switches(config_class)}
+    switches = {f"--{name}": has_words for name, has_words in _switches(config_class)}
     arguments = _normalized(arguments, switches, keywords)
     files = _config_files(arguments)
     for path in files:
@@ -93,7 +94,10 @@ def parse(
         return _parse(config_class, description, positionals, arguments)
     except InputError as error:
         file = _faulty_file(config_class, positionals, files, str(error))
-        raise InputError(f"{file}: {error}" if file is not None else str(error)) from None
+        if file is None:
+            raise
+        message = _QUOTED.sub(r"\1", str(error))  # in a file a setting is no option
+        raise InputError(f"{file}: {message}") from None
 
 
 def _parse(config_class: type, description, positionals: dict, arguments: Sequence[str]) -> Any:
@@ -101,9 +105,27 @@ def _parse(config_class: type, description, positionals: dict, arguments: Sequen
     try:
         values = parser.parse_args(arguments)
         values.pop("config")
-        return config_class(**vars(parser.instantiate(values)))
+        return _built(config_class, vars(values))
     except (InputError, argparse.ArgumentError, ValueError, TypeError) as error:
         raise InputError(" ".join(str(error).split())) from None
+
+
+def _built(config_class: type, values: dict[str, Any], prefix: str = "") -> Any:
+    """Returns a `config_class`; its InputErrors name a setting of a group in full, as `a.b`."""
+    names = {field.name: field.type for field in dataclasses.fields(config_class)}
+    groups = {
+        name: _built(kind, vars(values[name]), f"{prefix}{name}.")
+        for name, kind in names.items()
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind)
+    }
+    try:
+        return config_class(**(values | groups))
+    except InputError as error:
+        message = _QUOTED.sub(
+            lambda quoted: f"`{prefix}{quoted[1]}`" if quoted[1] in names else quoted[0],
+            str(error),
+        )
+        raise InputError(message) from None
 
 
 def _faulty_file(
@@ -150,7 +172,7 @@ class _Parser(ArgumentParser):
 
 
 def _normalized(
-    arguments: Sequence[str], switches: dict[str, set[str]], keywords: set[str]
+    arguments: Sequence[str], switches: dict[str, bool], keywords: set[str]
 ) -> list[str]:
     """Returns a user's arguments in the form that jsonargparse accepts.
 
@@ -170,7 +192,9 @@ def _normalized(
             continue
         name = "--" + name[2:].replace("-", "_")
         if not equals and name in switches:
-            has_value = remaining and remaining[0].lower() in switches[name]
+            word = remaining[0] if remaining else "--"
+            has_words = switches[name] and not word.startswith("--")
+            has_value = has_words or word.lower() in ("true", "false")
             equals, value = "=", remaining.pop(0) if has_value else "true"
         elif not equals and name != "--help" and remaining and not remaining[0].startswith("--"):
             equals, value = "=", remaining.pop(0)
@@ -181,13 +205,12 @@ def _normalized(
     return [*options, "--", *positionals]  # "--": no option without a value may take one of them
 
 
-def _switches(config_class: type, prefix: str = "") -> Iterator[tuple[str, set[str]]]:
-    """Yields the names of all settings that are switched on, nested ones with dots, and the words
-    that may follow."""
+def _switches(config_class: type, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    """Yields the names of all settings that are switched on, nested ones with dots, and whether
+    they take other words than true and false too."""
     for field in dataclasses.fields(config_class):
         if field.type is bool or bool in get_args(field.type):
-            others = [word for choice in get_args(field.type) for word in get_args(choice)]
-            yield prefix + field.name, {"true", "false", *others}
+            yield prefix + field.name, field.type is not bool
         elif isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
             yield from _switches(field.type, f"{prefix}{field.name}.")
 

@@ -26,8 +26,8 @@ from tabulate import tabulate
 from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.prepared_text import PreparedText, prepare_text
-from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import write_whole
+from mobilebert_tf.errors import InputError, named
+from mobilebert_tf.files import write_json, write_whole
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 from mobilebert_tf.modeling.model import MobileBert, checksum
 from mobilebert_tf.modeling.model_directory import load_model, save_model
@@ -87,7 +87,8 @@ def _read_teacher(config: DistillConfig) -> LoadedModel | None:
     """
     if config.teacher is None:
         return None
-    teacher = load(config.teacher)
+    with named("teacher"):
+        teacher = load(config.teacher)
     head = teacher.model.head
     if not head.predicts_masks:
         raise InputError(
@@ -198,7 +199,7 @@ def _evaluate(
             for when in ("before", "after", "end")
         },
     }
-    write_whole(folder / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
+    write_json(folder / "evaluation.json", evaluation)
     save_examples(
         folder / "maps.npz",
         teacher,

@@ -1,4 +1,4 @@
-"""Writes files and folders whole or not at all, and reads JSON files."""
+"""Writes files and folders whole or not at all; reads and writes JSON files."""
 
 import contextlib
 import json
@@ -46,6 +46,11 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with whole_file(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_json(path: str | os.PathLike, values: Any) -> None:
+    """Writes a JSON file, indented, whole or not at all."""
+    write_whole(path, json.dumps(values, indent=2) + "\n")
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mobilebert_tf.data.prepared_text import prepare_text
 from mobilebert_tf.data.pretraining import PretrainingExamples
-from mobilebert_tf.files import write_whole
+from mobilebert_tf.files import write_json
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert
 from mobilebert_tf.training import losses
@@ -91,7 +91,7 @@ def score_file(path: Path) -> float | None:
     accuracy = _accuracy(lambda batch: _file_logits(lite, batch), text.held_out_examples())
     report = path.with_suffix(".json")
     values = json.loads(report.read_text()) | {"mlm_accuracy": accuracy}
-    write_whole(report, json.dumps(values, indent=2) + "\n")
+    write_json(report, values)
     return accuracy
 
 

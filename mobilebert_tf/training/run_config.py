@@ -115,7 +115,7 @@ class RunConfig(DataConfig):
     Args:
         output_dir: folder of the run; the same command continues a run that was killed.
         seed: of weights, vocabulary, data order, masks and dropout.
-        overwrite: first delete everything in output_dir.
+        overwrite: delete everything in output_dir when the training begins.
         precision: Keras dtype policy.
         checkpoint_steps: steps between checkpoints.
         log_steps: steps between lines of the history.
@@ -135,8 +135,8 @@ class RunConfig(DataConfig):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
         if self.checkpoint_steps % self.log_steps:
             raise InputError(
-                f"checkpoint_steps is {self.checkpoint_steps}: it must be a multiple of "
-                f"log_steps ({self.log_steps})"
+                f"`checkpoint_steps` is {self.checkpoint_steps}: it must be a multiple of "
+                f"`log_steps` ({self.log_steps})"
             )
 
     @property

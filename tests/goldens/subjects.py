@@ -1,6 +1,7 @@
 """What each golden file holds: given texts and numbers, and what mobilebert_tf makes of them."""
 
 import base64
+import json
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from scipy import special
-from texts import DOCUMENT, SENTENCES, SPECIAL, TOKENIZED, VOCABULARY
+from texts import DOCUMENT, JOINED, JOINERS, SENTENCES, SPECIAL, TOKENIZED, VOCABULARY
 
 from mobilebert_tf import Pipeline
 from mobilebert_tf.lite import flatbuffer, metadata, timing
@@ -204,6 +205,7 @@ class _Scripted:
     kind: str
     outputs: dict[str, np.ndarray]
     labels: Sequence[str] = LABELS
+    joiners: Sequence[str] = ()
     tokenizer = UNCASED
     max_tokens, sequence_length, pairs = 512, None, None
 
@@ -223,13 +225,35 @@ def labels() -> dict:
 
 
 def _labelled(seed: int, text: str) -> dict:
-    count = len(tokenize_with_offsets(UNCASED, [text])[0].ids)
-    values = np.random.default_rng(seed).integers(0, 64, (count + 2, len(LABELS))) / 64.0
+    values = _probabilities(seed, text)
     found = Pipeline(_Scripted("token_classifier", {"token_probability": values}))(text)
     expected = {
         name: [vars(stretch) for stretch in getattr(found, name)] for name in ("words", "entities")
     }
     return case(text[:20], {"text": text, "probabilities": values[1:-1].tolist()}, expected)
+
+
+def _probabilities(seed: int, text: str) -> np.ndarray:
+    """Numbers for the classes of each token."""
+    count = len(tokenize_with_offsets(UNCASED, [text])[0].ids)
+    return np.random.default_rng(seed).integers(0, 64, (count + 2, len(LABELS))) / 64.0
+
+
+def words() -> dict:
+    """Words that have marks in them."""
+    return golden(
+        "Words of a text where the training words had marks in them, as the joiners say, and their "
+        "labels, as in labels.json.",
+        (_joined(seed, *each) for seed, each in enumerate(JOINED)),
+        labels=LABELS,
+    )
+
+
+def _joined(seed: int, name: str, text: str, joiners: Sequence[str]) -> dict:
+    values = _probabilities(seed, text)
+    model = _Scripted("token_classifier", {"token_probability": values}, joiners=joiners)
+    given = {"text": text, "joiners": joiners, "probabilities": values[1:-1].tolist()}
+    return case(name, given, [vars(word) for word in Pipeline(model)(text).words])
 
 
 def masks() -> dict:
@@ -279,11 +303,14 @@ def model_files() -> dict:
         "classifier": metadata.Packed("classifier", VOCABULARY[:9], ("bad", "good"), True, 64, 32),
         "span": metadata.Packed("span", VOCABULARY[:9], (), False, 512),
         "token_classifier": metadata.Packed("token_classifier", VOCABULARY[:9], LABELS, True, 64),
+        "token_classifier with joiners": metadata.Packed(
+            "token_classifier", VOCABULARY[:9], LABELS, True, 64, joiners=JOINERS
+        ),
         "encoder": metadata.Packed("encoder", [*VOCABULARY[:9], "##é", "中"], (), True, 64),
     }
     cases = [
-        _file(f"{kind}, length {length}", _content(kind, length, content), content, length)
-        for kind, content in packed.items()
+        _file(f"{name}, length {length}", _content(content.kind, length, content), content, length)
+        for name, content in packed.items()
         for length in (None, 16)
     ]
     whole = _content("classifier", None, packed["classifier"])
@@ -299,6 +326,7 @@ def model_files() -> dict:
         ),
         _refused("no JSON in it", whole.replace(b'{"kind"', b'["kind"')),
         _refused("unknown head", whole.replace(b'"classifier"', b'"clarifier "')),
+        *_joiners_refused(),
         _refused("a limit that is none", whole.replace(b'"max_tokens": 64', b'"max_tokens": -4')),
     ]
     return golden(
@@ -325,8 +353,16 @@ def _file(name: str, content: bytes, packed: metadata.Packed, length: int | None
         "max_tokens": length or packed.max_tokens,
         "sequence_length": packed.sequence_length,
         "fixed_length": length,
+        "joiners": list(packed.joiners),
     }
     return case(name, {"content": base64.b64encode(content).decode()}, expected)
+
+
+def _joiners_refused() -> Iterable[dict]:
+    packed = metadata.Packed("token_classifier", VOCABULARY[:9], LABELS, True, 64, joiners=JOINERS)
+    whole, old = _content("token_classifier", None, packed), json.dumps(JOINERS).encode()
+    for name, new in (("no list", b'"x-x"'), ("no texts", b"[1]")):
+        yield _refused(f"joiners that are {name}", whole.replace(old, new.ljust(len(old))))
 
 
 def _refused(name: str, content: bytes) -> dict:
@@ -407,6 +443,7 @@ SUBJECTS = {
     "softmax": softmax,
     "answers": answers,
     "labels": labels,
+    "words": words,
     "masks": masks,
     "embeddings": embeddings,
     "model_files": model_files,

@@ -95,9 +95,15 @@ golden("answers", ({question, document, length, best, null_threshold, ...logits}
 
 golden("labels", ({text, probabilities}, expected, {labels}) => {
   const {ids, spans} = uncased.tokenize(text);
-  const found = words(text, ids.map(id => vocabulary[id]), spans, probabilities, labels);
+  const found = words(text, ids.map(id => vocabulary[id]), spans, probabilities, labels, []);
   assertClose(counted(text, found), expected.words);
   assertClose(counted(text, entities(text, found)), expected.entities);
+});
+
+golden("words", ({text, joiners, probabilities}, expected, {labels}) => {
+  const {ids, spans} = uncased.tokenize(text);
+  const found = words(text, ids.map(id => vocabulary[id]), spans, probabilities, labels, joiners);
+  assertClose(counted(text, found), expected);
 });
 
 golden("masks", ({logits, top}, {masks}) =>

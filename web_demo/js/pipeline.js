@@ -71,7 +71,7 @@ export class Pipeline {
     const kept = encoded.ids.slice(0, tokens - 2); // without [CLS] and [SEP]
     const names = kept.map(id => this.tokenizer.vocabulary[id]);
     const rows = kept.map((_, i) => data.subarray((i + 1) * classes, (i + 2) * classes));
-    const found = words(text, names, encoded.spans, rows, this.file.labels);
+    const found = words(text, names, encoded.spans, rows, this.file.labels, this.file.joiners);
     return {words: found, entities: entities(text, found), dropped};
   }
 

@@ -1,5 +1,7 @@
 /** From the model's outputs to what a user reads. */
 
+import {continuedWords} from "./joiners.js";
+
 const LONGEST_ANSWER = 30; // tokens
 const SPANS_PER_TEXT = 5; // spans looked at for each that is kept: several can have the same text
 
@@ -48,24 +50,30 @@ function largest(values, count) {
 }
 
 /**
- * Pieces joined to words; a word's label is that of its first piece, as in training.
+ * Pieces joined to words as in training; a word's label is that of its first piece.
  * @param {string} text
  * @param {string[]} pieces names of the first pieces; fewer than spans if the text was cut
  * @param {{start: number, end: number}[]} spans
  * @param {ArrayLike<number>[]} rows each piece's probabilities
  * @param {string[]} labels
+ * @param {string[]} joiners of the training words, see joiners.js
  * @returns {Stretch[]}
  */
-export function words(text, pieces, spans, rows, labels) {
+export function words(text, pieces, spans, rows, labels, joiners) {
+  const labelled = pieces.map((_, i) => ({...spans[i], ...likeliest(labels, rows[i])}));
+  const parts = joined(labelled, pieces.map(piece => piece.startsWith("##")));
+  return joined(parts, continuedWords(text, parts, joiners))
+    .map(word => ({text: text.slice(word.start, word.end), ...word}));
+}
+
+/** Each with the end of those behind it that continue it. */
+function joined(stretches, areContinued) {
   const found = [];
-  pieces.forEach((piece, i) => {
-    if (piece.startsWith("##") && found.length) {
-      found.at(-1).end = spans[i].end;
-      return;
-    }
-    found.push({...spans[i], ...likeliest(labels, rows[i])});
+  stretches.forEach((stretch, i) => {
+    if (areContinued[i] && found.length) found.at(-1).end = stretch.end;
+    else found.push({...stretch});
   });
-  return found.map(word => ({text: text.slice(word.start, word.end), ...word}));
+  return found;
 }
 
 /**

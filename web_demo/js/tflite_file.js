@@ -21,6 +21,7 @@ export class InputError extends Error {}
  * @property {boolean} stripAccents
  * @property {number} maxTokens the longest sequence that it takes
  * @property {?number} sequenceLength tokens that the head was trained on; null if any
+ * @property {string[]} joiners of the words that it was trained on, see joiners.js
  */
 
 /**
@@ -35,7 +36,9 @@ export function openTflite(name, bytes) {
   const lines = file => (files.get(file) ?? "").split("\n").slice(0, -1);
   const settings = attempt(name, () => JSON.parse(files.get("mobilebert.json") ?? "null"));
   const vocabulary = lines("vocab.txt");
-  const isWhole = vocabulary.length && settings?.kind && settings.max_tokens > 0;
+  const joiners = settings?.joiners ?? [];
+  const areTexts = Array.isArray(joiners) && joiners.every(joiner => typeof joiner === "string");
+  const isWhole = vocabulary.length && settings?.kind && settings.max_tokens > 0 && areTexts;
   if (!isWhole) {
     throw new InputError(`${name} was not made by export/to_tflite.py, or is not whole: it holds ` +
       "no vocabulary or settings");
@@ -48,7 +51,7 @@ export function openTflite(name, bytes) {
       "with another --quantize mode");
   }
   return {
-    name, bytes, graph, vocabulary,
+    name, bytes, graph, vocabulary, joiners,
     kind: settings.kind,
     labels: lines("labels.txt"),
     lowerCase: settings.do_lower_case,

@@ -114,7 +114,8 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
                 Triple(window.first + i, window.pieces[i], output.row(window.offset + i))
             }
         }.sortedBy { (place, _, _) -> place }
-        return labelledText(text, tokenizer, labelled.map { it.second }, labelled.map { it.third }, file.labels)
+        val (pieces, rows) = labelled.map { it.second } to labelled.map { it.third }
+        return labelledText(text, tokenizer, pieces, rows, file.labels, file.joiners)
     }
 
     /**

@@ -19,6 +19,7 @@ import java.nio.ByteBuffer
  * @property fixedLength T of a file that takes no other; null if it takes any.
  * @property inputs of its signature, by name: ids, mask, segment_ids.
  * @property outputs of its signature, by name.
+ * @property joiners how the words that it was trained on hold marks ("x-x" for e-mail); none if each mark is a word.
  */
 class ModelFile internal constructor(
     val head: Head,
@@ -31,6 +32,7 @@ class ModelFile internal constructor(
     val fixedLength: Int?,
     val inputs: Map<String, TensorInfo>,
     val outputs: Map<String, TensorInfo>,
+    val joiners: List<String> = emptyList(),
 ) {
     /** The tokenizer that the file brings along. */
     fun tokenizer(): WordPiece = WordPiece(vocabulary, lowerCase, stripAccents)
@@ -73,6 +75,7 @@ class ModelFile internal constructor(
                 fixedLength = fixed,
                 inputs = signature.inputs,
                 outputs = signature.outputs,
+                joiners = settings.texts("joiners"),
             ).also(::checkLabels)
         }
 
@@ -107,6 +110,13 @@ class ModelFile internal constructor(
 
             fun flag(name: String): Boolean =
                 values[name] as? Boolean ?: throw InputException("$SETTINGS in the file has no true or false for $name")
+
+            /** None if they are not given. */
+            fun texts(name: String): List<String> = when (val value = values[name]) {
+                null -> emptyList()
+                is List<*> -> value.map { it as? String ?: throw InputException("$SETTINGS in the file has $it in $name") }
+                else -> throw InputException("$SETTINGS in the file has $value for $name: not a list")
+            }
 
             /** Null if it is not given. */
             fun positive(name: String): Int? {

@@ -2,6 +2,7 @@ package mobilebert.task
 
 import mobilebert.text.Piece
 import mobilebert.text.WordPiece
+import mobilebert.text.continuedWords
 
 /**
  * A word, or an entity of several, and what it is called.
@@ -11,17 +12,18 @@ import mobilebert.text.WordPiece
 data class Stretch(val text: String, val start: Int, val end: Int, val label: String, val probability: Float)
 
 /**
- * The label of each word (and of each punctuation mark) of a text.
+ * The label of each word of a text; a mark that stands in no word of the training data is a word too.
  *
  * @property entities words labelled B-x, I-x ... joined and called x; none if the labels are of another kind.
  */
 data class LabelledText(val words: List<Stretch>, val entities: List<Stretch>)
 
 /**
- * Pieces joined to words; a word's label is that of its first piece, as in training.
+ * Pieces joined to words as in training; a word's label is that of its first piece.
  *
  * @param probabilities for each piece its classes [classes].
  * @param labels the names of the classes.
+ * @param joiners of the training words, as in [mobilebert.model.ModelFile].
  */
 fun labelledText(
     text: String,
@@ -29,19 +31,30 @@ fun labelledText(
     pieces: List<Piece>,
     probabilities: List<FloatArray>,
     labels: List<String>,
+    joiners: List<String> = emptyList(),
 ): LabelledText {
-    val words = ArrayList<Stretch>()
-    pieces.forEachIndexed { i, piece ->
-        if (tokenizer.continuesWord(piece.id) && words.isNotEmpty()) {
-            val word = words.removeAt(words.size - 1)
-            words += word.copy(text = text.substring(word.start, piece.end), end = piece.end)
+    val labelled = pieces.mapIndexed { i, piece ->
+        val best = probabilities[i].indices.maxBy { probabilities[i][it] }
+        val part = text.substring(piece.start, piece.end)
+        Stretch(part, piece.start, piece.end, labels[best], probabilities[i][best])
+    }
+    val parts = joined(text, labelled, pieces.map { tokenizer.continuesWord(it.id) })
+    val words = joined(text, parts, continuedWords(text, parts.map { it.start to it.end }, joiners))
+    return LabelledText(words, entities(text, words))
+}
+
+/** Each up to the end of those behind it that continue it. */
+private fun joined(text: String, stretches: List<Stretch>, areContinued: List<Boolean>): List<Stretch> {
+    val joined = ArrayList<Stretch>()
+    for ((stretch, isContinued) in stretches.zip(areContinued)) {
+        if (isContinued && joined.isNotEmpty()) {
+            val first = joined.removeAt(joined.size - 1)
+            joined += first.copy(text = text.substring(first.start, stretch.end), end = stretch.end)
         } else {
-            val best = probabilities[i].indices.maxBy { probabilities[i][it] }
-            val part = text.substring(piece.start, piece.end)
-            words += Stretch(part, piece.start, piece.end, labels[best], probabilities[i][best])
+            joined += stretch
         }
     }
-    return LabelledText(words, entities(text, words))
+    return joined
 }
 
 /** Words labelled B-x, I-x ... joined; each with the lowest probability of its words. */

@@ -35,6 +35,7 @@ class ModelFileTest {
         assertEquals(int(expected["max_tokens"]), file.maxTokens)
         assertEquals(expected["sequence_length"]?.let(::int), file.sequenceLength)
         assertEquals(expected["fixed_length"]?.let(::int), file.fixedLength)
+        assertEquals(strings(expected["joiners"]), file.joiners)
         assertEquals(ModelFile.INPUTS.toSet(), file.inputs.keys)
         assertTrue(file.outputs.keys.containsAll(file.head.outputs))
         assertEquals(0, content.position())
@@ -88,6 +89,8 @@ class ModelFileTest {
             "unknown head" to "the file has a head of the kind clarifier , which this version does not know",
             "a limit that is none" to
                 "mobilebert.json in the file has -4.0 for max_tokens: not a whole number from 1",
+            "joiners that are no list" to "mobilebert.json in the file has x-x for joiners: not a list",
+            "joiners that are no texts" to "mobilebert.json in the file has 1.0 in joiners",
         )
     }
 }

@@ -80,6 +80,22 @@ class ResultsTest {
     }
 
     @Test
+    fun wordsWithMarksArePythons() {
+        val labels = strings(Goldens.file("words")["labels"])
+        Goldens.eachCase("words") { case ->
+            val text = case.given["text"] as String
+            val rows = list(case.given["probabilities"]).map(::floats)
+            val joiners = strings(case.given["joiners"])
+            val found = labelledText(text, Goldens.uncased, Goldens.uncased.tokenize(text), rows, labels, joiners)
+            val actual = found.words.map { listOf(it.text, text.characters(it.start), text.characters(it.end), it.label) }
+            val wanted = list(case.expected).map(::map).map {
+                listOf(it["text"], int(it["start"]), int(it["end"]), it["label"])
+            }
+            assertEquals(wanted, actual)
+        }
+    }
+
+    @Test
     fun candidatesForMasksArePythons() = Goldens.eachCase("masks") { case ->
         val top = int(case.given["top"])
         val expected = list(map(case.expected)["masks"]).map { list(it).map(::map) }
