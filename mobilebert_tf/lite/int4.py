@@ -144,7 +144,7 @@ def _squares(
 ) -> dict[str, np.ndarray]:
     """Returns x.T @ x of each tensor x [tokens,width], over all real tokens: [width,width]."""
     file = AllTensors(twin)
-    sums = {name: np.float32(0) for name in names}
+    sums = {name: np.zeros((), np.float32) for name in names}
     for sample in calibration:
         file.run(sample)
         real = sample["mask"][0] == 1  # [T]
