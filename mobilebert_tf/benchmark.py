@@ -84,6 +84,8 @@ def _report(path: str) -> dict:
     try:
         report = json.loads(Path(path).read_text(encoding="utf-8"))
         machine = report["machine"].get("device") or report["machine"]["cpu"]
+        if report.get("thermal", {}).get("noisy"):  # the Android app's verdict
+            machine += " (noisy)"
         return {"machine": machine} | {part: list(map(dict, report[part])) for part in _PARTS}
     except OSError as error:
         raise InputError(f"`beside`: {path}: {error.strerror}") from None

@@ -1,6 +1,7 @@
 /** From the model's outputs to what a user reads. */
 
 import {continuedWords} from "./joiners.js";
+import {tags} from "./tags.js";
 
 const LONGEST_ANSWER = 30; // tokens
 const SPANS_PER_TEXT = 5; // spans looked at for each that is kept: several can have the same text
@@ -77,26 +78,35 @@ function joined(stretches, areContinued) {
 }
 
 /**
- * Words labelled B-x, I-x joined; each with the lowest probability of its words.
+ * Words of one entity joined; each with the lowest probability of its words.
  * @param {string} text
  * @param {Stretch[]} words
+ * @param {import("./tags.js").Scheme} scheme of the labels
  * @returns {Stretch[]}
  */
-export function entities(text, words) {
+export function entities(text, words, scheme) {
   const found = [];
-  let open = null; // the label of the entity that may go on
-  for (const {start, end, label, probability} of words) {
-    const [, mark, kind] = /^([BI])-(.*)$/s.exec(label) ?? [];
-    if (mark === "I" && kind === open) {
-      const last = found.at(-1);
-      last.end = end;
-      last.probability = Math.min(last.probability, probability);
-    } else if (mark) {
-      found.push({start, end, label: kind, probability});
-    }
-    open = kind ?? null;
-  }
+  tags(scheme, words.map(({label}) => label)).forEach((tag, i) => {
+    if (!tag) return;
+    const {start, end, probability} = words[i];
+    if (tag.begins) return found.push({start, end, label: tag.kind, probability});
+    const last = found.at(-1);
+    last.end = end;
+    last.probability = Math.min(last.probability, probability);
+  });
   return found.map(each => ({text: text.slice(each.start, each.end), ...each}));
+}
+
+/**
+ * The labels that a text has, the likeliest first; of equals the first.
+ * @param {string[]} labels
+ * @param {ArrayLike<number>} probabilities of each
+ * @param {number[]} thresholds of each the probability from which on a text has it
+ * @returns {string[]}
+ */
+export function chosen(labels, probabilities, thresholds) {
+  return largest(probabilities, labels.length)
+    .filter(i => probabilities[i] >= thresholds[i]).map(i => labels[i]);
 }
 
 /**

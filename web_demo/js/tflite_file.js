@@ -3,8 +3,11 @@
 import {readGraph} from "./flatbuffer.js";
 import {readZip} from "./zip.js";
 
-const KINDS = ["pretraining", "masked_lm", "classifier", "next_sentence", "regression",
+const SEVERAL_LABELS = "multi_label_classifier";
+const KINDS = ["pretraining", "masked_lm", "classifier", SEVERAL_LABELS, "next_sentence", "regression",
   "multiple_choice", "token_classifier", "span", "encoder"];
+// Of a file that names none.
+const USUAL_THRESHOLD = 0.5;
 
 /** What the user can mend: the message says what is wrong with the file or the text. */
 export class InputError extends Error {}
@@ -17,6 +20,8 @@ export class InputError extends Error {}
  * @property {string} kind of the model's head, one of KINDS
  * @property {string[]} vocabulary
  * @property {string[]} labels
+ * @property {number[]} thresholds for each label of a multi_label_classifier the probability from
+ *   which on a text has it; else none
  * @property {boolean} lowerCase
  * @property {boolean} stripAccents
  * @property {number} maxTokens the longest sequence that it takes
@@ -50,15 +55,26 @@ export function openTflite(name, bytes) {
     throw new InputError(`${name} has integer outputs, which LiteRT.js does not read: export it ` +
       "with another --quantize mode");
   }
+  const labels = lines("labels.txt");
   return {
-    name, bytes, graph, vocabulary, joiners,
+    name, bytes, graph, vocabulary, labels, joiners,
     kind: settings.kind,
-    labels: lines("labels.txt"),
+    thresholds: thresholds(name, settings, labels.length),
     lowerCase: settings.do_lower_case,
     stripAccents: settings.strip_accents ?? settings.do_lower_case,
     maxTokens: graph.fixedLength ?? settings.max_tokens,
     sequenceLength: settings.sequence_length,
   };
+}
+
+function thresholds(name, {kind, thresholds: given}, labels) {
+  const needed = kind === SEVERAL_LABELS ? labels : 0;
+  given ??= Array(needed).fill(USUAL_THRESHOLD);
+  const isNumber = value => typeof value === "number" && value >= 0 && value <= 1;
+  if (!Array.isArray(given) || given.length !== needed || !given.every(isNumber)) {
+    throw new InputError(`${name} is damaged: its thresholds are not from 0 to 1`);
+  }
+  return given;
 }
 
 function attempt(name, read) {

@@ -14,7 +14,7 @@ data class Stretch(val text: String, val start: Int, val end: Int, val label: St
 /**
  * The label of each word of a text; a mark that stands in no word of the training data is a word too.
  *
- * @property entities words labelled B-x, I-x ... joined and called x; none if the labels are of another kind.
+ * @property entities of one or more words, as the [TagScheme] of the labels says; none if they mark no entities.
  */
 data class LabelledText(val words: List<Stretch>, val entities: List<Stretch>)
 
@@ -40,7 +40,7 @@ fun labelledText(
     }
     val parts = joined(text, labelled, pieces.map { tokenizer.continuesWord(it.id) })
     val words = joined(text, parts, continuedWords(text, parts.map { it.start to it.end }, joiners))
-    return LabelledText(words, entities(text, words))
+    return LabelledText(words, entities(text, words, TagScheme.of(labels).tags(words.map { it.label })))
 }
 
 /** Each up to the end of those behind it that continue it. */
@@ -57,25 +57,18 @@ private fun joined(text: String, stretches: List<Stretch>, areContinued: List<Bo
     return joined
 }
 
-/** Words labelled B-x, I-x ... joined; each with the lowest probability of its words. */
-private fun entities(text: String, words: List<Stretch>): List<Stretch> {
+/** Words of one entity joined; each with the lowest probability of its words. */
+private fun entities(text: String, words: List<Stretch>, tags: List<Tag?>): List<Stretch> {
     val entities = ArrayList<Stretch>()
-    var open: String? = null // what an I- would continue
-    for (word in words) {
-        val kind = word.label.substringAfter('-', missingDelimiterValue = "")
-        val mark = word.label.substringBefore('-')
-        if ('-' !in word.label || mark !in listOf("B", "I")) {
-            open = null
-            continue
-        }
-        entities += if (mark == "I" && kind == open) {
+    for ((word, tag) in words.zip(tags)) {
+        if (tag == null) continue
+        entities += if (tag.begins) {
+            word.copy(label = tag.kind)
+        } else {
             val last = entities.removeAt(entities.size - 1)
             val probability = minOf(last.probability, word.probability)
-            Stretch(text.substring(last.start, word.end), last.start, word.end, kind, probability)
-        } else {
-            Stretch(word.text, word.start, word.end, kind, word.probability)
+            Stretch(text.substring(last.start, word.end), last.start, word.end, tag.kind, probability)
         }
-        open = kind
     }
     return entities
 }
