@@ -22,7 +22,7 @@ from mobilebert_tf.lite.layer_errors import AllTensors
 
 HIGHEST = 7
 _SHARES = np.linspace(1, 0.3, 36, dtype=np.float32)  # of a channel's range that are tried
-_DAMPING = 1.0  # of the mean square of a layer's inputs: what few texts show is not all true
+_DAMPING = 1.0  # of the inputs' mean square; with less, wide layers learn the texts by heart
 _LAZY = 64  # inputs that are rounded before those far behind them hear of the errors
 
 
