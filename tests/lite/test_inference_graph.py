@@ -154,7 +154,7 @@ def test_shorter_texts_before_change_nothing(split_in_int8, tmp_path, monkeypatc
     assert (found is not None) == split_in_int8
 
 
-@pytest.mark.parametrize("mode", ["none", "dynamic", "int4", "int4-mixed"])
+@pytest.mark.parametrize("mode", ["none", "dynamic"])
 def test_any_length_file_equals_fixed_length_files(mode):
     sample = inputs(13, padding=2)
     fixed = run(content("student", "span", mode, 13), sample)
