@@ -66,23 +66,15 @@ def initial_model(config: ModelConfig, init: LoadedModel | None, text: PreparedT
 
     The heads that `init` lacks are random, which is said in one line.
 
-    Two parts of a random model do not start as Google's code would have them. Without them the
-    feature maps of a model of 12 layers become alike for all tokens within 100 steps, and stay so
-    (docs/ablation.md): the bias of the masked LM is the logarithm of each token's frequency, which
-    the feature maps would learn first, and the outputs of the blocks are small, so that the
-    embeddings reach the head.
-
     Args:
         config: that of `init`, or from initial_config.
         init: the model to continue from, or None.
         text: of the run.
     """
     model = build_model(config, "pretraining")
-    counts = np.bincount(text.train.tokens, minlength=config.vocab_size) + 1.0
-    model.get_layer("masked_lm").output_bias.assign(np.log(counts / counts.sum()))
     if init is None:
-        for kernel in _output_kernels(model):
-            kernel.assign(kernel * (2 * config.num_hidden_layers) ** -0.5)
+        if config.normalization_type == "layer_norm":
+            _keep_tokens_apart(model, text)
         return model
     copied = copy_weights(init.model, model)
     rest = sorted(weight.path for weight in model.weights if weight.path not in copied)
@@ -91,8 +83,20 @@ def initial_model(config: ModelConfig, init: LoadedModel | None, text: PreparedT
     return model
 
 
-def _output_kernels(model: MobileBert) -> list:
-    """Returns the kernels whose products are added to the feature maps between the blocks."""
-    bottlenecks = model.config.use_bottleneck
-    ends = "output_bottleneck/dense/kernel" if bottlenecks else "output/dense/kernel"
-    return [weight for weight in model.weights if weight.path.endswith(ends)]
+def _keep_tokens_apart(model: MobileBert, text: PreparedText) -> None:
+    """Changes a random model in two points, without which it collapses if it is deep.
+
+    The feature maps of 12 layers became alike for all tokens within 100 steps, and stayed so
+    (docs/ablation.md): the layers learn the frequencies of the tokens first, as a vector that they
+    add to every token, and each layer norm scales it up and the rest down. So the bias of the masked
+    LM starts as the logarithm of the frequencies, and the outputs of the blocks start small, as in
+    GPT-2. NoNorm scales nothing: its models start as in Google's code.
+    """
+    counts = np.bincount(text.train.tokens, minlength=model.config.vocab_size) + 1.0
+    model.get_layer("masked_lm").output_bias.assign(np.log(counts / counts.sum()))
+    ends = (
+        "output_bottleneck/dense/kernel" if model.config.use_bottleneck else "output/dense/kernel"
+    )
+    for weight in model.weights:
+        if weight.path.endswith(ends):
+            weight.assign(weight * (2 * model.config.num_hidden_layers) ** -0.5)

@@ -2,9 +2,10 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
-from support.models import STUDENT, VARIANTS
+from support.models import STUDENT, TEACHER, VARIANTS
 from support.texts import TOKENIZER
 
 from mobilebert_tf.data.prepared_text import DataConfig, PreparedText
@@ -22,13 +23,13 @@ def text():
 
 
 def test_masked_lm_starts_with_the_frequencies(text):
-    bias = initial_model(STUDENT, None, text).get_layer("masked_lm").output_bias.numpy()
-    total = STUDENT.vocab_size + 4  # one more of each, so that none is impossible
+    bias = initial_model(TEACHER, None, text).get_layer("masked_lm").output_bias.numpy()
+    total = TEACHER.vocab_size + 4  # one more of each, so that none is impossible
     assert np.exp(bias[[7, 5, 6]]) == pytest.approx([4 / total, 2 / total, 1 / total])
     assert np.exp(bias).sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("variant", ["student", "bert"])
+@pytest.mark.parametrize("variant", ["teacher", "bert"])
 def test_outputs_of_blocks_start_small(text, variant):
     """By 1 / sqrt(2 L); all other weights are those of the config."""
     config = dataclasses.replace(VARIANTS[variant], num_hidden_layers=8)
@@ -40,3 +41,12 @@ def test_outputs_of_blocks_start_small(text, variant):
     assert len(small) == (16 if variant == "bert" else 8)
     assert np.mean(small) / plain == pytest.approx(1 / 4, rel=0.1)
     assert build_model(config, "pretraining").count_params() == model.count_params()
+
+
+def test_a_model_without_layer_norms_starts_as_ever(text):
+    keras.utils.set_random_seed(3)
+    model = initial_model(STUDENT, None, text)
+    keras.utils.set_random_seed(3)
+    plain = build_model(STUDENT, "pretraining")
+    for weight, other in zip(model.weights, plain.weights, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), other.numpy())
