@@ -62,6 +62,10 @@ class TokenizedCorpus:
         """Number of documents with a single sentence, which has no next sentence."""
         return int((np.diff(self.document_offsets) == 1).sum())
 
+    def token_counts(self, vocab_size: int) -> np.ndarray:
+        """Returns how often each token occurs in the text, plus 1: [V]."""
+        return np.bincount(self.tokens, minlength=vocab_size) + 1.0
+
     def share_of(self, token: int) -> float:
         """Returns the share of a token in the text, 0 to 1."""
         return float((self.tokens == token).mean())

@@ -10,12 +10,18 @@ from scipy.special import log_softmax
 
 from mobilebert_tf.data.prepared_text import prepare_text
 from mobilebert_tf.data.pretraining import PretrainingExamples
+from mobilebert_tf.data.sentences import SentenceExamples
 from mobilebert_tf.files import write_whole
 from mobilebert_tf.lite.runtime import LiteModel
-from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert
+from mobilebert_tf.modeling.model import MODEL_INPUTS, SHORTEST, MobileBert
 from mobilebert_tf.training.run_folder import data_settings
 
 MAX_EXAMPLES = 1024  # about 10,000 predictions: a standard error of half a point
+# {score: its title}
+HELD_OUT_SCORES = {
+    "mlm_accuracy": "held-out masked LM accuracy",
+    "embedding_cosine": "held-out cosine with the teacher",
+}
 
 
 def batches(examples: PretrainingExamples) -> list[dict[str, np.ndarray]]:
@@ -36,6 +42,24 @@ def masked_lm_scores(
         there is a teacher.
     """
     return _scores(_logits(model), examples, None if teacher is None else _logits(teacher))
+
+
+def embedding_scores(
+    model: MobileBert, teacher: MobileBert, examples: SentenceExamples
+) -> dict[str, float]:
+    """Returns how near a sentence encoder is to its teacher on held-out sentences.
+
+    embedding_cosine: between the two embeddings of a sentence, mean over sentences.
+    """
+    cosines = []
+    for step in range(min(examples.batches_per_epoch, -(-MAX_EXAMPLES // examples.batch_size))):
+        batch = examples.batch(step)
+        first, second = (
+            np.asarray(encoder(batch, training=False)["embedding"]) for encoder in (model, teacher)
+        )
+        lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
+        cosines.append((first * second).sum(axis=-1) / np.maximum(lengths, SHORTEST))
+    return {"embedding_cosine": float(np.concatenate(cosines).mean())}
 
 
 def _logits(model: MobileBert) -> Callable[[dict], np.ndarray]:

@@ -6,7 +6,9 @@ from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.data.prepared_text import DataConfig, PreparedText
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
-from mobilebert_tf.modeling.model import MobileBert, build_model, copy_weights
+from mobilebert_tf.modeling.heads import Head
+from mobilebert_tf.modeling.model import MobileBert, copy_weights
+from mobilebert_tf.training.strategies import PRETRAINING
 
 
 def read_init(path: str | None, size: str, default: str, data: DataConfig) -> LoadedModel | None:
@@ -56,8 +58,10 @@ def _check_length(data: DataConfig, config: ModelConfig, source: str) -> None:
         )
 
 
-def initial_model(config: ModelConfig, init: LoadedModel | None, text: PreparedText) -> MobileBert:
-    """Returns a pre-training model with the weights of `init`, or with random ones.
+def initial_model(
+    config: ModelConfig, init: LoadedModel | None, text: PreparedText, head: Head = PRETRAINING
+) -> MobileBert:
+    """Returns a model with the weights of `init`, or with random ones.
 
     The heads that `init` lacks are random, which is said in one line. The bias of a random masked
     LM is the logarithm of each token's frequency. Otherwise the feature maps learn it first, which
@@ -67,10 +71,12 @@ def initial_model(config: ModelConfig, init: LoadedModel | None, text: PreparedT
         config: that of `init`, or from initial_config.
         init: the model to continue from, or None.
         text: of the run.
+        head: of the model, pre-training or a sentence encoder.
     """
-    model = build_model(config, "pretraining")
-    counts = np.bincount(text.train.tokens, minlength=config.vocab_size) + 1.0
-    model.get_layer("masked_lm").output_bias.assign(np.log(counts / counts.sum()))
+    model = MobileBert(config, head)
+    if head.predicts_masks:
+        counts = text.train.token_counts(config.vocab_size)
+        model.get_layer("masked_lm").output_bias.assign(np.log(counts / counts.sum()))
     if init is None:
         return model
     copied = copy_weights(init.model, model)
