@@ -60,7 +60,8 @@ def distill(config: DistillConfig) -> None:
 
     Without --teacher it pre-trains one first; a sentence encoder as teacher teaches another. Writes
     the model directory OUTPUT_DIR/student (and /teacher), with history and report.html beside it.
-    The same command continues a run that was killed. Next: python export/to_tflite.py --model OUTPUT_DIR/student
+    The same command continues a run that was killed. Next: python export/to_tflite.py --model
+    OUTPUT_DIR/student
     """
     prepare_process(config.seed, config.precision)
     given = _read_teacher(config)

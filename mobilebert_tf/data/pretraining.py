@@ -85,6 +85,18 @@ class TokenizedCorpus:
         return np.append(starts, self.sentence_offsets[-1]), first[self.document_offsets]
 
 
+def split_sentences(paragraphs: Sequence[str]) -> list[list[str]]:
+    """Returns the sentences of each paragraph, without surrounding blanks."""
+    rows = _sentences(tf.constant(paragraphs)).to_list()
+    return [[sentence.decode().strip() for sentence in row] for row in rows]
+
+
+def _sentences(paragraphs: tf.Tensor) -> tf.RaggedTensor:
+    """Returns the sentences [N, (sentences)] of paragraphs [N]."""
+    marked = tf.strings.regex_replace(paragraphs, _SENTENCE_END, "\\1\n\\2")
+    return tf.strings.split(tf.strings.regex_replace(marked, _FULL_STOP, "\\1\n"), "\n")
+
+
 def tokenize_documents(documents: Sequence[Sequence[str]], tokenizer: WordPiece) -> TokenizedCorpus:
     """Splits documents of paragraphs into sentences, and those into tokens, on all cores.
 
@@ -95,9 +107,7 @@ def tokenize_documents(documents: Sequence[Sequence[str]], tokenizer: WordPiece)
         raise InputError("the corpus holds no text")
 
     def tokenized(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        batch = tf.strings.regex_replace(batch, _SENTENCE_END, "\\1\n\\2")
-        batch = tf.strings.regex_replace(batch, _FULL_STOP, "\\1\n")
-        sentences = tf.strings.split(batch, "\n")  # [paragraphs, (sentences)]
+        sentences = _sentences(batch)  # [paragraphs, (sentences)]
         ids = tokenizer.tokenize(sentences.flat_values)  # [sentences, (tokens)]
         return ids.flat_values, ids.row_lengths(), sentences.row_lengths()
 

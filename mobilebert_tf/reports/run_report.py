@@ -171,7 +171,8 @@ def _headline(stages: list[dict], rows: list[Row]) -> str:
     if student.cosine is not None:
         text = f"Student and teacher embed held-out sentences with a cosine of {student.cosine:.3f}"
     else:
-        text = f"The student restores {percent(student.accuracy)} of the masked tokens in held-out text"
+        restored = percent(student.accuracy)
+        text = f"The student restores {restored} of the masked tokens in held-out text"
         if teacher.accuracy is not None:
             text += f", its teacher {percent(teacher.accuracy)}"
     text += f"; it has {student.parameters / teacher.parameters:.0%} of the teacher's parameters."

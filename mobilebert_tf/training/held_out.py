@@ -1,4 +1,4 @@
-"""Scores models on the held-out text of a run: masked LM accuracy, loss, agreement with a teacher."""
+"""Scores models on the held-out text of a run: masked LM, embeddings, agreement with a teacher."""
 
 import json
 from collections.abc import Callable
