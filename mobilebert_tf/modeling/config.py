@@ -164,6 +164,8 @@ _DEMO |= {"hidden_size": 128, "embedding_size": 64}
 _DEMO |= {"max_position_embeddings": 128, "initializer_range": 0.05}
 # The demo trains for a minute or two on a few megabytes of text: too short to need dropout.
 _DEMO |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+# As deep and thin as 2 cores can train in an hour: for ablations.
+_DEEP: dict[str, Any] = {"num_hidden_layers": 12}
 _TEST: dict[str, Any] = {"vocab_size": 300, "num_hidden_layers": 2}
 _TEST |= {"hidden_size": 24, "embedding_size": 12}
 _TEST |= {"max_position_embeddings": 37, "num_attention_heads": 2, "initializer_range": 0.1}
@@ -183,6 +185,12 @@ SIZES: dict[str, ModelConfig] = {
     "bert-base": ModelConfig(vocab_size=30522, type_vocab_size=2),
     "demo-teacher": _TEACHER.replace(**_DEMO, intra_bottleneck_size=128, intermediate_size=256),
     "demo-student": _STUDENT.replace(**_DEMO, intra_bottleneck_size=48, intermediate_size=96),
+    "deep-teacher": _TEACHER.replace(
+        **_DEMO | _DEEP, intra_bottleneck_size=128, intermediate_size=256
+    ),
+    "deep-student": _STUDENT.replace(
+        **_DEMO | _DEEP, intra_bottleneck_size=32, intermediate_size=128
+    ),
     "test-teacher": _TEACHER.replace(**_TEST, intra_bottleneck_size=28, intermediate_size=37),
     "test-student": _STUDENT.replace(
         **_TEST, intra_bottleneck_size=14, intermediate_size=13, num_feedforward_networks=2

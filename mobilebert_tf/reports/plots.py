@@ -19,6 +19,7 @@ PANELS = {
     ),
     "masked LM terms, before weighting": ("masked_lm", "distillation"),
     "next sentence loss": ("next_sentence",),
+    "norm of the gradients before clipping": ("gradient_norm",),
     "masked LM accuracy on training batches": ("mlm_accuracy",),
 }  # fmt: skip
 TEACHER_STUDENT = ("teacher", "student")
@@ -27,6 +28,7 @@ MEASURES = {
     "attention_map": "attention maps: KL(teacher || student)",
     "attention_entropy": "entropy of the attention, nats",
     "largest_score": "largest attention score",
+    "token_variation": "share of the feature maps that varies from token to token",
 }
 
 # Text stays text, in the reader's fonts, and a token such as "$" does not start a formula.

@@ -90,6 +90,8 @@ class Distiller(keras.Model):
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, sources)
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        scale = self.optimizer.scale_loss(1.0)
+        measures["gradient_norm"] = tf.linalg.global_norm(gradients) / scale
         self.optimizer.apply(gradients, self.trainable_variables)
         return self._track(loss, terms, measures)
 
@@ -99,7 +101,7 @@ class Distiller(keras.Model):
         return self._track(loss, terms, measures)
 
     def _value_names(self) -> list[str]:
-        names = ["loss"]
+        names = ["loss", "gradient_norm"]
         if self.stage.layers:
             names += list(loss_kinds(self.transfer))
         if self.stage.pretraining:

@@ -1,4 +1,4 @@
-"""Scores models on the held-out text of a run: masked LM, embeddings, agreement with a teacher."""
+"""Scores models on held-out text: masked LM, embeddings, agreement with a teacher."""
 
 import json
 from collections.abc import Callable

@@ -54,6 +54,10 @@ class LayerRecorder:
     def _measure(self) -> dict[str, list[float]]:
         outputs, mask = self._run(self.model), self.batch["input_mask"]
         measures = _of_attention(outputs["attention_scores"], mask)
+        measures["token_variation"] = [
+            _token_variation(np.asarray(hidden)[mask == 1])
+            for hidden in outputs["hidden_states"][1:]
+        ]
         if self.taught is not None:
             measures |= map_distances(self.taught, outputs, self.layer_map, mask)
             scores = [self.taught["attention_scores"][layer] for layer in self.layer_map]
@@ -63,7 +67,7 @@ class LayerRecorder:
 
 
 def read_measures(directory: Path, name: str) -> list[dict]:
-    """Returns what a LayerRecorder wrote of a model, oldest first: {"step": ..., measure: [layers]}.
+    """Returns what a LayerRecorder wrote of a model, oldest first: {"step", measure: [layers]}.
 
     Raises InputError for a damaged file.
     """
@@ -95,6 +99,12 @@ def map_distances(
         distances["feature_map"].append(float(features))
         distances["attention_map"].append(float(attention))
     return distances
+
+
+def _token_variation(features: np.ndarray) -> float:
+    """Returns how much of a feature map [tokens,H] varies from token to token: 1 is all, 0 means
+    that all tokens have the same features."""
+    return float(features.var(axis=0).mean() / max(np.square(features).mean(), 1e-30))
 
 
 def _of_attention(scores: list, input_mask) -> dict[str, list[float]]:

@@ -113,6 +113,7 @@ def test_bare_pretraining_moves_everything_with_dropout():
     weights = {variable.path: variable.numpy() for variable in model.weights}
     assert trainer.train_step(BATCH).keys() == {
         "loss",
+        "gradient_norm",
         "masked_lm",
         "next_sentence",
         "mlm_accuracy",
@@ -324,6 +325,7 @@ def test_fit_lowers_the_loss_and_evaluate_agrees(models):
     assert history["loss"][1] < 0.9 * history["loss"][0]
     assert history.keys() == {
         "loss",
+        "gradient_norm",
         "feature_map",
         "feature_mean",
         "feature_variance",

@@ -38,6 +38,9 @@ def test_measures_equal_numpy(tmp_path, models, batch):
         )
         pairs = (real[:, None, :, None] & real[:, None, None, :]) & np.ones_like(scores, bool)
         assert measures["largest_score"][layer] == pytest.approx(abs(scores[pairs]).max())
+        features = np.asarray(outputs[1]["hidden_states"][layer + 1], np.float64)[real]
+        varying = ((features - features.mean(0)) ** 2).mean() / (features**2).mean()
+        assert measures["token_variation"][layer] == pytest.approx(varying, rel=1e-5)
     of_teacher = np.asarray(outputs[0]["attention_scores"][1], np.float64)
     assert measures["teacher_largest_score"][0] == pytest.approx(abs(of_teacher[pairs]).max())
 
