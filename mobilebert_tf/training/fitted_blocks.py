@@ -16,6 +16,7 @@ import numpy as np
 from mobilebert_tf.modeling.config import ModelConfig
 from mobilebert_tf.modeling.model import MobileBert
 
+FITTED_SENTENCES = 640  # about 13,000 tokens
 _RIDGE = 1e-3  # added to a normal equation's diagonal, as a share of its mean
 
 
@@ -53,14 +54,14 @@ def fit_blocks(
         heads = [_real(head, masks) for head in zip(*gathered, strict=True)]  # N of [n,H]
         _set_linear(block, x, heads, added)
         inner = [_inner(block, h, p) for h, p in zip(hidden, paddings, strict=True)]
-        _assign(block.output_bottleneck.dense, *_least_squares(_real(inner, masks), added))
+        _assign(block.output_bottleneck.dense, *_least_squares(_real(inner, masks), added)[:2])
         hidden = [block(h, p)[0] for h, p in zip(hidden, paddings, strict=True)]
 
 
 def _real(arrays: Sequence, masks: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns the rows of [B,T,...] at real tokens, float64 [n,...]."""
+    """Returns the rows of [B,T,...] at real tokens, [n,...]."""
     rows = [np.asarray(array)[mask == 1] for array, mask in zip(arrays, masks, strict=True)]
-    return np.concatenate(rows).astype(np.float64)
+    return np.concatenate(rows)
 
 
 def _assign(dense, kernel: np.ndarray, bias: np.ndarray | float = 0.0) -> None:
@@ -112,12 +113,10 @@ def _set_linear(block, x: np.ndarray, heads: Sequence[np.ndarray], added: np.nda
     [n,H] each; of each head D of them."""
     size, width = block.attention.head_size, x.shape[1]
     features = np.concatenate([x, *heads], axis=1)  # [n,(1+N)H]
-    kernel, _ = _least_squares(features, added)
-    centred = features - features.mean(axis=0)
-    moments = centred.T @ centred / len(x)
+    kernel, _, moments = _least_squares(features, added)
     axes = np.linalg.eigh(kernel.T @ moments @ kernel)[1][:, ::-1][:, : block.attention.query.units]
     kernel = kernel @ axes  # [(1+N)H,I]
-    kernel /= np.sqrt(np.einsum("fi,fg,gi->i", kernel, moments, kernel) + 1e-12)  # variance 1
+    kernel /= np.sqrt(np.sum(kernel * (moments @ kernel), axis=0) + 1e-12)  # variance 1
     own, *by_head = np.split(kernel, 1 + len(heads))  # [H,I] each
     values, outputs = [], []
     for index, part in enumerate(by_head, start=1):
@@ -140,11 +139,14 @@ def _inner(block, hidden, padding):
     return keras.ops.reshape(x, (*hidden.shape[:2], -1))
 
 
-def _least_squares(features: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns kernel [F,H] and bias [H] of the best linear function from [n,F] to [n,H]."""
-    means = features.mean(axis=0), target.mean(axis=0)
-    features, target = features - means[0], target - means[1]
-    moments = features.T @ features
+def _least_squares(
+    features: np.ndarray, target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns kernel [F,H] and bias [H] of the best linear function from [n,F] to [n,H], and the
+    features' covariances [F,F]."""
+    means = features.mean(axis=0, dtype=np.float64), target.mean(axis=0, dtype=np.float64)
+    features, target = features - np.float32(means[0]), target - np.float32(means[1])
+    moments = (features.T @ features / len(features)).astype(np.float64)
     moments += _RIDGE * np.trace(moments) / len(moments) * np.eye(len(moments))
-    kernel = np.linalg.solve(moments, features.T @ target)
-    return kernel, means[1] - means[0] @ kernel
+    kernel = np.linalg.solve(moments, features.T @ target / len(features))
+    return kernel, means[1] - means[0] @ kernel, moments

@@ -18,23 +18,27 @@ _GAMMA = f"{EMBEDDINGS}/norm/gamma"
 _SELF = 1  # index of the token itself in a trigram: next, self, previous
 
 
-def copy_from_teacher(teacher: MobileBert, student: MobileBert, counts: np.ndarray) -> set[str]:
+def copy_from_teacher(
+    teacher: MobileBert, student: MobileBert, counts: np.ndarray | None = None
+) -> set[str]:
     """Copies the teacher's embeddings and pre-training heads to the student.
 
     Weights of equal shape are copied. Word embeddings of another width, or of a teacher without
     trigrams, are factorised into those of the student. Of position and segment embeddings with
     another number of rows, the rows that both models have are copied. A NoNorm gets the embeddings
-    of a plain BERT as its layer norm leaves them: see _normalised. All other weights of the student
-    stay as they are, such as the part of the masked LM's output that the teacher lacks.
+    of a plain BERT as its layer norm leaves them (see _normalised), unless a masked LM reads the
+    same table. All other weights of the student stay as they are, such as the part of the masked
+    LM's output that the teacher lacks.
 
     Args:
         teacher, student: of equal vocabulary and hidden size.
-        counts: how often each token occurs in the text, above 0, [V].
+        counts: how often each token occurs in the text, above 0, [V]; None if that is unknown.
 
     Returns the paths of the weights that were set.
     """
     source = {weight.path: weight.numpy() for weight in teacher.weights}
-    if _loses_norm(teacher.config, student.config):
+    counts = np.ones(teacher.config.vocab_size) if counts is None else counts
+    if _loses_norm(teacher.config, student.config) and not student.head.predicts_masks:
         source = _normalised(source, counts)
     target = {weight.path: weight for weight in student.weights}
     copied = set()
