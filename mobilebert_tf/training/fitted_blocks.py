@@ -116,7 +116,8 @@ def _set_linear(block, x: np.ndarray, heads: Sequence[np.ndarray], added: np.nda
     kernel, _, moments = _least_squares(features, added)
     axes = np.linalg.eigh(kernel.T @ moments @ kernel)[1][:, ::-1][:, : block.attention.query.units]
     kernel = kernel @ axes  # [(1+N)H,I]
-    kernel /= np.sqrt(np.sum(kernel * (moments @ kernel), axis=0) + 1e-12)  # variance 1
+    # The root of the deviation stays here, the other root goes to the output: weights of like size.
+    kernel /= (np.sum(kernel * (moments @ kernel), axis=0) + 1e-12) ** 0.25
     own, *by_head = np.split(kernel, 1 + len(heads))  # [H,I] each
     values, outputs = [], []
     for index, part in enumerate(by_head, start=1):
