@@ -137,7 +137,7 @@ android: setup
 web_demo/vendor/litert.js: web_demo/package-lock.json web_demo/vendor.mjs
 	cd web_demo && npm ci --silent --ignore-scripts && npm run --silent vendor
 
-# Needs Node 20 and Chromium (Debian: apt-get install nodejs npm chromium).
+# Needs Node 20 with npm (Debian 12 has 18), and Chromium (apt-get install chromium).
 web: .venv/ready web_demo/vendor/litert.js
 	$(BIN)/python -m pytest tests/web -rP
 

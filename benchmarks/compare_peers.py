@@ -26,7 +26,7 @@ from peers.files import Product
 from mobilebert_tf.cli import door
 from mobilebert_tf.environment import circumstances
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import write_whole
+from mobilebert_tf.files import write_json, write_whole
 from mobilebert_tf.modeling.model_directory import load_model, load_tokenizer
 from mobilebert_tf.modeling.runner import KerasModel
 from mobilebert_tf.text.tokenizer import WordPiece
@@ -127,7 +127,7 @@ def _claim(folder: Path, config: CompareConfig) -> None:
     if path.exists() and json.loads(path.read_text()) != settings:
         raise InputError(f"{folder} holds a comparison with other options: choose another --output")
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(settings, indent=2) + "\n")
+    write_json(path, settings)
 
 
 def _sha256(path: str | Path) -> str:
@@ -252,7 +252,7 @@ def _circumstances() -> dict:
 
 
 def _report(folder: Path, results: dict) -> None:
-    write_whole(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    write_json(folder / "results.json", results)
     text = report.markdown(results)
     write_whole(folder / "results.md", text)
     report.plot(results, folder / "latency.png")

@@ -21,6 +21,7 @@ from mobilebert_tf.environment import circumstances
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.evaluate import EvaluateConfig, evaluate
 from mobilebert_tf.export import export
+from mobilebert_tf.files import write_json
 from mobilebert_tf.finetune import FinetuneConfig, finetune
 from mobilebert_tf.lite.export_config import ExportConfig
 from mobilebert_tf.lite.quantize import MODES
@@ -39,7 +40,7 @@ def main() -> None:
         for seed in options.seeds:
             records += scored(task, str(data), seed, options)
     result = {"model": options.model, "records": records} | circumstances()
-    (Path(options.output) / "scores.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_json(Path(options.output) / "scores.json", result)
     print(table(records))
     print(f"{result['machine']['cpu']}, {result['date']}")
 

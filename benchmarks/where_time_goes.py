@@ -8,7 +8,6 @@ limit for any graph with these layers on this machine's kernels.
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import tabulate
 import tensorflow as tf
 
 from mobilebert_tf.environment import circumstances
+from mobilebert_tf.files import write_json
 from mobilebert_tf.lite import flatbuffer, quantize, timing
 from mobilebert_tf.lite.equalize import observe
 from mobilebert_tf.lite.export import texts
@@ -88,7 +88,7 @@ def main() -> None:
         "{limit_ms:.2f} ms at least".format(**result)
     )
     if options.json:
-        Path(options.json).write_text(json.dumps(result | circumstances(), indent=2) + "\n")
+        write_json(Path(options.json), result | circumstances())
 
 
 def _options() -> argparse.Namespace:

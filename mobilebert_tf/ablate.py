@@ -6,6 +6,7 @@ tables 2, 3, 8 and 9 at any size. Each cell is a run of distill or pretrain in a
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -40,11 +41,12 @@ def ablate(config: AblateConfig) -> None:
     """
     if not config.cells:
         raise InputError("`cells` is empty: see configs/ablation.yaml")
-    with open_run(config):
+    with open_run(config) as folder:
         teacher = teacher_command(config)
         chains = [
             cell_commands(config, cell, seed) for seed in config.seeds for cell in config.cells
         ]
+        folder.begin()
         with _Processes(config.jobs) as processes:
             if teacher is not None:
                 processes.run_all([[teacher]], "teacher")
@@ -57,7 +59,10 @@ def ablate(config: AblateConfig) -> None:
 
 
 class _Processes:
-    """Runs commands in processes of their own, several at once; the rest is killed at an error.
+    """Runs commands in processes of their own, several at once.
+
+    At an error, an interruption or SIGTERM those that still run are ended too: the same command
+    goes on with them.
 
     Args:
         jobs: processes at once.
@@ -71,9 +76,14 @@ class _Processes:
         self.closed = False
 
     def __enter__(self) -> "_Processes":
+        self.before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         return self
 
     def __exit__(self, *_) -> None:
+        signal.signal(signal.SIGTERM, self.before)
+        self._end()
+
+    def _end(self) -> None:
         with self.lock:
             self.closed = True
             for process in self.running:
@@ -95,7 +105,7 @@ class _Processes:
                     progress.update()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                self.__exit__()
+                self._end()
                 raise
 
     def _run_chain(self, commands: Sequence[Command]) -> None:

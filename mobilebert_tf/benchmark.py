@@ -16,7 +16,7 @@ import tabulate
 from mobilebert_tf.cli import door
 from mobilebert_tf.environment import circumstances
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import check_free, write_whole
+from mobilebert_tf.files import check_free, write_json
 from mobilebert_tf.lite import metadata, timing
 
 DEFAULT_LENGTHS = (16, 32, 64, 128)
@@ -76,7 +76,7 @@ def benchmark(config: BenchmarkConfig) -> None:
     print(tabulate.tabulate(_beside(others, "latency", rows), headers="keys", floatfmt=".3f"))
     if config.json:
         report = circumstances() | {"files": files, "latency": rows}
-        write_whole(Path(config.json), json.dumps(report, indent=2) + "\n")
+        write_json(Path(config.json), report)
 
 
 def _report(path: str) -> dict:
@@ -84,6 +84,8 @@ def _report(path: str) -> dict:
     try:
         report = json.loads(Path(path).read_text(encoding="utf-8"))
         machine = report["machine"].get("device") or report["machine"]["cpu"]
+        if report.get("thermal", {}).get("noisy"):  # the Android app's verdict
+            machine += " (noisy)"
         return {"machine": machine} | {part: list(map(dict, report[part])) for part in _PARTS}
     except OSError as error:
         raise InputError(f"`beside`: {path}: {error.strerror}") from None

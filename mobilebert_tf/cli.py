@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser
 from mobilebert_tf.errors import InputError
 
 EXIT_BAD_INPUT = 2
+_QUOTED = re.compile(r"`([\w.]+)`")  # a setting in an error message
 
 
 def door(
@@ -62,7 +63,7 @@ def _with_options(message: str, config_class: type) -> str:
         name = quoted[1]
         return "--" + name.rstrip("_").replace("_", "-") if name in options else quoted[0]
 
-    return re.sub(r"`([\w.]+)`", option, message)
+    return _QUOTED.sub(option, message)
 
 
 def parse(
@@ -93,7 +94,10 @@ def parse(
         return _parse(config_class, description, positionals, arguments)
     except InputError as error:
         file = _faulty_file(config_class, positionals, files, str(error))
-        raise InputError(f"{file}: {error}" if file is not None else str(error)) from None
+        if file is None:
+            raise
+        message = _QUOTED.sub(r"\1", str(error))  # in a file a setting is no option
+        raise InputError(f"{file}: {message}") from None
 
 
 def _parse(config_class: type, description, positionals: dict, arguments: Sequence[str]) -> Any:
@@ -101,9 +105,27 @@ def _parse(config_class: type, description, positionals: dict, arguments: Sequen
     try:
         values = parser.parse_args(arguments)
         values.pop("config")
-        return config_class(**vars(parser.instantiate(values)))
+        return _built(config_class, vars(values))
     except (InputError, argparse.ArgumentError, ValueError, TypeError) as error:
         raise InputError(" ".join(str(error).split())) from None
+
+
+def _built(config_class: type, values: dict[str, Any], prefix: str = "") -> Any:
+    """Returns a `config_class`; its InputErrors name a setting of a group in full, as `a.b`."""
+    names = {field.name: field.type for field in dataclasses.fields(config_class)}
+    groups = {
+        name: _built(kind, vars(values[name]), f"{prefix}{name}.")
+        for name, kind in names.items()
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind)
+    }
+    try:
+        return config_class(**(values | groups))
+    except InputError as error:
+        message = _QUOTED.sub(
+            lambda quoted: f"`{prefix}{quoted[1]}`" if quoted[1] in names else quoted[0],
+            str(error),
+        )
+        raise InputError(message) from None
 
 
 def _faulty_file(

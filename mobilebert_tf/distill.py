@@ -26,7 +26,7 @@ from tabulate import tabulate
 from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.prepared_text import PreparedText, prepare_text
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, named
 from mobilebert_tf.files import write_json
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 from mobilebert_tf.modeling.heads import Head
@@ -74,7 +74,7 @@ def distill(config: DistillConfig) -> None:
     stages = plan(
         config.strategy, start.num_hidden_layers, config.transfer, config.distillation, head
     )
-    _check_teaches(given, stages)
+    _check_teaches(config, given, stages)
     with open_run(config) as folder:
         text = prepare_text(config, folder / "data", tokenizer)
         student_config = start if init else initial_config(config.student, text)
@@ -105,7 +105,8 @@ def _read_teacher(config: DistillConfig) -> LoadedModel | None:
     """
     if config.teacher is None:
         return None
-    teacher = load(config.teacher)
+    with named("teacher"):
+        teacher = load(config.teacher)
     if teacher.tokenizer is None:
         raise InputError(f"{config.teacher} has no vocabulary (vocab.txt): it cannot read text")
     return teacher
@@ -128,8 +129,14 @@ def _student_head(teacher: LoadedModel | None) -> Head:
     return PRETRAINING
 
 
-def _check_teaches(teacher: LoadedModel | None, stages: list[Stage]) -> None:
-    """Raises InputError if a teacher would teach nothing in these stages."""
+def _check_teaches(config: DistillConfig, teacher: LoadedModel | None, stages: list[Stage]) -> None:
+    """Raises InputError if a teacher would teach nothing in these stages, or parts of a batch would
+    stand for the whole whose texts are compared with one another."""
+    if config.accumulation_steps > 1 and stages[-1].embedding:
+        raise InputError(
+            "a sentence encoder learns from all texts of a batch together: leave out "
+            "`accumulation_steps`"
+        )
     if teacher is None or any(stage.layers or stage.embedding for stage in stages):
         return
     if not teacher.model.head.predicts_masks:
@@ -213,7 +220,11 @@ def _train_student(
     )
     recorder.record(0)
     make_distiller = functools.partial(
-        Distiller, student, transfer=config.transfer, teacher=teacher
+        Distiller,
+        student,
+        transfer=config.transfer,
+        teacher=teacher,
+        accumulation_steps=config.accumulation_steps,
     )
     train(
         student,

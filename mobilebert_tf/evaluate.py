@@ -15,7 +15,7 @@ import tabulate
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.environment import circumstances
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, named
 from mobilebert_tf.files import check_free, write_whole
 from mobilebert_tf.pipeline import open_model
 from mobilebert_tf.tasks.evaluation import Evaluation, class_order, evaluate_split, max_length
@@ -63,8 +63,11 @@ class EvaluateConfig:
 
 def evaluate(config: EvaluateConfig) -> None:
     """Scores a model, or two side by side, on a GLUE task or your own labelled texts."""
-    paths = [config.model] + ([config.compare] if config.compare else [])
-    models = [open_model(path, config.num_threads) for path in paths]
+    paths, models = [], []
+    for setting in ("model", "compare") if config.compare else ("model",):
+        with named(setting):
+            paths.append(getattr(config, setting))
+            models.append(open_model(paths[-1], config.num_threads))
     task = open_task(
         config.task,
         config.data_dir,
@@ -148,7 +151,12 @@ def _compare_answers(task: Task, split: str, first: Evaluation, second: Evaluati
 
 
 def _prediction_files(task: Task, folder: str) -> dict[str, Path]:
-    """Returns a file for each split: a .tsv with the GLUE server's name, for answers a .json."""
+    """Returns a file for each split: a .tsv with the GLUE server's name, for answers a .json.
+
+    Raises InputError if `folder` is a file, or for predictions of words.
+    """
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise InputError(f"{folder} is a file: `predictions` must name a folder")
     if task.kind == "span":
         return {split: Path(folder) / f"{task.name}-{split}.json" for split in task.splits}
     if task.kind == "token_classifier":

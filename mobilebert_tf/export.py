@@ -5,7 +5,6 @@ It writes FILE.tflite and its report, FILE.json and FILE.html: all three or none
 
 import contextlib
 import dataclasses
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import tabulate
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import put_directory, read_json, whole_file
+from mobilebert_tf.files import put_directory, read_json, whole_file, write_json
 from mobilebert_tf.lite.calibration_data import joined, samples
 from mobilebert_tf.lite.export import write_checked
 from mobilebert_tf.lite.export_config import (
@@ -66,11 +65,9 @@ class ToTfliteConfig(ExportConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_options(self.task, self.data_dir)
+        check_options(self.task, self.data_dir, self.max_drop)
         if self.task and self.head:
             raise InputError(f"`task` needs the model's own head, not `head` {self.head}")
-        if self.max_drop < 0:
-            raise InputError(f"`max_drop` is {self.max_drop}: at least 0")
 
 
 def export(config: ExportConfig, check: Callable[[Path], None] | None = None) -> Path:
@@ -97,7 +94,7 @@ def export(config: ExportConfig, check: Callable[[Path], None] | None = None) ->
         if check is not None:
             check(temporary[0])  # raises InputError for a file that is not to be kept
         report |= {"model_sha256": model_sha256, "options": config.content_options()}
-        temporary[1].write_text(json.dumps(report, indent=2) + "\n")
+        write_json(temporary[1], report)
         temporary[2].write_text(render("export.html", report=report), encoding="utf-8")
     _print_summary(output, report)
     return output

@@ -1,4 +1,4 @@
-"""Writes files and folders whole or not at all, and reads JSON files."""
+"""Writes files and folders whole or not at all; reads and writes JSON files."""
 
 import contextlib
 import json
@@ -49,7 +49,7 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
 
 
 def write_json(path: str | os.PathLike, values: Any) -> None:
-    """Writes a readable JSON file, whole or not at all."""
+    """Writes a JSON file, indented, whole or not at all."""
     write_whole(path, json.dumps(values, indent=2) + "\n")
 
 

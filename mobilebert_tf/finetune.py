@@ -4,7 +4,6 @@ Every combination of settings and seeds is a trial. It is evaluated on the dev s
 epoch, and the model of the best epoch of all trials becomes OUTPUT_DIR/model.
 """
 
-import json
 from collections.abc import Sequence
 
 import keras
@@ -13,8 +12,8 @@ import tabulate
 
 from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.cli import door
-from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import write_whole
+from mobilebert_tf.errors import InputError, named
+from mobilebert_tf.files import write_json
 from mobilebert_tf.modeling.heads import Head
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.tasks.examples import Examples
@@ -36,7 +35,8 @@ def finetune(config: FinetuneConfig) -> None:
     every trial. The same command continues a run that was killed.
     """
     keras.config.set_dtype_policy(config.precision)
-    start = load(config.model)
+    with named("model"):
+        start = load(config.model)
     if start.tokenizer is None:
         raise InputError(f"{config.model} has no vocabulary (vocab.txt): it cannot read text")
     if config.task == MLPERF:
@@ -56,7 +56,7 @@ def finetune(config: FinetuneConfig) -> None:
         results = [trials.run(trial) for trial in config.trials()]
         best = max(results, key=lambda result: result["ranking"])
         trials.publish(best["trial"])
-        write_whole(folder / "scores.json", json.dumps(results, indent=2) + "\n")
+        write_json(folder / "scores.json", results)
     print(_table(results))
     print(f"{folder / 'model'}: {best['trial']}, epoch {best['epoch']}")
 
@@ -66,13 +66,14 @@ def _sequence_length(config: FinetuneConfig, model: MobileBert) -> int:
     usual = SPAN_LENGTH if config.task in SQUAD else SEQUENCE_LENGTH
     length = config.sequence_length or min(usual, longest)
     if length > longest:
-        raise InputError(f"sequence_length is {length}: the model takes {longest} tokens")
+        raise InputError(f"`sequence_length` is {length}: the model takes {longest} tokens")
     return length
 
 
 def _load_teacher(config: FinetuneConfig, head: Head, start: LoadedModel) -> MobileBert:
     """Returns the teacher. Raises InputError if it does not fit the task or the model."""
-    loaded = load(config.teacher)
+    with named("teacher"):
+        loaded = load(config.teacher)
     teacher_head = loaded.model.head
     if (teacher_head.kind, tuple(teacher_head.labels)) != (head.kind, tuple(head.labels)):
         raise InputError(

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
@@ -10,10 +9,22 @@ import numpy as np
 from scipy.special import softmax
 
 from mobilebert_tf.checkpoints.formats import load
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, require
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.modeling.model import MODEL_INPUTS
 from mobilebert_tf.modeling.runner import KerasModel, Runnable, chosen_labels, run_all
+from mobilebert_tf.results import (
+    Answered,
+    Candidate,
+    Classified,
+    Embedded,
+    Filled,
+    Labelled,
+    MultiLabelClassified,
+    Result,
+    Scored,
+    TextSpan,
+)
 from mobilebert_tf.tasks.examples import encode_words
 from mobilebert_tf.tasks.registry import SPAN_LENGTH
 from mobilebert_tf.tasks.squad import Question
@@ -21,100 +32,7 @@ from mobilebert_tf.tasks.squad_answers import Answer, answers
 from mobilebert_tf.tasks.squad_windows import make_features, proportions
 from mobilebert_tf.tasks.tags import OUTSIDE, tag_scheme
 from mobilebert_tf.text.offsets import tokenize_with_offsets
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A predicted token for a [MASK]."""
-
-    token: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Filled:
-    """A masked LM's result: for each [MASK] of the text its candidates, best first."""
-
-    text: str
-    masks: list[list[Candidate]]
-
-
-@dataclass(frozen=True)
-class Classified:
-    """A classifier's result: the likeliest class, and the probabilities of all classes."""
-
-    text: str
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-
-
-@dataclass(frozen=True)
-class MultiLabelClassified:
-    """A multi-label classifier's result: the labels from their thresholds on, the likeliest first,
-    perhaps none, and the probabilities of all labels."""
-
-    text: str
-    labels: list[str]
-    probabilities: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """The score of a regression, or of a text as one of several choices."""
-
-    text: str
-    score: float
-
-
-@dataclass(frozen=True)
-class TextSpan:
-    """A labelled part of a text, text[start:end]: a word, an entity or an answer."""
-
-    text: str
-    start: int
-    end: int
-    label: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A token classifier's result: the labelled words, and the entities that they form if the
-    labels mark entities; see tasks/tags.py.
-
-    The words of a text are those of BERT, in which a punctuation mark is a word of its own. Given
-    words are as they were given, in a text with blanks between them; those that were cut off have
-    the label "" and probability 0.
-    """
-
-    text: str
-    words: list[TextSpan]
-    entities: list[TextSpan]
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A span model's result: the answer is context[start:end], "" if there is none; the candidates
-    are ordered, best first."""
-
-    text: str
-    answer: str
-    start: int
-    end: int
-    probability: float
-    candidates: list[TextSpan]
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """The encoder's embedding of the text, [H]."""
-
-    text: str
-    embedding: list[float]
-
-
-Result = Filled | Classified | MultiLabelClassified | Scored | Labelled | Answered | Embedded
+from mobilebert_tf.text.words import continued_words
 
 
 def open_model(path: str | Path, num_threads: int = 1) -> Runnable:
@@ -161,8 +79,7 @@ class Pipeline:
         null_threshold: float | None = None,
         num_threads: int = 1,
     ):
-        if top < 1:
-            raise InputError(f"top is {top}: at least 1")
+        require(top >= 1, "top", top, "at least 1")
         self.model = open_model(model, num_threads) if isinstance(model, str | Path) else model
         self.top, self.truncate, self.null_threshold = top, truncate, null_threshold
         self.cut = 0  # number of texts that were cut so far
@@ -330,16 +247,12 @@ class Pipeline:
 
     def _words(self, text: str, pieces, rows: np.ndarray) -> Iterator[TextSpan]:
         """Yields the words of a text, each with the label of its first piece, as in training."""
-        starts, ends, best = [], [], []
         names = self.model.tokenizer.tokens(pieces.ids)
-        for name, (start, end), row in zip(names, pieces.spans, rows, strict=False):
-            if name.startswith("##") and starts:
-                ends[-1] = end
-            else:
-                starts.append(start)
-                ends.append(end)
-                best.append(self._best_label(row))
-        for start, end, (label, probability) in zip(starts, ends, best, strict=True):
+        continued = [name.startswith("##") for name in names]
+        parts, first = _joined(pieces.spans[: len(rows)], continued)
+        spans, kept = _joined(parts, continued_words(text, parts, self.model.joiners))
+        for (start, end), index in zip(spans, kept, strict=True):
+            label, probability = self._best_label(rows[first[index]])
             yield TextSpan(
                 text[start:end], start=start, end=end, label=label, probability=probability
             )
@@ -418,3 +331,17 @@ def _answered(question: Question, answer: Answer) -> Answered:
         probability=float(answer.probability),
         candidates=candidates,
     )
+
+
+def _joined(
+    spans: Sequence[tuple[int, int]], continued: Sequence[bool]
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """Returns the spans, each joined with those behind it that continue it, and their indices."""
+    joined, indices = [], []
+    for index, (start, end) in enumerate(spans):
+        if continued[index] and joined:
+            joined[-1] = joined[-1][0], end
+        else:
+            joined.append((start, end))
+            indices.append(index)
+    return joined, indices

@@ -21,14 +21,14 @@ from mobilebert_tf.cli import door
 from mobilebert_tf.data.tables import read_text, read_texts
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import check_free, write_whole
-from mobilebert_tf.pipeline import (
+from mobilebert_tf.pipeline import Pipeline
+from mobilebert_tf.results import (
     Answered,
     Classified,
     Embedded,
     Filled,
     Labelled,
     MultiLabelClassified,
-    Pipeline,
     Result,
     Scored,
 )

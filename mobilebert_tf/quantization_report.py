@@ -5,7 +5,6 @@ which the export was checked. `--search` then keeps the worst operations in floa
 """
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import check_free, read_json, write_whole
+from mobilebert_tf.files import check_free, read_json, write_json, write_whole
 from mobilebert_tf.lite import metadata, quantize
 from mobilebert_tf.lite.calibration_data import for_graph
 from mobilebert_tf.lite.export import packed, texts, with_tokenizer
@@ -62,7 +61,7 @@ class ReportConfig:
     overwrite: bool = False
 
     def __post_init__(self):
-        check_options(self.task, self.data_dir)
+        check_options(self.task, self.data_dir, self.max_drop)
 
 
 def quantization_report(config: ReportConfig) -> None:
@@ -92,7 +91,7 @@ def quantization_report(config: ReportConfig) -> None:
     if dev is not None:
         record["scores"] = {"model": dev.original, "file": dev.score(LiteModel(path))}
         print(tabulate.tabulate([{"": k} | v for k, v in record["scores"].items()], headers="keys"))
-    write_whole(page.with_suffix(".json"), json.dumps(record, indent=2) + "\n")
+    write_json(page.with_suffix(".json"), record)
     write_whole(page, _page(path, report, record))
     print(page)
     if config.search:

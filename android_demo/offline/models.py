@@ -9,7 +9,7 @@ import random
 import runpy
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from mobilebert_tf import build_model, save_model
 from mobilebert_tf.modeling.config import SIZES
+from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.text.tokenizer import WordPiece
 from mobilebert_tf.text.vocabulary import train_vocabulary
 
@@ -44,7 +45,13 @@ TOPICS = {
     "culture": "the museum is closed on mondays|an exhibition of old paintings|the gallery shows "
     "statues|the concert hall is full|a play in the theatre",
 }
-LABELS = ("O", "B-person", "I-person", "B-place", "B-firm")
+LABELS = ("O", "B-person", "L-person", "U-place", "U-firm")
+COMPLAINTS = {  # of a label: what is said, and what is said where it does not hold
+    "delivery": ("the parcel came late", "the soup was cold"),
+    "damage": ("the box was broken", "the train was full"),
+    "price": ("the soup was cheap", "the sun was warm"),
+}
+THRESHOLDS = (0.5, 0.4, 0.6)
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,8 @@ class Example:
     """A text, perhaps with a second one, and what is to be said of it.
 
     Args:
-        target: a class; or of a span its text in `pair`; or of words a label each.
+        target: a class; or of a span its text in `pair`; or of words a label each; or for each of
+            several labels whether the text has it.
     """
 
     text: str
@@ -67,6 +75,15 @@ def reviews(draw: random.Random) -> Example:
         first = draw.choice(BAD if good else GOOD)
         return Example(f"The {thing} is {first} at first, but the end is {last}.", good)
     return Example(f"The {thing} is {last}.", good)
+
+
+def complaints(draw: random.Random) -> Example:
+    pairs = draw.sample(list(enumerate(COMPLAINTS.values())), draw.randrange(1, 4))
+    target, parts = [0] * len(COMPLAINTS), []
+    for label, said in pairs:
+        target[label] = draw.randrange(2)
+        parts.append(said[1 - target[label]])
+    return Example(", and ".join(parts).capitalize() + ".", target)
 
 
 def careers(draw: random.Random) -> Example:
@@ -121,18 +138,19 @@ def classes(tokenizer, examples, inputs):
 
 def word_labels(tokenizer, examples, inputs):
     targets = np.full(inputs["input_ids"].shape, IGNORED)
-    for row, example in enumerate(examples):
-        pieces = [len(tokenizer.tokenize([word])[0]) for word in example.text.split()]
-        starts = np.cumsum([1, *pieces[:-1]])  # a word's label is that of its first piece
-        targets[row, starts] = example.target
+    words = [word for example in examples for word in example.text.split()]
+    pieces = iter(tokenizer.tokenize(words).row_lengths().numpy())
+    for row, example in zip(targets, examples, strict=True):
+        *others, _ = itertools.islice(pieces, len(example.target))
+        row[np.cumsum([1, *others])] = example.target  # a word's label is that of its first piece
     return targets[:, None]
 
 
 def spans(tokenizer, examples, inputs):
     """First and last token of the answer in the row [B,2]."""
     targets = []
-    for row, example in zip(inputs["input_ids"], examples, strict=True):
-        answer = list(tokenizer.encode([example.target])["input_ids"][0][1:-1])
+    answers = tokenizer.tokenize([example.target for example in examples]).to_list()
+    for row, answer in zip(inputs["input_ids"], answers, strict=True):
         places = range(len(row) - len(answer) + 1)
         start = next(i for i in places if list(row[i : i + len(answer)]) == answer)
         targets.append([start, start + len(answer) - 1])
@@ -144,8 +162,15 @@ def words(tokenizer, examples, inputs):
     return ids[:, None, None]
 
 
+def several_labels(tokenizer, examples, inputs):
+    return np.array([[example.target] for example in examples])
+
+
 RECIPES = {
     "classifier": Recipe("classifier", reviews, classes, ("logits",), ("negative", "positive")),
+    "multi_label_classifier": Recipe(
+        *("multi_label_classifier", complaints, several_labels, ("logits",), tuple(COMPLAINTS))
+    ),
     "token_classifier": Recipe("token_classifier", careers, word_labels, ("logits",), LABELS),
     "span": Recipe("span", buildings, spans, ("start_logits", "end_logits")),
     "masked_lm": Recipe("masked_lm", animals, words, ("mlm_logits",)),
@@ -163,6 +188,10 @@ def texts(seed: int) -> Iterator[str]:
                 yield example.pair
 
 
+def _cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(targets, tf.int32), logits)
+
+
 def train(recipe: Recipe, tokenizer: WordPiece) -> keras.Model:
     keras.utils.set_random_seed(1)
     config = SIZES["test-student"].replace(
@@ -176,6 +205,10 @@ def train(recipe: Recipe, tokenizer: WordPiece) -> keras.Model:
         normalization_type="layer_norm",
     )
     model = build_model(config, recipe.head, recipe.labels)
+    several = HEADS[recipe.head].multi_label
+    if several:
+        model.head = replace(model.head, thresholds=THRESHOLDS)
+    loss_of = tf.nn.sigmoid_cross_entropy_with_logits if several else _cross_entropy
     optimizer = keras.optimizers.Adam(3e-3)
     draw = random.Random(0)
 
@@ -187,9 +220,7 @@ def train(recipe: Recipe, tokenizer: WordPiece) -> keras.Model:
             for index, name in enumerate(recipe.outputs):
                 target = targets[:, index]
                 real = tf.cast(target != IGNORED, tf.float32)
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-                    tf.maximum(target, 0), outputs[name]
-                )
+                losses = loss_of(tf.maximum(target, 0), outputs[name])
                 loss += tf.reduce_sum(losses * real) / tf.reduce_sum(real)
         weights = model.trainable_variables
         gradients = tape.gradient(loss, weights, unconnected_gradients="zero")
@@ -207,7 +238,7 @@ def train(recipe: Recipe, tokenizer: WordPiece) -> keras.Model:
             inputs["masked_lm_positions"] = at_mask.argmax(axis=1).astype(np.int32)[:, None]
         loss = step(
             {name: tf.constant(value) for name, value in inputs.items()},
-            tf.constant(targets, tf.int32),
+            tf.constant(targets, tf.float32),
         )
     print(f"{recipe.head}: loss {float(loss):.4f} after {STEPS} steps")
     return model

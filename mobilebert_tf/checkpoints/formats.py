@@ -17,11 +17,13 @@ from mobilebert_tf.checkpoints.huggingface_tokenizer import (
 )
 from mobilebert_tf.checkpoints.tensorflow_file import find_prefix, is_object_based
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import read_json
 from mobilebert_tf.modeling.config import ModelConfig
 from mobilebert_tf.modeling.heads import HEADS, Head
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.modeling.model_directory import (
     MODEL_FILES,
+    WEIGHTS_FILE,
     check_size,
     load_model,
     load_tokenizer,
@@ -65,7 +67,8 @@ def detect(path: Path) -> str:
     Raises InputError if it has none of them.
     """
     if (path / "config.json").is_file():
-        return "mobilebert" if (path / "model.weights.h5").is_file() else "huggingface"
+        ours = (path / WEIGHTS_FILE).is_file() or _is_our_config(path / "config.json")
+        return "mobilebert" if ours else "huggingface"
     prefix = find_prefix(path)
     if prefix is not None:
         return "model-garden" if is_object_based(prefix) else "google"
@@ -82,6 +85,11 @@ def detect(path: Path) -> str:
     raise InputError(
         f"{path} is no model: no config.json (ours, Hugging Face's) and no checkpoint (*.index)"
     )
+
+
+def _is_our_config(path: Path) -> bool:
+    """Returns whether a config.json is that of a model directory, which knows no other keys."""
+    return read_json(path).keys() <= {field.name for field in dataclasses.fields(ModelConfig)}
 
 
 def load(

@@ -211,6 +211,8 @@ def _config_values(config: ModelConfig, head: Head, family: str) -> dict:
         values["problem_type"] = MULTI_LABEL
         if head.thresholds:  # a key of ours, which transformers keeps
             values["thresholds"] = list(head.thresholds)
+    if head.joiners:  # another key of ours
+        values["joiners"] = list(head.joiners)
     if head.kind == "regression":
         values |= {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
         values["problem_type"] = "regression"
@@ -253,13 +255,20 @@ def _read_head(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Pat
     if not isinstance(names, dict):
         raise InputError(f"{path}: id2label is {names!r}, expected an object")
     labels = tuple(str(names.get(str(i), f"LABEL_{i}")) for i in range(classes))
-    thresholds = values.get("thresholds") or () if kind == "multi_label_classifier" else ()
-    if not isinstance(thresholds, list | tuple):
-        raise InputError(f"{path}: thresholds is {thresholds!r}, expected a list")
+    thresholds = _list(values, "thresholds", path) if HEADS[kind].multi_label else ()
+    joiners = _list(values, "joiners", path) if kind == "token_classifier" else ()
     try:
-        return Head(kind=kind, labels=labels, thresholds=tuple(thresholds))
+        return Head(kind=kind, labels=labels, thresholds=thresholds, joiners=joiners)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def _list(values: Mapping, key: str, path: Path) -> tuple:
+    """Returns a list of config.json, () if there is none."""
+    value = values.get(key) or ()
+    if not isinstance(value, list | tuple):
+        raise InputError(f"{path}: {key} is {value!r}, expected a list")
+    return tuple(value)
 
 
 def _kind(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) -> HeadName:

@@ -1,12 +1,11 @@
 """sentence-transformers' modules.json and its relatives: how much of a text is read, and how its
 tokens are pooled to an embedding."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import read_json
+from mobilebert_tf.files import read_json, write_json
 from mobilebert_tf.modeling.config import ModelConfig
 from mobilebert_tf.modeling.heads import Head
 
@@ -98,4 +97,4 @@ def write_embedding(config: ModelConfig, head: Head, directory: Path) -> None:
     (directory / POOLING_FILE).parent.mkdir()
     files = {MODULES_FILE: modules, POOLING_FILE: pooling, LENGTH_FILE: length}
     for name, values in files.items():
-        (directory / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        write_json(directory / name, values)

@@ -189,7 +189,7 @@ def _choose_tokenizer(config: DataConfig, documents: list, given: WordPiece | No
         tokenizer = _read_vocabulary(Path(config.vocabulary), *casing)
         if given is not None and not tokenizer.reads_as(given):
             raise InputError(
-                f"vocabulary {config.vocabulary} ({tokenizer.casing}) is not that of the "
+                f"`vocabulary` {config.vocabulary} ({tokenizer.casing}) is not that of the "
                 f"given model ({given.casing})"
             )
         return tokenizer

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, require
 from mobilebert_tf.files import whole_file
 from mobilebert_tf.text.tokenizer import WordPiece
 
@@ -189,15 +189,16 @@ class PretrainingExamples:
 
     def _check(self) -> None:
         longest = self.sequence_length - 3
-        if longest < 2:
-            raise InputError(f"sequence_length {self.sequence_length} is too short: at least 5")
+        require(longest >= 2, "sequence_length", self.sequence_length, "at least 5")
         if self.batch_size < 1:
             raise InputError(f"batch_size must be at least 1, not {self.batch_size}")
-        if not 1 <= self.max_predictions_per_sequence <= longest:
-            raise InputError(
-                f"max_predictions_per_sequence must lie between 1 and sequence_length - 3 = "
-                f"{longest}, not {self.max_predictions_per_sequence}"
-            )
+        predictions = self.max_predictions_per_sequence
+        require(
+            1 <= predictions <= longest,
+            "max_predictions_per_sequence",
+            predictions,
+            f"from 1 to `sequence_length` - 3, {longest}",
+        )
         for name in ("masking_probability", "short_sequence_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")

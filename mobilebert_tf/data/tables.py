@@ -101,7 +101,7 @@ def read_texts(
         pair: name of the column of second texts, if there is one.
         id: name of a column to hand on, if there is one.
 
-    Raises InputError for another kind of file, and as `read_table` does.
+    Raises InputError for another kind of file, and as `read_rows` and `row_ids` do.
     """
     suffix = path.suffix.lower()
     if suffix not in (*TABLE_SUFFIXES, ".txt", ""):
@@ -119,22 +119,20 @@ def read_texts(
         return [TextRow(line, None, None, complete=bool(line.strip())) for line in lines]
     rows = read_rows(path, [text, *([pair] if pair else [])], optional=[id] if id else [])
     return [
-        TextRow(
-            row.values[0] or "",
-            row.values[1] if pair else None,
-            row.values[-1] if id else None,
-            row.complete,
-        )
-        for row in rows
+        TextRow(row.values[0] or "", row.values[1] if pair else None, row_id, row.complete)
+        for row, row_id in zip(rows, row_ids(path, rows, id), strict=True)
     ]
 
 
-def read_table(
-    path: Path, columns: Sequence[str], header: Sequence[str] | None = None, quotes: bool = True
-) -> list[tuple[int, list[str]]]:
-    """Returns (line number, values of `columns`) for each complete row; see read_rows."""
-    rows = read_rows(path, columns, header=header, quotes=quotes)
-    return [(row.line, row.values) for row in rows if row.complete]
+def row_ids(path: Path, rows: Sequence[Row], column: str | None) -> list[str | None]:
+    """Returns the last value of each row, its id; None for each row if there is no such column.
+
+    Raises InputError if no row has an id.
+    """
+    ids = [row.values[-1] if column else None for row in rows]
+    if column and not any(ids):
+        raise InputError(f"{path}: no row has a value in the column {column!r}")
+    return ids
 
 
 def read_rows(
@@ -157,7 +155,7 @@ def read_rows(
         header: names of all columns of a file without a header line.
         quotes: whether a .tsv may be quoted.
         lists: names of columns with a list of texts, perhaps an empty one. In a .tsv or .csv the
-            texts are separated by SEPARATOR.
+            texts are separated by SEPARATOR. A number in a .jsonl is read as its text: 1 as "1".
 
     Raises InputError for a missing file or column, a value that is no text or no list, text that is
     not UTF-8, or no complete row.
@@ -219,7 +217,7 @@ def _rows(
 ) -> Iterator[tuple[int, dict]]:
     """Yields (line number, {column: value}); fields beyond the header have the key None."""
     if path.suffix.lower() == ".jsonl":
-        return _json_lines(path, columns, optional, lists)
+        return _json_rows(path, columns, optional, lists)
     return _delimited(path, columns, header, quotes)
 
 
@@ -267,9 +265,11 @@ def _is_quoted(path: Path, text: str) -> bool:
     return False
 
 
-def _json_lines(
-    path: Path, columns: Sequence[str], optional: Sequence[str], lists: Sequence[str]
-) -> Iterator[tuple[int, dict]]:
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict]]:
+    """Yields (line number, object) for each line of a .jsonl that is not blank.
+
+    Raises InputError, with the line, for what is no JSON object, and as `read_text` does.
+    """
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
@@ -279,6 +279,13 @@ def _json_lines(
             raise InputError(f"{path}, line {number}: not JSON ({error})") from None
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: not a JSON object")
+        yield number, row
+
+
+def _json_rows(
+    path: Path, columns: Sequence[str], optional: Sequence[str], lists: Sequence[str]
+) -> Iterator[tuple[int, dict]]:
+    for number, row in read_json_lines(path):
         _check_columns(f"{path}, line {number}", columns, list(row))
         row = {name: row.get(name) for name in (*columns, *optional)}
         for name, value in row.items():

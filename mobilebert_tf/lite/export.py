@@ -185,6 +185,7 @@ def packed(model: KerasModel) -> metadata.Packed:
         vocabulary=model.tokenizer.vocabulary,
         labels=model.labels,
         thresholds=model.thresholds,
+        joiners=model.joiners,
         do_lower_case=model.tokenizer.lower_case,
         strip_accents=model.tokenizer.strip_accents,
         max_tokens=model.max_tokens,

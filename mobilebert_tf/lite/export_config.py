@@ -85,7 +85,7 @@ def model_directory(config: ExportConfig) -> Path:
             "one with `model`"
         )
     if not (directory / "config.json").is_file():
-        raise InputError(f"{directory} is not a model directory: it has no config.json")
+        raise InputError(f"`model`: {directory} is not a model directory: it has no config.json")
     return directory.resolve()
 
 

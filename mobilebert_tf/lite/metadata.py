@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import flatbuffer
-from mobilebert_tf.modeling.heads import HEADS, check_thresholds
+from mobilebert_tf.modeling.heads import HEADS, check_joiners, check_thresholds
 
 VOCABULARY_FILE, LABELS_FILE, SETTINGS_FILE = "vocab.txt", "labels.txt", "mobilebert.json"
 
@@ -43,6 +43,7 @@ class Packed:
         vocabulary: the tokenizer's pieces, in the order of their ids.
         labels: a classifier's class names.
         thresholds: of the labels of a multi_label_classifier; none for 0.5 each.
+        joiners: of the words of a token_classifier; none if each mark is a word.
         do_lower_case: whether the tokenizer lower-cases.
         strip_accents: whether it strips accents; None if it does where it lower-cases.
         pairs: whether the head was trained on pairs of texts; None if unknown.
@@ -59,6 +60,7 @@ class Packed:
     strip_accents: bool | None = None
     pairs: bool | None = None
     thresholds: Sequence[float] = ()
+    joiners: Sequence[str] = ()
 
 
 def pack(content: bytes, packed: Packed) -> bytes:
@@ -116,6 +118,7 @@ def _check(packed: Packed) -> None:
     if HEADS[packed.kind].has_labels and len(packed.labels) < 2:
         raise ValueError("a classifier without labels")
     check_thresholds(packed.kind, packed.labels, packed.thresholds)
+    check_joiners(packed.kind, packed.joiners)
 
 
 def tensor_names(model: schema.ModelT) -> tuple[list[str], list[str]]:
@@ -136,8 +139,9 @@ def _files(packed: Packed) -> dict[str, str]:
         del settings["strip_accents"]
     if packed.pairs is None:
         del settings["pairs"]
-    if not packed.thresholds:
-        del settings["thresholds"]
+    for name in ("thresholds", "joiners"):
+        if not settings[name]:
+            del settings[name]
     return files | {SETTINGS_FILE: json.dumps(settings) + "\n"}
 
 

@@ -36,7 +36,7 @@ class LiteModel:
             raise InputError(f"num_threads is {num_threads}: at least 1")
         packed = metadata.unpack(self.path)
         self.kind, self.labels = packed.kind, list(packed.labels)
-        self.thresholds = list(packed.thresholds)
+        self.thresholds, self.joiners = list(packed.thresholds), list(packed.joiners)
         self.tokenizer = WordPiece(packed.vocabulary, packed.do_lower_case, packed.strip_accents)
         check_file(self.path.read_bytes(), self.kind, str(path))
         try:

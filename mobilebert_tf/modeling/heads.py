@@ -142,10 +142,12 @@ class Head:
         pairs: whether a classifier or regression was trained on pairs of texts; null if unknown.
         thresholds: for each label of a multi_label_classifier the probability from which on a text
             has it; without any, 0.5.
+        joiners: of a token_classifier: where the words that it was trained on have marks in them,
+            see text/words.py; without any, each mark of a raw text is a word.
 
     Raises InputError if pooling or normalized is set for another head than an encoder, for a
-    classifier with fewer than two labels, and for thresholds that are not one for each label of a
-    multi_label_classifier.
+    classifier with fewer than two labels, for thresholds that are not one for each label of a
+    multi_label_classifier, and for joiners of another head than a token_classifier.
     """
 
     kind: HeadName = "encoder"
@@ -156,6 +158,7 @@ class Head:
     normalized: bool = False
     pairs: bool | None = None
     thresholds: Sequence[float] = ()
+    joiners: Sequence[str] = ()
 
     def __post_init__(self):
         if self.kind != "encoder" and (self.pooling != "first" or self.normalized):
@@ -165,6 +168,7 @@ class Head:
         if self.has_labels and len(self.labels) < 2:
             raise InputError(f"a {self.kind} needs at least two labels, not {len(self.labels)}")
         check_thresholds(self.kind, self.labels, self.thresholds)
+        check_joiners(self.kind, self.joiners)
 
     @property
     def has_labels(self) -> bool:
@@ -213,6 +217,13 @@ def check_thresholds(kind: str, labels: Sequence[str], thresholds: Sequence[floa
             f"thresholds are {list(thresholds)}: they are for a multi_label_classifier, a number "
             "from 0 to 1 for each label"
         )
+
+
+def check_joiners(kind: str, joiners: Sequence[str]) -> None:
+    """Raises InputError for joiners that a head cannot have: see Head."""
+    texts = isinstance(joiners, list | tuple) and all(isinstance(each, str) for each in joiners)
+    if not texts or (joiners and kind != "token_classifier"):
+        raise InputError(f"joiners are {joiners!r}: they are texts, of a token_classifier")
 
 
 def predicts_masks(kind: str) -> bool:

@@ -22,6 +22,7 @@ class Runnable(Protocol):
         kind: the kind of its head, a key of HEADS.
         labels: names of the head's classes.
         thresholds: of the labels of a multi_label_classifier, see Head; else none.
+        joiners: of the words of a token_classifier, see Head; else none.
         max_tokens: longest input, in tokens.
         sequence_length: number of tokens that the head was trained on; None if unknown.
         pairs: whether the head was trained on pairs of texts; None if unknown.
@@ -31,6 +32,7 @@ class Runnable(Protocol):
     tokenizer: WordPiece
     labels: list[str]
     thresholds: list[float]
+    joiners: list[str]
     max_tokens: int
     sequence_length: int | None
     pairs: bool | None
@@ -52,6 +54,7 @@ class KerasModel:
         self.kind = head or model.head.kind
         self.labels = [] if self.kind == "encoder" else list(model.head.output_labels)
         self.thresholds = list(model.head.thresholds) if self.labels else []
+        self.joiners = list(model.head.joiners) if self.labels else []
         self.tokenizer, self.max_tokens = tokenizer, model.config.max_position_embeddings
         self.sequence_length, self.pairs = model.head.sequence_length, model.head.pairs
         if model.head.kind == "encoder" and self.sequence_length:

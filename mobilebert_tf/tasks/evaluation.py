@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, require
 from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.modeling.model import SHORTEST
 from mobilebert_tf.modeling.runner import Runnable, chosen_labels, run_all
@@ -162,12 +162,14 @@ def dev_ranking(task: Task, evaluations: Mapping[str, Evaluation]) -> float:
     return ranking([e.scores[name] for e in evaluations.values() for name in task.metrics])
 
 
-def check_options(task: str | None, data_dir: str | None) -> None:
-    """Raises InputError for one setting without the other, or for MLPerf's task."""
+def check_options(task: str | None, data_dir: str | None, max_drop: float) -> None:
+    """Raises InputError for a task without data or the other way round, for MLPerf's task, or for a
+    largest drop of the score that is no number from 0 on."""
     if (task is None) != (data_dir is None):
         raise InputError("`task` and `data_dir` go together")
     if task == MLPERF:
         raise InputError(f"`task` {MLPERF}: python -m mobilebert_tf.evaluate scores it")
+    require(0 <= max_drop < np.inf, "max_drop", max_drop, "a number from 0 on")
 
 
 class DevScores:

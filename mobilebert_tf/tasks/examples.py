@@ -12,7 +12,7 @@ import tensorflow as tf
 from mobilebert_tf.data.sentences import batch_rows
 from mobilebert_tf.data.tables import Row
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.text.tokenizer import WordPiece
+from mobilebert_tf.text.tokenizer import WordPiece, padded
 
 NO_LABEL = -1  # the target of what has no label: [CLS], padding, all but the first piece of a word
 _WIDTH_MULTIPLE = 8  # of the width of a bucketed batch, so that few shapes occur
@@ -88,10 +88,8 @@ def encode(
         if examples.targets is not None:
             arrays = arrays | {"targets": _token_targets(words, examples.targets)}
         return arrays
-    lengths = _lengths(examples, tokenizer)
+    arrays, lengths = tokenizer.encode_within(examples.texts, examples.pairs, longest)
     say_cut(name, int((lengths > longest).sum()), len(examples), longest)
-    longest = min(longest, int(lengths.max()))
-    arrays = tokenizer.encode(examples.texts, examples.pairs, sequence_length=longest)
     if examples.targets is not None:
         arrays["targets"] = np.asarray(examples.targets)
     return arrays
@@ -119,10 +117,9 @@ def encode_words(
         rows.append([*ids[:room], tokenizer.sep_id])
         places.append(np.array([start for start in starts if start < room], np.int32))
     width = max(map(len, rows))
-    lengths = np.array([len(row) for row in rows])
-    mask = (np.arange(width) < lengths[:, None]).astype(np.int32)
+    mask = padded([[1] * len(row) for row in rows], width)
     arrays = {
-        "input_ids": _padded(rows, width, tokenizer.pad_id),
+        "input_ids": padded(rows, width, tokenizer.pad_id),
         "input_mask": mask,
         "segment_ids": np.zeros_like(mask),
     }
@@ -135,14 +132,6 @@ def _token_targets(words: EncodedWords, targets: Sequence | np.ndarray) -> np.nd
     for row, places, classes in zip(result, words.places, targets, strict=True):
         row[places] = classes[: len(places)]
     return result
-
-
-def _lengths(examples: Examples, tokenizer: WordPiece) -> np.ndarray:
-    """Returns the number of tokens of each text, uncut: [N]."""
-    lengths = tokenizer.tokenize(examples.texts).row_lengths().numpy() + 2
-    if examples.pairs is not None:
-        lengths += tokenizer.tokenize(examples.pairs).row_lengths().numpy() + 1
-    return lengths
 
 
 def add_unlabelled(first: dict, second: dict) -> dict[str, np.ndarray]:
@@ -164,22 +153,18 @@ def add_unlabelled(first: dict, second: dict) -> dict[str, np.ndarray]:
 def pad_tokens(arrays: dict, width: int) -> dict[str, np.ndarray]:
     """Returns the arrays, those with an entry for each token padded from [N,T] to [N,width]."""
     tokens = arrays["input_ids"].shape[1]
-    padded = dict(arrays)
+    wide = dict(arrays)
     for name, array in arrays.items():
         if _is_by_token(array, tokens):
             filler = NO_LABEL if name == "targets" else 0
-            padded[name] = np.pad(array, ((0, 0), (0, width - tokens)), constant_values=filler)
-    return padded
+            wide[name] = np.pad(array, ((0, 0), (0, width - tokens)), constant_values=filler)
+    return wide
 
 
 def _is_by_token(array: np.ndarray, tokens: int) -> bool:
     """Returns whether an array has an entry for each of T tokens, [N,T]. Of the targets, those of
     multi-label classification are float, and may have as many labels as there are tokens."""
     return array.ndim > 1 and array.shape[1] == tokens and array.dtype.kind != "f"
-
-
-def _padded(rows: list[list[int]], width: int, filler: int) -> np.ndarray:
-    return np.array([row + [filler] * (width - len(row)) for row in rows], np.int32)
 
 
 class Batches:

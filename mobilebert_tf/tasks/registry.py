@@ -70,6 +70,8 @@ def open_task(
     if name not in USER_TASKS:
         raise InputError(f"no task named '{name}'; tasks: {', '.join(TASKS)}")
     kind, metrics = USER_TASKS[name]
+    if not Path(data_dir).is_dir():
+        raise InputError(f"`data_dir`: there is no folder {data_dir}")
     examples = {}
     for split in splits:
         if split == "train" or has_split(data_dir, split):
@@ -82,7 +84,10 @@ def open_task(
         print(f"{name}: {tags.describe()}")
         metrics = metrics if tags.has_entities else _WORD_METRICS
     task_class = MultiLabelTask if HEADS[kind].multi_label else TextTask
-    return _with_warnings(task_class(name, kind, labels=labels, metrics=metrics, splits=examples))
+    task = task_class(name, kind, labels=labels, metrics=metrics, splits=examples)
+    if task.joiners:
+        print(f"{name}: marks stay in the words of raw texts as in {', '.join(task.joiners)}")
+    return _with_warnings(task)
 
 
 def _glue_splits(task: GlueTask, splits: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from mobilebert_tf.tasks.metrics import scores
 from mobilebert_tf.tasks.tags import OUTSIDE, TagScheme, tag_scheme
 from mobilebert_tf.tasks.task import Encoded
 from mobilebert_tf.text.tokenizer import WordPiece
+from mobilebert_tf.text.words import learn_joiners
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,14 @@ class TextTask:
         return [name for name in self.splits if name.startswith("dev")]
 
     def head(self, sequence_length: int) -> Head:
-        return Head(self.kind, self.labels, sequence_length, self.metrics[0], pairs=self.pairs)
+        return Head(
+            self.kind,
+            self.labels,
+            sequence_length,
+            self.metrics[0],
+            pairs=self.pairs,
+            joiners=self.joiners,
+        )
 
     @property
     def pairs(self) -> bool | None:
@@ -57,6 +65,12 @@ class TextTask:
     def tags(self) -> TagScheme:
         """How the labels of a token classifier mark entities."""
         return tag_scheme(self.labels)
+
+    @functools.cached_property
+    def joiners(self) -> tuple[str, ...]:
+        """What the training words say about words of raw texts, see text/words.py."""
+        has_words = self.kind == "token_classifier" and "train" in self.splits
+        return learn_joiners(self.splits["train"].texts) if has_words else ()
 
     def predictions(self, outputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns class numbers [N] or [N,T], or scores [N], from a model's outputs by name."""

@@ -8,7 +8,6 @@ a .conll are separated by tabs, where a line has one, else by blanks; no other w
 words. A test split needs no labels.
 """
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mobilebert_tf.data.tables import Row, read_lines, read_rows, read_score, read_texts
+from mobilebert_tf.data.tables import (
+    Row,
+    read_json_lines,
+    read_lines,
+    read_rows,
+    read_score,
+    read_texts,
+    row_ids,
+)
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.tasks.examples import Examples, split_ids
@@ -80,7 +87,7 @@ def read_user_split(
     if not _lacks_labels(path, [value for _, value in values]):
         targets, labels = _targets(path, kind, values, labels)
     pairs = [row.values[1] for row in rows] if columns.pair else None
-    named = [(row.values[-1] if columns.id else None) or str(i) for i, row in enumerate(all_rows)]
+    named = [id or str(i) for i, id in enumerate(row_ids(path, all_rows, columns.id))]
     texts = [row.values[0] for row in rows]
     return Examples(texts, pairs, targets, *split_ids(all_rows, named)), tuple(labels or ())
 
@@ -184,10 +191,10 @@ def read_words(path: str | Path, column: str) -> list[list[str]] | None:
         return [sentence.words for sentence in _conll_sentences(path, labelled=None)]
     if path.suffix != ".jsonl":
         return None
-    rows = [row for _, row in _json_rows(path)]
-    if not rows or not isinstance(rows[0].get(column), list):
+    rows = list(read_json_lines(path))
+    if not rows or not isinstance(rows[0][1].get(column), list):
         return None
-    return [sentence.words for sentence in _json_sentences(path, column, None)]
+    return [sentence.words for sentence in _json_sentences(path, rows, column)]
 
 
 class _Sentence(NamedTuple):
@@ -203,8 +210,11 @@ def _read_words(path: Path, columns: Columns, labels: Sequence[str] | None, spli
     labelled = None if split == "test" else True
     if path.suffix == ".conll":
         sentences = list(_conll_sentences(path, labelled))
+    elif path.suffix == ".jsonl":
+        lines = read_json_lines(path)
+        sentences = list(_json_sentences(path, lines, columns.text, columns.label, labelled))
     else:
-        sentences = list(_json_sentences(path, columns.text, columns.label, labelled))
+        raise InputError(f"{path}: token classification reads .jsonl and .conll files")
     rows = [Row(s.line, s.words, complete=bool(s.words)) for s in sentences]
     sentences = [sentence for sentence in sentences if sentence.words]
     if not sentences:
@@ -222,33 +232,22 @@ def _read_words(path: Path, columns: Columns, labels: Sequence[str] | None, spli
     return Examples(words, None, targets, *ids), tuple(labels or ())
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict]]:
-    """Yields (line number, object) of each line that is not blank."""
-    for number, line in enumerate(read_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {number}: {error!r}") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path}, line {number}: not a JSON object")
-        yield number, row
-
-
 def _json_sentences(
-    path: Path, text: str, label: str | None, labelled: bool | None = None
+    path: Path,
+    rows: Iterable[tuple[int, dict]],
+    text: str,
+    label: str | None = None,
+    labelled: bool | None = None,
 ) -> Iterator[_Sentence]:
-    """Yields a sentence for each line that is not blank.
+    """Yields a sentence for each row.
 
     Args:
-        path: of the file.
+        path: of the file, for messages.
+        rows: (line number, object) of each line.
         text, label: names of its columns; no label for words alone.
         labelled: whether there must be labels; None if there may be.
     """
-    if path.suffix != ".jsonl":
-        raise InputError(f"{path}: token classification reads .jsonl and .conll files")
-    for number, row in _json_rows(path):
+    for number, row in rows:
         needed = [text, *([label] if labelled else [])]
         missing = [name for name in needed if name not in row]
         if missing:

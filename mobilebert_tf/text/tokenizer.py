@@ -229,18 +229,25 @@ class WordPiece:
         """
         if pairs is not None and len(pairs) != len(texts):
             raise InputError(f"{len(texts)} texts but {len(pairs)} pairs: give one pair per text")
-        specials = 2 if pairs is None else 3
-        if sequence_length is not None and sequence_length < specials:
-            raise InputError(
-                f"sequence_length {sequence_length} has no room for the special tokens: "
-                f"at least {specials}"
-            )
+        if sequence_length is not None:
+            _check_room(sequence_length, pairs)
         inputs = itertools.chain(texts, () if pairs is None else pairs)
         if 0 < len(texts) <= _FEW_TEXTS and not special_tokens and all(map(_is_plain, inputs)):
             return self._encode_few(texts, pairs, sequence_length)
         first = self._pieces_of(texts, special_tokens)
         second = self._pieces_of(pairs, special_tokens) if pairs is not None else None
         return self._assemble(first, second, sequence_length)
+
+    def encode_within(
+        self, texts: Sequence[str], pairs: Sequence[str] | None, longest: int
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Returns the same as `encode`, as wide as the longest input but at most `longest`, and the
+        number of tokens of each input before it was cut: [N], N at least 1."""
+        _check_room(longest, pairs)
+        first = self._pieces_of(texts)
+        second = self._pieces_of(pairs) if pairs is not None else None
+        lengths = first.lengths + 2 + (second.lengths + 1 if second is not None else 0)
+        return self._assemble(first, second, min(longest, int(lengths.max()))), lengths
 
     def _encode_few(
         self, texts: Sequence[str], pairs: Sequence[str] | None, length: int | None
@@ -261,20 +268,17 @@ class WordPiece:
             segments.append([0] * len(start) + [1] * len(end))
         width = length or max(map(len, rows))
 
-        def array(rows, padding=0):
-            return np.array([row + [padding] * (width - len(row)) for row in rows], np.int32)
-
         return {
-            "input_ids": array(rows, self.pad_id),
-            "input_mask": array([[1] * len(row) for row in rows]),
-            "segment_ids": array(segments),
+            "input_ids": padded(rows, width, self.pad_id),
+            "input_mask": padded([[1] * len(row) for row in rows], width),
+            "segment_ids": padded(segments, width),
         }
 
     def _plain_ids(self, text: str) -> list[int]:
         (encoding,) = self._plain.encode_batch_fast([text])
         return encoding.ids
 
-    def _pieces_of(self, texts: Sequence[str], special_tokens: bool) -> _Pieces:
+    def _pieces_of(self, texts: Sequence[str], special_tokens: bool = False) -> _Pieces:
         ids = self.tokenize(texts, special_tokens)
         return _Pieces(ids.values.numpy(), ids.row_lengths().numpy())
 
@@ -337,6 +341,19 @@ def piece_settings(vocabulary: Sequence[str]) -> dict:
 
 def _is_plain(text: str) -> bool:
     return text.isascii() and text.isprintable()
+
+
+def _check_room(length: int, pairs: Sequence[str] | None) -> None:
+    specials = 2 if pairs is None else 3
+    if length < specials:
+        raise InputError(
+            f"sequence_length {length} has no room for the special tokens: at least {specials}"
+        )
+
+
+def padded(rows: Sequence[list[int]], width: int, filler: int = 0) -> np.ndarray:
+    """Returns rows of at most `width` numbers, filled up at the end: int32 [N,width]."""
+    return np.array([row + [filler] * (width - len(row)) for row in rows], np.int32)
 
 
 def _put(ids: np.ndarray, pieces: _Pieces, kept: np.ndarray, start: np.ndarray) -> None:

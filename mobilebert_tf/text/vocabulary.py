@@ -12,6 +12,8 @@ from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS
 # The most frequent characters are pieces; words with others become [UNK]. The limit is at least a
 # third of the vocabulary: with 1,000, a Chinese text of 2,000 characters had 5.6 % [UNK].
 _ALPHABET_SIZE, _ALPHABET_SHARE = 1000, 1 / 3
+# Bytes that the tokenizer takes. In a script without blanks a whole sentence may become a piece.
+_LONGEST_PIECE = 256
 
 
 def train_vocabulary(
@@ -58,7 +60,7 @@ def train_vocabulary(
     )
     learner.train_from_iterator(texts, trainer)
     ids = learner.get_vocab()
-    return sorted(ids, key=ids.get)
+    return [piece for piece in sorted(ids, key=ids.get) if len(piece.encode()) <= _LONGEST_PIECE]
 
 
 def _alphabet(

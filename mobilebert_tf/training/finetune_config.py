@@ -70,7 +70,7 @@ class FinetuneConfig:
         bucketed: make batches of texts of similar length; false pads all to sequence_length.
         quantization_aware: train with weights and activations rounded to int8, so that int8-full
             files keep the score; best begun from a model that is fine-tuned already.
-        overwrite: first delete everything in output_dir.
+        overwrite: delete everything in output_dir when the training begins.
         precision: Keras dtype policy.
         log_steps: steps between lines of the history.
 
@@ -115,13 +115,15 @@ class FinetuneConfig:
         require(self.transfer_weight >= 0, "transfer_weight", self.transfer_weight, "at least 0")
         for key in ("augment", "transfer_weight"):
             if getattr(self, key) and not self.teacher:
-                raise InputError(f"{key} is of use with a teacher only (`teacher`)")
+                raise InputError(f"`{key}` is of use with a teacher only (`teacher`)")
         if self.augment and self.task in SQUAD:
-            raise InputError(f"augment is for texts: {self.task} needs questions with a context")
+            raise InputError(f"`augment` is for texts: {self.task} needs questions with a context")
         if self.quantization_aware and (self.transfer_weight or self.precision != "float32"):
-            raise InputError("quantization_aware goes with float32 and without transfer_weight")
+            raise InputError(
+                "`quantization_aware` goes with `precision` float32 and without `transfer_weight`"
+            )
         if self.grid and not self.search:
-            raise InputError("grid is of use with `search` only")
+            raise InputError("`grid` is of use with `search` only")
         unknown = set(self.grid or {}) - set(GRID)
         require(not unknown, "grid", sorted(unknown), f"of {', '.join(GRID)}")
         for name, values in (self._grid() | {"seeds": self.seeds}).items():

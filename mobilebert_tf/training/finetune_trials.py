@@ -11,7 +11,7 @@ import numpy as np
 
 from mobilebert_tf.checkpoints.formats import LoadedModel
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import whole_directory, write_whole
+from mobilebert_tf.files import whole_directory, write_json
 from mobilebert_tf.lite.calibration_data import for_graph
 from mobilebert_tf.modeling.heads import HEADS, Head
 from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert, checksum, copy_weights
@@ -43,7 +43,7 @@ class Trials:
         augment: texts that only the teacher labels, or None.
         folder: of the run.
 
-    Raises InputError if a continued run began with other data.
+    Raises InputError if a continued run began with other data, or classes cannot be weighted.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Trials:
         if augment is not None:
             arrays = add_unlabelled(arrays, encode(augment, tokenizer, length))
         self._train_arrays = arrays if config.bucketed else pad_tokens(arrays, length)
+        self._class_weights = self._weigh_classes() if config.class_weights else None
         folder.check_unchanged(self._digests())
 
     def _digests(self) -> dict[str, str]:
@@ -91,7 +92,7 @@ class Trials:
             self._take_over_shorter(trial, directory)
             self._train(trial, directory)
             result = {"trial": trial.name} | dataclasses.asdict(trial) | self._best_epoch(trial)
-            write_whole(result_file, json.dumps(result, indent=2) + "\n")
+            write_json(result_file, result)
             if self.config.search:  # nothing continues one of 270 trials
                 shutil.rmtree(self._states(trial), ignore_errors=True)
         return json.loads(result_file.read_text())
@@ -167,7 +168,7 @@ class Trials:
         return Finetuner(
             model,
             phase,
-            class_weights=self._class_weights(),
+            class_weights=self._class_weights,
             teacher=self.teacher,
             temperature=config.temperature,
             teacher_weight=config.teacher_weight,
@@ -175,20 +176,18 @@ class Trials:
             transfer=config.transfer,
         )
 
-    def _class_weights(self) -> np.ndarray | None:
+    def _weigh_classes(self) -> np.ndarray:
         """Returns (examples / (classes * examples of the class)) for each class: float32 [C]."""
-        if not self.config.class_weights:
-            return None
         if not self.task.labels:
-            raise InputError("class_weights need classes")
+            raise InputError("`class_weights` need classes")
         if HEADS[self.task.kind].multi_label:
             raise InputError(
-                "class_weights are for texts of one class each, not for several labels"
+                "`class_weights` are for texts of one class each, not for several labels"
             )
         targets = self._train_arrays["targets"]
         counts = np.bincount(targets[targets >= 0], minlength=len(self.task.labels))
         if not counts.all():
-            raise InputError("class_weights need an example of every class to train on")
+            raise InputError("`class_weights` need an example of every class to train on")
         return (counts.sum() / (len(counts) * counts)).astype(np.float32)
 
     def epochs(self, trial: Trial) -> list[dict]:

@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 from mobilebert_tf.data.prepared_text import prepare_text
 from mobilebert_tf.data.pretraining import PretrainingExamples
 from mobilebert_tf.data.sentences import SentenceExamples
-from mobilebert_tf.files import write_whole
+from mobilebert_tf.files import write_json
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.modeling.model import MODEL_INPUTS, SHORTEST, MobileBert
 from mobilebert_tf.training.run_folder import data_settings
@@ -107,8 +107,7 @@ def score_file(path: Path) -> float | None:
         return None  # a file of a shorter fixed length
     scores = _scores(lambda batch: _file_logits(lite, batch), text.held_out_examples())
     report = path.with_suffix(".json")
-    values = json.loads(report.read_text()) | scores
-    write_whole(report, json.dumps(values, indent=2) + "\n")
+    write_json(report, json.loads(report.read_text()) | scores)
     return scores["mlm_accuracy"]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.data.prepared_text import DataConfig, PreparedText
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, named
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 from mobilebert_tf.modeling.heads import Head
 from mobilebert_tf.modeling.model import MobileBert, copy_weights
@@ -13,6 +13,8 @@ from mobilebert_tf.training.strategies import PRETRAINING
 
 def read_init(path: str | None, size: str, default: str, data: DataConfig) -> LoadedModel | None:
     """Returns the model to continue from, in any format that `convert` reads; None for None.
+
+    A line says so where its size is not the default.
 
     Args:
         path: of the model.
@@ -24,14 +26,17 @@ def read_init(path: str | None, size: str, default: str, data: DataConfig) -> Lo
     """
     if path is None:
         return None
-    init = load(path)
+    with named("init"):
+        init = load(path)
     for reason, count in init.skipped.items():
         print(f"init: skipped {count} tensors: {reason}")
     if init.tokenizer is None:
         raise InputError(f"{path} has no vocabulary (vocab.txt): it cannot read text")
     config = init.model.config
-    if size != default and load_model_config(size).replace(vocab_size=config.vocab_size) != config:
-        raise InputError(f"`init` is no {size}: leave out the size, that of `init` is used")
+    if load_model_config(size).replace(vocab_size=config.vocab_size) != config:
+        if size != default:
+            raise InputError(f"`init` is no {size}: leave out the size, that of `init` is used")
+        print(f"init: its own size is used, it is no {size}", flush=True)
     _check_length(data, config, path)
     return init
 
@@ -53,7 +58,7 @@ def initial_config(size: str, text: PreparedText) -> ModelConfig:
 def _check_length(data: DataConfig, config: ModelConfig, source: str) -> None:
     if data.sequence_length > config.max_position_embeddings:
         raise InputError(
-            f"sequence_length is {data.sequence_length}: longer than "
+            f"`sequence_length` is {data.sequence_length}: longer than "
             f"max_position_embeddings of {source} ({config.max_position_embeddings})"
         )
 

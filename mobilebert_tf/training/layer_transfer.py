@@ -73,7 +73,7 @@ def check_fit(teacher: ModelConfig, student: ModelConfig, transfer: LayerTransfe
     if transfer.layer_map is None and teacher.num_hidden_layers != student.num_hidden_layers:
         raise InputError(
             f"the teacher has {teacher.num_hidden_layers} layers, the student "
-            f"{student.num_hidden_layers}: give transfer.layer_map, the teacher layer (from 0) "
+            f"{student.num_hidden_layers}: give `transfer.layer_map`, the teacher layer (from 0) "
             "for each student layer"
         )
     layers = layer_map(student, transfer)
@@ -81,8 +81,8 @@ def check_fit(teacher: ModelConfig, student: ModelConfig, transfer: LayerTransfe
         0 <= layer < teacher.num_hidden_layers for layer in layers
     ):
         raise InputError(
-            f"transfer.layer_map is {layers}: it must name a teacher layer, 0 to "
+            f"`transfer.layer_map` is {layers}: it must name a teacher layer, 0 to "
             f"{teacher.num_hidden_layers - 1}, for each of {student.num_hidden_layers} layers"
         )
     if layers != sorted(layers):
-        raise InputError(f"transfer.layer_map is {layers}: it must not go down")
+        raise InputError(f"`transfer.layer_map` is {layers}: it must not go down")

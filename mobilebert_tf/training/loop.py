@@ -92,6 +92,7 @@ def train(
         trainer.compile()
         if resumed:
             _restore(trainer, model, tensors)
+        folder.begin()
         loop = _StageLoop(
             name=name,
             index=index,

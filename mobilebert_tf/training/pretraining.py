@@ -32,15 +32,15 @@ def pretrain_alone(
         folder: of the run.
         config: of the run.
     """
-    stages = [
-        LoopStage(stage.name, stage.phase.steps, functools.partial(Distiller, model, stage))
-        for stage in bare(model.config.num_hidden_layers, phase)
-    ]
+    (stage,) = bare(model.config.num_hidden_layers, phase)
+    make_trainer = functools.partial(
+        Distiller, model, stage, accumulation_steps=config.accumulation_steps
+    )
     recorder = LayerRecorder(folder / "measures", name, model, text.held_out_examples().batch(0))
     recorder.record(0)
     train(
         model,
-        stages,
+        [LoopStage(stage.name, stage.phase.steps, make_trainer)],
         text.training_examples(config.seed),
         name=name,
         folder=folder,

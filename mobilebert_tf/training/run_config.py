@@ -118,8 +118,10 @@ class RunConfig(DataConfig):
     Args:
         output_dir: folder of the run; the same command continues a run that was killed.
         seed: of weights, vocabulary, data order, masks and dropout.
-        overwrite: first delete everything in output_dir.
+        overwrite: delete everything in output_dir when the training begins.
         precision: Keras dtype policy.
+        accumulation_steps: parts into which a step cuts its batch; their gradients are added up, so
+            that batch_size may be as large as you like and a part must fit in memory.
         checkpoint_steps: steps between checkpoints.
         log_steps: steps between lines of the history.
     """
@@ -128,18 +130,24 @@ class RunConfig(DataConfig):
     seed: int = 0
     overwrite: bool = False
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    accumulation_steps: int = 1
     checkpoint_steps: int = 200
     log_steps: int = 20
 
     def __post_init__(self):
         super().__post_init__()
         check_seed(self.seed)
-        for key in ("checkpoint_steps", "log_steps"):
+        for key in ("accumulation_steps", "checkpoint_steps", "log_steps"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+        if self.batch_size % self.accumulation_steps:
+            raise InputError(
+                f"`batch_size` is {self.batch_size}: it must be a multiple of "
+                f"`accumulation_steps` ({self.accumulation_steps})"
+            )
         if self.checkpoint_steps % self.log_steps:
             raise InputError(
-                f"checkpoint_steps is {self.checkpoint_steps}: it must be a multiple of "
-                f"log_steps ({self.log_steps})"
+                f"`checkpoint_steps` is {self.checkpoint_steps}: it must be a multiple of "
+                f"`log_steps` ({self.log_steps})"
             )
 
     @property

@@ -3,6 +3,9 @@
 run.json           settings, versions, machine          data/       vocab.txt, tokenized text
 history.jsonl/csv  losses by stage and step             tensorboard/
 checkpoints/       training states                      teacher/, student/   model directories
+replaced/          with `overwrite`: what stood here, until the training begins
+
+A command that is refused before it trains leaves the folder as it was.
 """
 
 import csv
@@ -11,7 +14,7 @@ import glob
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -22,23 +25,37 @@ from filelock import FileLock, Timeout
 from mobilebert_tf.data.prepared_text import DataConfig
 from mobilebert_tf.environment import machine
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import PARTIAL, read_json, whole_file, write_whole
+from mobilebert_tf.files import PARTIAL, read_json, whole_file, write_json, write_whole
 from mobilebert_tf.training.finetune_config import FinetuneConfig
 from mobilebert_tf.training.run_config import RunConfig
 
 # Settings that may change when a run is continued.
 CHANGEABLE = ("output_dir", "overwrite")
+REPLACED = "replaced"
 PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy")
 
 
 class RunFolder:
-    """A locked folder of a run; made by `with open_run(config) as folder`."""
+    """A locked folder of a run; made by `with open_run(config) as folder`.
+
+    Attributes:
+        path: of the folder.
+        has_begun: whether this process trained: from then on it does not undo what it did.
+    """
 
     def __init__(self, path: Path):
         self.path = path
+        self.has_begun = False
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
+
+    def begin(self) -> None:
+        """Deletes what the run replaces: from now on the folder is its own."""
+        self.has_begun = True
+        if (self / REPLACED).exists():
+            (self / REPLACED).rename(self / (REPLACED + PARTIAL))
+            _delete_unfinished(self.path)
 
     def check_unchanged(self, digests: Mapping[str, str]) -> None:
         """Raises InputError if an input differs from that with which the run began.
@@ -55,7 +72,7 @@ class RunFolder:
                 "another `output_dir`, or `overwrite`"
             )
         run["inputs"] = before | dict(digests)
-        write_whole(self / "run.json", json.dumps(run, indent=2) + "\n")
+        write_json(self / "run.json", run)
 
     def history(self) -> list[dict]:
         """Returns all records of the history, oldest first."""
@@ -93,7 +110,9 @@ class RunFolder:
 def open_run(config: RunConfig | FinetuneConfig):
     """Locks the folder of a run and yields it as a RunFolder.
 
-    A folder that holds the same run is continued.
+    A folder that holds the same run is continued. With `overwrite`, what stands there is deleted
+    when the training begins; YAML files, of which one may be the --config, are kept. An InputError
+    before that leaves the folder as it was, and so does the next command after a kill.
 
     Raises InputError if another process uses it, or if it holds other settings or no run at all.
     """
@@ -101,57 +120,93 @@ def open_run(config: RunConfig | FinetuneConfig):
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file: `output_dir` must name a folder")
     path.mkdir(parents=True, exist_ok=True)
-    if not (path / "run.json").exists() and _content(path):
+    runs = (path / "run.json", path / REPLACED / "run.json")
+    if not any(run.exists() for run in runs) and any(c.name != ".lock" for c in path.iterdir()):
         raise InputError(f"{path} is not empty and holds no run: choose another `output_dir`")
     try:
         with FileLock(path / ".lock", timeout=0):
             _delete_unfinished(path)
-            if config.overwrite:
-                _delete_run(path, config)
-            _check_settings(path, config)
-            try:
-                yield RunFolder(path)
-            except InputError:
-                _delete_if_unused(path)
-                raise
+            _put_back(path)
+            if config.overwrite and (path / "run.json").exists():
+                _set_aside(path, config)
+            with _unless_refused(RunFolder(path)) as folder:
+                _check_settings(path, config)
+                yield folder
     except Timeout:
         raise InputError(f"{path} is in use by another process") from None
 
 
-def _content(path: Path) -> list[Path]:
-    return [child for child in path.iterdir() if child.name != ".lock"]
+@contextmanager
+def _unless_refused(folder: RunFolder):
+    """Yields a folder, and undoes what the block did there if it ends before the run has begun.
+
+    After another error than an InputError (an interruption, for example), a run that replaces none
+    keeps what it made, to be continued.
+    """
+    run = folder / "run.json"
+    before = run.read_bytes() if run.exists() else None
+    try:
+        yield folder
+    except InputError:
+        if not folder.has_begun and before is None:
+            _delete(_run_files(folder.path))
+        elif not folder.has_begun and run.read_bytes() != before:
+            write_whole(run, before)
+        raise
+    finally:
+        _put_back(folder.path)
 
 
-def _delete_unfinished(path: Path) -> None:
-    """Deletes the folders that a killed process did not finish."""
-    for child in path.glob(f"*{PARTIAL}"):
-        if child.is_dir() and not child.is_symlink():
-            shutil.rmtree(child)
+def _set_aside(path: Path, config: RunConfig | FinetuneConfig) -> None:
+    """Moves the files of a run to the folder REPLACED.
 
-
-def _delete_if_unused(path: Path) -> None:
-    """Deletes a run without any result, so that the folder can be used with other settings."""
-    if all(child.name == "run.json" or _has_no_files(child) for child in _content(path)):
-        (path / "run.json").unlink(missing_ok=True)
-        for child in _content(path):
-            shutil.rmtree(child, ignore_errors=True)  # fails on links, which stay
-
-
-def _has_no_files(path: Path) -> bool:
-    return path.is_dir() and not any(child.is_file() for child in path.rglob("*"))
-
-
-def _delete_run(path: Path, config: RunConfig | FinetuneConfig) -> None:
-    """Deletes everything in a run's folder except YAML files, which may be its --config."""
+    Raises InputError if the new run reads one of them.
+    """
     for value in _strings(_settings(config)):
         if any(Path(file).resolve().is_relative_to(path.resolve()) for file in _files(value)):
             raise InputError(f"{value} lies in {path}, which `overwrite` would delete")
-    # run.json last: if this is killed, the folder is still a run that can be overwritten.
-    for child in sorted(_content(path), key=lambda child: child.name == "run.json"):
-        if child.is_dir() and not child.is_symlink():
-            shutil.rmtree(child)
-        elif child.suffix not in (".yaml", ".yml"):
-            child.unlink()
+    files = _run_files(path)
+    (path / REPLACED).mkdir()
+    # run.json last: where it is in REPLACED, the other files are too.
+    for child in sorted(files, key=lambda child: child.name == "run.json"):
+        child.rename(path / REPLACED / child.name)
+
+
+def _put_back(path: Path) -> None:
+    """Undoes _set_aside, also where a process was killed in the middle of either."""
+    replaced = path / REPLACED
+    if not replaced.exists():
+        return
+    if (replaced / "run.json").exists():
+        _delete(_run_files(path))
+    for child in sorted(replaced.iterdir(), key=lambda child: child.name != "run.json"):
+        child.rename(path / child.name)
+    replaced.rmdir()
+
+
+def _run_files(path: Path) -> list[Path]:
+    """Returns a run's files and folders: all but the lock, REPLACED and YAML files."""
+    kept = (".lock", REPLACED)
+    settings = (".yaml", ".yml")
+    return [
+        child
+        for child in path.iterdir()
+        if child.name not in kept and (child.is_dir() or child.suffix not in settings)
+    ]
+
+
+def _delete_unfinished(path: Path) -> None:
+    """Deletes the folders that a killed process did not finish, or not finish deleting."""
+    _delete(c for c in path.glob(f"*{PARTIAL}") if c.is_dir() and not c.is_symlink())
+
+
+def _delete(files: Iterable[Path]) -> None:
+    """Deletes files, links and whole folders."""
+    for file in files:
+        if file.is_dir() and not file.is_symlink():
+            shutil.rmtree(file)
+        else:
+            file.unlink()
 
 
 def _files(value: str) -> Iterator[str]:
@@ -180,14 +235,14 @@ def _check_settings(path: Path, config: RunConfig | FinetuneConfig) -> None:
     if not run.exists():
         versions = {package: version(package) for package in PACKAGES}
         content = {"settings": settings, "versions": versions, "machine": machine()}
-        write_whole(run, json.dumps(content, indent=2) + "\n")
+        write_json(run, content)
         return
     content = read_json(run)
     before, now = flatten_settings(content.get("settings", {})), flatten_settings(settings)
     changed = [key for key in before | now if before.get(key) != now.get(key)]
     searches = not isinstance(config, FinetuneConfig) or config.search
     if changed == ["epochs"] and not searches and now["epochs"] > before["epochs"]:
-        write_whole(run, json.dumps(content | {"settings": settings}, indent=2) + "\n")
+        write_json(run, content | {"settings": settings})
     elif changed:
         differences = "; ".join(f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed)
         raise InputError(

@@ -218,3 +218,13 @@ def test_settings_that_we_lack(copy_of, destination, tmp_path, key, value):
         folder = copy_of("bert")
     edit(folder / "config.json", **{key: value})
     assert key in refusal(folder, destination)
+
+
+def test_joiners_that_are_no_list_of_texts(destination, tmp_path):
+    model = write_model(tmp_path / "model", BERT, "token_classifier", ("O", "B-x"))
+    folder = run(model, tmp_path / "theirs", to="huggingface")
+    for wrong in ("x-x", [1]):
+        edit(folder / "config.json", joiners=wrong)
+        assert "joiners" in refusal(folder, destination)
+    edit(folder / "config.json", joiners=["x-x"])
+    assert list(load_model(run(folder, tmp_path / "back")).head.joiners) == ["x-x"]

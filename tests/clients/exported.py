@@ -1,7 +1,7 @@
 """What the clients open: tiny models with real words, exported through the door in every mode."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tensorflow as tf
@@ -13,16 +13,22 @@ from mobilebert_tf.export import main
 from mobilebert_tf.lite import metadata
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.modeling.config import SIZES
+from mobilebert_tf.modeling.heads import HEADS as HEAD_KINDS
 from mobilebert_tf.text.tokenizer import WordPiece
 from mobilebert_tf.text.vocabulary import train_vocabulary
 
 LABELS = {
     "classifier": ("bad", "good", "so so"),
+    "multi_label_classifier": ("action", "love", "war"),
     "token_classifier": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"),
 }
+THRESHOLDS = (0.75, 0.5, 0.25)  # of the multi_label_classifier
 MAX_TOKENS = 384  # what the Task Library's BertQuestionAnswerer wants
 # A head, and the fixed length that its files are exported with beside those for any length.
-HEADS = ("classifier", "encoder", "pretraining", "regression", "span", "token_classifier")
+HEADS = (
+    *("classifier", "encoder", "multi_label_classifier", "pretraining", "regression", "span"),
+    "token_classifier",
+)
 FIXED = dict.fromkeys(HEADS, 64) | {"span": MAX_TOKENS}
 # A mode, as the tables show it -> the door's options. Before TFLite 2.17 a weight matrix has one
 # scale; --min-runtime reaches 2.4 for any length (CUMSUM) and 2.3 for a fixed one.
@@ -127,6 +133,8 @@ class Exported:
             vocab_size=len(self.tokenizer), max_position_embeddings=MAX_TOKENS
         )
         model = random_model(config, head, LABELS.get(head, ()), scale=0.15)
+        if HEAD_KINDS[head].multi_label:
+            model.head = replace(model.head, thresholds=THRESHOLDS)
         save_model(model, self._folder / head, self.tokenizer)
         return self._folder / head
 

@@ -355,10 +355,10 @@ def test_smallest_sizes():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sequence_length": 4}, "sequence_length 4"),
+        ({"sequence_length": 4}, "`sequence_length` is 4"),
         ({"batch_size": 0}, "batch_size"),
-        ({"max_predictions_per_sequence": 0}, "between 1 and sequence_length - 3 = 34"),
-        ({"max_predictions_per_sequence": 35}, "not 35"),
+        ({"max_predictions_per_sequence": 0}, "must be from 1 to `sequence_length` - 3, 34"),
+        ({"max_predictions_per_sequence": 35}, "`max_predictions_per_sequence` is 35"),
         ({"masking_probability": 1.5}, "masking_probability"),
         ({"short_sequence_probability": -0.1}, "short_sequence_probability"),
         ({"seed": -1}, "seed"),

@@ -16,9 +16,14 @@ from mobilebert_tf.lite.runtime import LiteModel
 LIBRARY = Path(ai_edge_litert.__file__).parent / "libLiteRt.so"
 LABELS = {
     "classifier": ("bad", "good", "so so"),
-    "token_classifier": ("B-animal", "I-animal", "O"),
+    "multi_label_classifier": ("war", "love", "sea", "home"),
+    "token_classifier": ("B-animal", "E-animal", "S-thing", "O"),
 }
-HEADS = ("classifier", "token_classifier", "span", "masked_lm", "encoder", "regression")
+THRESHOLDS = {"multi_label_classifier": (0.25, 0.5, 0.75, 0.0)}
+HEADS = (
+    *("classifier", "multi_label_classifier", "token_classifier", "span", "masked_lm", "encoder"),
+    "regression",
+)
 MODES = ("none", "float16", "dynamic", "int8", "int8-full", "int16x8")
 LENGTHS = (5, 37, 1, 13)  # shorter after longer, and longer after shorter
 TEXT, PAIR = "The café's old DOG \U0001f642 never sees.", "a big boat near 17 stones"
@@ -55,7 +60,10 @@ def _file(head: str, mode: str, length: int | None) -> bytes:
     ]
     own_head = "encoder" if head == "encoder" else None
     content = quantize.convert(model, mode, calibration, own_head, length)
-    packed = metadata.Packed(head, VOCABULARY, LABELS.get(head, ()), True, MAX_TOKENS, None)
+    packed = metadata.Packed(
+        *(head, VOCABULARY, LABELS.get(head, ()), True, MAX_TOKENS),
+        thresholds=THRESHOLDS.get(head, ()),
+    )
     return metadata.pack(content, packed)
 
 
@@ -91,6 +99,10 @@ CALLS = {
         {"call": "classify", "text": TEXT},
         {"call": "classify", "text": TEXT, "pair": PAIR},
     ],
+    "multi_label_classifier": [
+        {"call": "classify labels", "text": TEXT},
+        {"call": "classify labels", "text": PAIR},
+    ],
     "regression": [{"call": "score", "text": TEXT}],
     "encoder": [{"call": "embed", "text": TEXT}],
     "token_classifier": [{"call": "label", "text": TEXT}],
@@ -105,13 +117,18 @@ def python_says(pipeline: Pipeline, call: dict):
     match call["call"]:
         case "classify":
             return found.probabilities
+        case "classify labels":
+            return {"labels": found.labels, "probabilities": found.probabilities}
         case "score":
             return found.score
         case "embed":
             return found.embedding
         case "label":
             names = ("text", "label", "probability")
-            return [{name: getattr(word, name) for name in names} for word in found.words]
+            return [
+                [{name: getattr(stretch, name) for name in names} for stretch in stretches]
+                for stretches in (found.words, found.entities)
+            ]
         case "fill":
             return [[[c.token, c.probability] for c in mask] for mask in found.masks]
         case "answer":

@@ -16,16 +16,19 @@ def config(beside) -> BenchmarkConfig:
     return BenchmarkConfig(file=FILE, lengths="16", threads="1", runs=2, beside=str(beside))
 
 
-def test_the_phones_rows_stand_above_the_new_ones(capsys):
+@pytest.mark.parametrize(("noisy", "said"), [(True, " (noisy)  "), (False, "  ")])
+def test_the_phones_rows_stand_above_the_new_ones(noisy, said, tmp_path, capsys):
     phone = json.loads(REPORT.read_text())
+    phone["thermal"]["noisy"] = noisy
+    (tmp_path / "phone.json").write_text(json.dumps(phone))
     assert phone["machine"]["device"] == "Robolectric, Android 15"
-    benchmark(config(REPORT))
+    benchmark(config(tmp_path / "phone.json"))
     files, latency = (part.splitlines() for part in capsys.readouterr().out.split("\n\n"))
     assert files[0].split()[:3] == ["machine", "file", "bytes"]
     assert latency[0].split()[:4] == ["machine", "file", "tokens", "threads"]
     rows = latency[2:]
     assert len(rows) == len(phone["latency"]) + 1
-    assert all(row.startswith("Robolectric, Android 15") for row in rows[:-1])
+    assert all(row.startswith(f"Robolectric, Android 15{said}") for row in rows[:-1])
     assert rows[-1].startswith("here")
 
 

@@ -1,16 +1,23 @@
 """ablate and compare: cells of one teacher with seeds, continued, refused, and what they report."""
 
 import json
+import signal
 import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import yaml
 from support.texts import write_corpus
 
 from mobilebert_tf import ablate, compare
+from mobilebert_tf.cli import parse
 from mobilebert_tf.reports.comparison import gap, read_run
 from mobilebert_tf.training.ablation import AblateConfig, cell_commands
 
+ROOT = Path(__file__).parents[2]
 SETTINGS = {
     "vocabulary_size": 300, "sequence_length": 13, "batch_size": 7, "checkpoint_steps": 2,
     "max_predictions_per_sequence": 3, "log_steps": 1, "student": "test-student", "seeds": [3, 5],
@@ -127,6 +134,23 @@ def test_a_failing_run_is_named(tmp_path, capsys):
     assert code == 2 and "nosuch.txt" in err.splitlines()[-1] and "Traceback" not in err
 
 
+def test_killed_and_started_again(tmp_path, capsys):
+    """SIGTERM ends the training that runs too, so that the same command can go on with it."""
+    settings = SETTINGS | {"corpus": str(write_corpus(tmp_path / "corpus.txt")), "seeds": [0]}
+    settings |= {"output_dir": str(tmp_path / "out"), "cells": {"joint": {"strategy": "joint"}}}
+    (tmp_path / "ablation.yaml").write_text(yaml.safe_dump(settings))
+    arguments = ["--config", str(tmp_path / "ablation.yaml")]
+    process = subprocess.Popen([sys.executable, "-m", "mobilebert_tf.ablate", *arguments])
+    while not (tmp_path / "out" / "teacher" / "run.json").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    code, _, err = run_door(ablate, arguments, capsys)
+    assert code == 0, err
+    assert (tmp_path / "out" / "ablation.html").is_file()
+
+
 def test_settings_of_a_cell(tmp_path):
     config = AblateConfig(
         output_dir=str(tmp_path),
@@ -142,6 +166,19 @@ def test_settings_of_a_cell(tmp_path):
     assert (command.settings["seed"], command.settings["teacher"]) == (7, "T")
     sizes = json.loads((tmp_path / "cells" / "a" / "bert_config.json").read_text())
     assert sizes["num_attention_heads"] == 1
+
+
+def test_the_config_that_is_printed(tmp_path):
+    path = ROOT / "configs" / "ablation.yaml"
+    config = parse(AblateConfig, ["--config", str(path), "--output-dir", str(tmp_path)])
+    totals = set()
+    for cell in config.cells:
+        (command,) = cell_commands(config, cell, 0)
+        phases = [command.settings[name] for name in ("training", "distillation") if name in
+                  command.settings]  # fmt: skip
+        phases += [command.settings["transfer"]["phase"]] if "transfer" in command.settings else []
+        totals.add(sum(phase["steps"] for phase in phases))
+    assert totals == {600}  # every cell trains for the same number of steps
 
 
 def test_gap():

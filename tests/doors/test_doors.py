@@ -1,6 +1,9 @@
 """Bad input to the training doors: one line that names it, exit code 2, and nothing is lost."""
 
+import contextlib
+import dataclasses
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -8,19 +11,25 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from support.models import save_directory
 from support.texts import write_corpus
 
-from mobilebert_tf import build_model, save_model
 from mobilebert_tf.cli import door
 from mobilebert_tf.distill import distill
+from mobilebert_tf.finetune import finetune
 from mobilebert_tf.modeling.config import SIZES
 from mobilebert_tf.pretrain import pretrain
-from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
+from mobilebert_tf.training.finetune_config import FinetuneConfig
 from mobilebert_tf.training.run_config import DistillConfig, PretrainConfig
+from mobilebert_tf.training.run_folder import open_run
 
 ROOT = Path(__file__).parents[2]
 TEST_CONFIG = str(ROOT / "configs" / "test.yaml")
-DOORS = {"distill": (distill, DistillConfig), "pretrain": (pretrain, PretrainConfig)}
+DOORS = {
+    "distill": (distill, DistillConfig),
+    "pretrain": (pretrain, PretrainConfig),
+    "finetune": (finetune, FinetuneConfig),
+}
 
 
 @pytest.fixture
@@ -83,7 +92,7 @@ def test_vocabulary_without_special_tokens(refused, tmp_path, corpus):
 
 def test_sequence_longer_than_positions(refused, corpus):
     error = refused("--corpus", corpus, "--sequence-length", "38")
-    assert "sequence_length is 38" in error and "37" in error
+    assert "--sequence-length is 38" in error and "37" in error
 
 
 def test_unknown_size(refused, corpus):
@@ -125,21 +134,23 @@ def test_teacher_and_student_that_do_not_fit(refused, tmp_path, corpus):
     deeper = SIZES["test-student"].replace(num_hidden_layers=3)
     (tmp_path / "student.json").write_text(deeper.to_json())
     error = refused("--corpus", corpus, "--student", tmp_path / "student.json")
-    assert "layer_map" in error and "3" in error
+    assert "--transfer.layer-map" in error and "3" in error
     assert not (tmp_path / "run" / "checkpoints").exists()  # said before a step was trained
 
 
 def test_teacher_directory_without_weights(refused, tmp_path, corpus):
-    model = build_model(SIZES["test-teacher"], "pretraining")
-    tokenizer = WordPiece([*SPECIAL_TOKENS, *(f"w{i}" for i in range(295))])
-    save_model(model, tmp_path / "teacher", tokenizer)
+    save_directory(tmp_path / "teacher", "teacher", "pretraining")
     (tmp_path / "teacher" / "model.weights.h5").write_bytes(b"not weights")
     error = refused("--corpus", corpus, "--teacher", tmp_path / "teacher")
     assert "model.weights.h5" in error and "damaged" in error
+    (tmp_path / "teacher" / "model.weights.h5").unlink()
+    error = refused("--corpus", corpus, "--teacher", tmp_path / "teacher")
+    assert "not a whole model directory: it has no model.weights.h5" in error
 
 
 def test_teacher_that_is_no_directory(refused, tmp_path, corpus):
-    assert "nothing" in refused("--corpus", corpus, "--teacher", tmp_path / "nothing")
+    error = refused("--corpus", corpus, "--teacher", tmp_path / "nothing")
+    assert error.startswith("error: --teacher: ") and "nothing does not exist" in error
 
 
 def test_output_is_a_file(refused, tmp_path, corpus):
@@ -195,6 +206,93 @@ def test_overwrite_spares_settings(refused, tmp_path, corpus):
     refused("--corpus", corpus, "--teacher-training.learning-rate", "1e29", "--overwrite")
     assert (tmp_path / "run" / "mine.yaml").read_text() == "seed: 3\n"
     assert not inside.exists()
+
+
+# Said only when the folder is open already.
+MISTAKES = {
+    "pretrain": (["--corpus", "nowhere.txt"], ["--model", "gigantic"]),
+    "distill": (["--teacher-model", "gigantic"], ["--transfer.layer-map", "[0, 7]"]),
+    "finetune": (["--class-weights"],),
+}
+
+
+def content_of(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+@pytest.fixture
+def options(tmp_path, corpus):
+    """Options of each door that are no mistake."""
+    save_directory(tmp_path / "start", head="pretraining")
+    (tmp_path / "data").mkdir()
+    for split in ("train", "dev"):
+        (tmp_path / "data" / f"{split}.tsv").write_text("text\tlabel\nthe dog\t1.5\n")
+    task = ["--task", "regression", "--data-dir", tmp_path / "data"]
+    return {
+        "pretrain": ["--corpus", corpus],
+        "distill": ["--corpus", corpus],
+        "finetune": ["--model", tmp_path / "start", *task],
+    }
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_a_mistake_costs_nothing(refused, tmp_path, options, name):
+    """Neither a finished run that was to be replaced, nor the folder of a new one."""
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "weights").write_text("precious")
+    (tmp_path / "run" / "run.json").write_text('{"settings": {"seed": 3}}')
+    (tmp_path / "run" / "mine.yaml").write_text("{}")
+    before = content_of(tmp_path / "run")
+    for mistake in MISTAKES[name]:
+        refused(*options[name], *mistake, "--overwrite", name=name)
+        assert content_of(tmp_path / "run") == before
+        refused(*options[name], *mistake, name=name, output="new")
+        assert [path.name for path in (tmp_path / "new").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("moved", range(4))
+def test_killed_before_it_replaced_a_run(tmp_path, corpus, monkeypatch, moved):
+    """At any moment while files are moved; the next command puts all of it back."""
+    config = PretrainConfig(corpus=str(corpus), output_dir=str(tmp_path / "run"))
+    with open_run(config) as folder:
+        folder.begin()
+        for name in ("a", "z"):
+            (folder / name).mkdir()
+            (folder / name / "file").write_text(name)
+    before = content_of(tmp_path / "run")
+    replacing = dataclasses.replace(config, overwrite=True, seed=3)
+    _kill_at(moved, replacing, monkeypatch)
+    _kill_at(1, config, monkeypatch)  # while it puts back
+    with open_run(config):
+        assert content_of(tmp_path / "run") == before
+    with open_run(replacing) as folder:
+        folder.begin()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock", "run.json"]
+
+
+class Killed(BaseException):
+    """Stops a process between two lines, as a signal would."""
+
+
+def _kill_at(moved, config, monkeypatch):
+    """Opens a run and is killed after so many files were moved; or in the run, if fewer are."""
+    moves = iter(range(moved))
+
+    def rename(path, target):
+        if next(moves, None) is None:
+            raise Killed
+        os.rename(path, target)
+
+    with monkeypatch.context() as patched, contextlib.suppress(Killed):
+        patched.setattr(Path, "rename", rename)
+        with open_run(config) as folder:
+            (folder / "data").mkdir()
+            patched.setattr("mobilebert_tf.training.run_folder._put_back", lambda path: None)
+            raise Killed
 
 
 def test_every_state_damaged(refused, tmp_path, corpus):

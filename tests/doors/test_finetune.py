@@ -13,10 +13,12 @@ import time
 import keras
 import numpy as np
 import pytest
+from support.checkpoints import edit
 from support.texts import NEUTRAL, WIDE_VOCABULARY, labelled_texts
 from support.texts import WIDE_TOKENIZER as TOKENIZER
 
-from mobilebert_tf import build_model, load_model, save_model
+from mobilebert_tf import Pipeline, build_model, load_model, save_model
+from mobilebert_tf.convert import ConvertConfig, convert
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.evaluate import EvaluateConfig, evaluate
 from mobilebert_tf.export import export
@@ -108,13 +110,34 @@ def test_files_that_exist_are_refused_before_anything_is_run(tuned, place, tmp_p
             evaluate(EvaluateConfig(**config, **option))
 
 
+def test_predictions_go_to_a_folder(tuned, place, capsys, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="file is a file: `predictions` must name a folder"):
+        judged(capsys, tuned / "model", place, predictions=str(tmp_path / "file"), overwrite=True)
+    with pytest.raises(InputError, match="no row has a value in the column 'nr'"):
+        judged(capsys, tuned / "model", place, columns=Columns(id="nr"))
+
+
+def test_classes_that_cannot_be_weighted(small, monkeypatch):
+    """Said before anything is trained: by the second trial, the first would be lost."""
+    monkeypatch.setattr("mobilebert_tf.training.finetune_trials.train", None)
+    rows = "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n"
+    for split in ("train", "dev"):
+        (small / "data" / f"{split}.tsv").write_text(rows)
+    config = config_of(small, small / "out", task="rte", class_weights=True)
+    with pytest.raises(InputError, match="an example of every class"):
+        finetune(config)
+    columns = Columns(text="sentence1", label="index")
+    with pytest.raises(InputError, match="need classes"):
+        finetune(dataclasses.replace(config, task="regression", columns=columns))
+
+
 def test_changed_examples_are_shown(tuned, place, capsys):
     trials = [str(tuned / "trials" / result["trial"] / "model") for result in scores(tuned)]
     untrained = place / "untrained"
     if not untrained.exists():
         keras.utils.set_random_seed(3)
-        config = STUDENT
-        model = build_model(config, "classifier", ("good", "bad"))  # in another order
+        model = build_model(STUDENT, "classifier", ("good", "bad"))  # in another order
         save_model(model, untrained, TOKENIZER)
     said = judged(capsys, trials[0], place, compare=str(untrained))
     assert "the same prediction for" in said and "100.00 %" not in said
@@ -271,8 +294,8 @@ def test_augment_and_transfer_that_do_not_fit(place, tuned, tmp_path):
 
     more, teacher = unlabelled(tmp_path / "more.txt", 3), str(tuned / "model")
     (tmp_path / "empty.txt").write_text("\n \n")
-    assert "augment is of use with a teacher" in refused(augment=more)
-    assert "transfer_weight is of use with a teacher" in refused(transfer_weight=1.0)
+    assert "`augment` is of use with a teacher" in refused(augment=more)
+    assert "`transfer_weight` is of use with a teacher" in refused(transfer_weight=1.0)
     assert "squad needs questions" in refused(augment=more, teacher=teacher, task="squad")
     assert "has no texts" in refused(augment=str(tmp_path / "empty.txt"), teacher=teacher)
     assert "does not exist" in refused(augment=str(tmp_path / "absent.txt"), teacher=teacher)
@@ -290,7 +313,7 @@ def test_augment_and_transfer_that_do_not_fit(place, tuned, tmp_path):
     rte = dict(task="rte", data_dir=str(tmp_path), teacher=str(tmp_path / "rte"))
     assert "rte has pairs of texts: name `columns.pair`" in refused(augment=more, **rte)
     said = refused(teacher=str(tmp_path / "deep"), transfer_weight=1.0)
-    assert "give transfer.layer_map" in said
+    assert "give `transfer.layer_map`" in said
 
 
 @pytest.mark.parametrize(
@@ -301,6 +324,8 @@ def test_augment_and_transfer_that_do_not_fit(place, tuned, tmp_path):
         ({"task": "tokens"}, ".conll"),
         ({"sequence_length": 64}, "the model takes 37 tokens"),
         ({"model": "absent"}, "mobilebert_tf.convert absent FOLDER --from huggingface"),
+        ({"model": "absent"}, "`model`: absent does not exist"),
+        ({"data_dir": "absent"}, "`data_dir`: there is no folder absent"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_trained(place, tmp_path, changes, said):
@@ -378,6 +403,19 @@ def test_more_epochs_go_on(small, capsys):
         finetune(dataclasses.replace(config, epochs=6, batch_size=7))
 
 
+def test_a_refused_command_changes_no_settings(small):
+    """Else the command that made the run would be refused from then on: it has fewer epochs."""
+    finetune(config := config_of(small, small / "out", epochs=1))
+    before = (small / "out" / "run.json").read_bytes()
+    text = (small / "data" / "train.tsv").read_text()
+    (small / "data" / "train.tsv").write_text(text + "a good film\tgood\n")
+    with pytest.raises(InputError, match="another content of the train split"):
+        finetune(dataclasses.replace(config, epochs=3))
+    assert (small / "out" / "run.json").read_bytes() == before
+    (small / "data" / "train.tsv").write_text(text)
+    finetune(config)
+
+
 def epochs_of(folder, config):
     """The history's records of the evaluated epochs of a run's only trial."""
     name = config.trials()[0].name
@@ -445,8 +483,7 @@ def test_models_that_do_not_fit_the_task(place, tuned, capsys, tmp_path):
 
 
 def test_words_have_no_form_of_predictions(place, tmp_path):
-    config = STUDENT
-    words = build_model(config, "token_classifier", ("B-x", "O"))
+    words = build_model(STUDENT, "token_classifier", ("B-x", "O"))
     save_model(words, tmp_path / "words", TOKENIZER)
     (tmp_path / "dev.conll").write_text("the O\nfilm B-x\n")
     with pytest.raises(InputError, match="mobilebert_tf.predict writes them"):
@@ -456,6 +493,41 @@ def test_words_have_no_form_of_predictions(place, tmp_path):
             )
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_words_of_raw_texts_are_those_of_training(place, capsys, tmp_path):
+    """From the training data to a file for a phone: the same words with the same labels."""
+    rng = np.random.default_rng(0)
+    marked = {"u.s.": "B-place", "a-b": "B-thing", "3.5": "B-number"}
+    for split, count in (("train", 150), ("dev", 30)):
+        lines = []
+        for _ in range(count):
+            words = [str(word) for word in rng.choice([*NEUTRAL, *marked], 7)]
+            lines += [f"{word} {marked.get(word, 'O')}" for word in (*words, ".")] + [""]
+        (tmp_path / f"{split}.conll").write_text("\n".join(lines))
+    tokens = dict(task="tokens", data_dir=str(tmp_path))
+    finetune(config_of(place, tmp_path / "out", **tokens))
+    assert "words of raw texts as in 0.0, x-x, x.x, x.x." in capsys.readouterr().out
+    words = ["the", "u.s.", "film", "is", "a-b", "the", "plot", "3.5", "."]
+    model = tmp_path / "out/model"
+    (tmp_path / "calibration.txt").write_text("the u.s. film is a-b .\n" * 100)
+    export(
+        ExportConfig(
+            str(model), quantize="none", calibration_data=str(tmp_path / "calibration.txt")
+        )
+    )
+    convert(ConvertConfig(str(model), str(tmp_path / "theirs"), to="huggingface"))
+    for path in (model, tmp_path / "out/model-none.tflite", tmp_path / "theirs"):
+        pipeline = Pipeline(path)
+        (given,) = pipeline([words])
+        assert [w.label for w in given.words] == [marked.get(word, "O") for word in words]
+        assert pipeline(" ".join(words)) == given
+        touching = pipeline("the U.S. film is a-b the plot 3.5.")
+        assert [(w.text.lower(), w.label) for w in touching.words] == [
+            (w.text, w.label) for w in given.words
+        ]
+    edit(model / "task.json", joiners=[])
+    assert [w.text for w in Pipeline(model)("u.s.").words] == ["u", ".", "s", "."]
 
 
 def squad(count, seed):

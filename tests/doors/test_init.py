@@ -55,7 +55,8 @@ def test_without_a_step_the_model_is_the_one_it_began_with(place, tmp_path, caps
     pretrain(pretrain_config(place, tmp_path / "run"))
     assert digest(tmp_path / "run" / "teacher") == digest(place / "teacher")
     assert load_tokenizer(tmp_path / "run" / "teacher").vocabulary == VOCABULARY
-    assert "at random" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "at random" not in said and "init: its own size is used, it is no demo-teacher" in said
     distill(distill_config(place, tmp_path / "student"))
     assert digest(tmp_path / "student" / "student") == digest(place / "student")
     assert "at random" not in capsys.readouterr().out

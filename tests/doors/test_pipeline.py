@@ -6,14 +6,14 @@ from support.models import save_directory
 from support.texts import LABELS, VOCABULARY
 
 from mobilebert_tf import InputError, Pipeline, build_model, save_model
-from mobilebert_tf.pipeline import Candidate
+from mobilebert_tf.results import Candidate
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 
 
 class Scripted:
     """A model with given outputs for one text, to see what is made of them."""
 
-    tokenizer, labels = WordPiece(VOCABULARY), list(LABELS)
+    tokenizer, labels, joiners = WordPiece(VOCABULARY), list(LABELS), []
     max_tokens, sequence_length, pairs = 37, None, None
 
     def __init__(self, kind, **outputs):
@@ -146,7 +146,7 @@ def test_refusals():
         Pipeline(Labeller())("a", "b")
     with pytest.raises(InputError, match="too long"):
         Pipeline(Scripted("classifier"))("dog " * 36)
-    with pytest.raises(InputError, match="top is 0"):
+    with pytest.raises(InputError, match="`top` is 0"):
         Pipeline(Scripted("classifier"), top=0)
     for arguments in ((["dog", None],), (["dog", float("nan")],), ("dog", 5), ("dog", ["cat"])):
         with pytest.raises(InputError, match="is no text"):

@@ -80,7 +80,7 @@ def test_readable_lines_and_standard_input(place, capsys, monkeypatch):
     ("name", "text", "options", "message"),
     [
         ("pretraining", "the dog runs", {}, r"no \[MASK\] in the text"),
-        ("pretraining", "the [MASK] runs", {"top": 0}, "top is 0"),
+        ("pretraining", "the [MASK] runs", {"top": 0}, "`top` is 0"),
         ("classifier", "dog " * 36, {}, "38 tokens, the model takes 37"),
         ("span", "what ?", {}, "`context`"),
         ("span", "what ?", {"context": " "}, "no text to answer from"),
@@ -170,6 +170,16 @@ def test_each_row_has_its_result(place, tmp_path, capsys, suffix):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and "(skipped: no text)" in lines[1]
     assert not options or [line.partition("\t")[0] for line in lines] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("suffix", GAPS)
+def test_ids_that_no_row_has(place, tmp_path, suffix):
+    """One row with an id is enough; a mistaken name is no column of empty ids."""
+    file = tmp_path / f"texts{suffix}"
+    file.write_text(GAPS[suffix])
+    message = "no column 'nr'" if suffix == ".txt" else "no row has a value in the column 'nr'"
+    with pytest.raises(InputError, match=message):
+        predict(PredictConfig(str(place / "classifier"), input=str(file), id_column="nr"))
 
 
 def test_a_csv_that_begins_with_a_skipped_row(place, tmp_path, capsys):

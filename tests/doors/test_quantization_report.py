@@ -11,7 +11,7 @@ from support.texts import LABELS, TOKENIZER, write_corpus
 
 from mobilebert_tf import InputError, quantization_report, save_model
 from mobilebert_tf.evaluate import EvaluateConfig, evaluate
-from mobilebert_tf.export import export
+from mobilebert_tf.export import ToTfliteConfig, export
 from mobilebert_tf.lite import flatbuffer, quantize
 from mobilebert_tf.lite.export_config import ExportConfig
 from mobilebert_tf.lite.layer_errors import LayerError, layer_errors
@@ -99,6 +99,15 @@ def test_report_and_search(exported, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, *arguments)
     assert stopped.value.code == 2 and "exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("drop", [-0.1, float("nan"), float("inf")])
+def test_a_drop_that_is_none(drop):
+    """Every comparison with NaN is false: no file would do."""
+    for config in (quantization_report.ReportConfig, ToTfliteConfig):
+        arguments = ("x.tflite",) if config is quantization_report.ReportConfig else ()
+        with pytest.raises(InputError, match="`max_drop` is .*: it must be a number from 0 on"):
+            config(*arguments, model="x", max_drop=drop)
 
 
 def test_search_by_the_score_of_a_task(exported, monkeypatch, capsys, tmp_path):

@@ -1,6 +1,8 @@
 """What each golden file holds: given texts and numbers, and what mobilebert_tf makes of them."""
 
 import base64
+import itertools
+import json
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -8,17 +10,42 @@ from dataclasses import dataclass, replace
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from scipy import special
-from texts import DOCUMENT, SENTENCES, SPECIAL, TOKENIZED, VOCABULARY
+from texts import DOCUMENT, JOINED, JOINERS, SENTENCES, SPECIAL, TOKENIZED, VOCABULARY
 
 from mobilebert_tf import Pipeline
 from mobilebert_tf.lite import flatbuffer, metadata, timing
+from mobilebert_tf.modeling.heads import HEADS
+from mobilebert_tf.tasks.metrics import scores
 from mobilebert_tf.tasks.squad import Question
 from mobilebert_tf.tasks.squad_answers import answers as find_answers
 from mobilebert_tf.tasks.squad_windows import Features, make_features, proportions
+from mobilebert_tf.tasks.tags import tag_scheme
 from mobilebert_tf.text.offsets import tokenize_with_offsets
 from mobilebert_tf.text.tokenizer import WordPiece
 
 LABELS = ("B-place", "B-name", "I-place", "O")
+SUBJECTS_OF_FILMS = ("war", "love", "\U0001f642")
+# Labels of each scheme, of mixtures, and what only looks like one.
+TAGS = {
+    "BIO": "O B-x I-x B-y I-y",
+    "BIO, I alone": "O I-x I-y",
+    "BIO without O": "B-x I-x",
+    "BIO without kinds": "O B I",
+    "BIO and another label": "O B-x I-x X",
+    "BIOES": "O B-x I-x E-x S-x S-y",
+    "BILOU": "O B-x I-x L-x U-x U-y",
+    "BILOU without kinds": "O B I L U",
+    "BMES": "B-x M-x E-x S-x O",
+    "letters of several schemes": "O B-x I-x E-x S-x L-x",
+    "IO": "O place \U0001f642name I",
+    "a dash in a kind": "O B-x-y I-x-y B-x",
+    "a dash behind a letter alone": "O B- I- B",
+    "parts of speech": "NN VB , .",
+    "parts of speech that look marked": "-LRB- B-x NN",
+    "numbers": "0 1 13 -2",
+    "numbers of other digits": "O \u0661 \u0662",
+    "O alone": "O",
+}
 UNCASED, CASED = WordPiece(VOCABULARY, lower_case=True), WordPiece(VOCABULARY, lower_case=False)
 ACCENTED = WordPiece(VOCABULARY, lower_case=True, strip_accents=False)
 
@@ -204,6 +231,8 @@ class _Scripted:
     kind: str
     outputs: dict[str, np.ndarray]
     labels: Sequence[str] = LABELS
+    thresholds: Sequence[float] = ()
+    joiners: Sequence[str] = ()
     tokenizer = UNCASED
     max_tokens, sequence_length, pairs = 512, None, None
 
@@ -211,25 +240,120 @@ class _Scripted:
         return {name: np.asarray(value, np.float32)[None] for name, value in self.outputs.items()}
 
 
+def tags() -> dict:
+    """Schemes of labels, and what they say of words."""
+    return golden(
+        "What a token classifier's labels say about entities: their scheme and kinds, sorted; and "
+        "the labels of a text's words in BIO.",
+        (_tagged(seed, name, tags.split()) for seed, (name, tags) in enumerate(TAGS.items())),
+    )
+
+
+def _tagged(seed: int, name: str, labels: list[str]) -> dict:
+    words = np.random.default_rng(seed).choice(labels, 40).tolist()
+    scheme = tag_scheme(labels)
+    expected = {"scheme": scheme.name, "kinds": scheme.kinds, "bio": scheme.to_bio(words)}
+    return case(name, {"labels": labels, "words": words}, expected)
+
+
 def labels() -> dict:
     """Words and entities."""
     texts = [text for text in (*SENTENCES, DOCUMENT[:172], "Ábc, 中\U0001f642 a\u200bb e") if text]
+    schemes = [LABELS, *(TAGS[name].split() for name in ("BIOES", "BILOU", "IO", "numbers"))]
     return golden(
         "Words and entities of a text from the probabilities of its pieces' classes (one list a "
         "piece, without [CLS] and [SEP]). start, end: characters. Uncased.",
-        (_labelled(seed, text) for seed, text in enumerate(texts)),
+        (
+            _labelled(seed, text, labels)
+            for seed, (labels, text) in enumerate(itertools.product(schemes, texts))
+        ),
+    )
+
+
+def _labelled(seed: int, text: str, labels: Sequence[str]) -> dict:
+    values = _probabilities(seed, text, labels)
+    model = _Scripted("token_classifier", {"token_probability": values}, labels)
+    found = Pipeline(model)(text)
+    expected = {
+        name: [vars(stretch) for stretch in getattr(found, name)] for name in ("words", "entities")
+    }
+    given = {"text": text, "labels": labels, "probabilities": values[1:-1].tolist()}
+    return case(f"{text[:20]}, {tag_scheme(labels).name}", given, expected)
+
+
+def multi_label() -> dict:
+    """Which labels a text has."""
+    rows = (
+        [0.5, 0.25, 0.75],
+        [0.49, 0.5, 0.51],
+        [0.0, 0.0, 0.0],
+        [0.75, 0.75, 0.75],
+        [0.7, 0.1, 1],
+    )
+    return golden(
+        "The labels of a text from their probabilities, the likeliest first, of equals the first. "
+        "A probability is a float32, a threshold a float64.",
+        (
+            _chosen(row, thresholds)
+            for row in rows
+            for thresholds in ((0.5, 0.5, 0.5), (0.7, 0.25, 0.9), (0.1, 0.1, 1))
+        ),
+        labels=SUBJECTS_OF_FILMS,
+    )
+
+
+def _chosen(row: Sequence[float], thresholds: Sequence[float]) -> dict:
+    outputs = {"probability": row}
+    model = _Scripted("multi_label_classifier", outputs, SUBJECTS_OF_FILMS, thresholds)
+    found = Pipeline(model)("the film")
+    given = {"probability": row, "thresholds": thresholds}
+    return case(f"{row} from {thresholds}", given, found.labels)
+
+
+def label_scores() -> dict:
+    """Scores of many texts' labels."""
+    random = np.random.default_rng(0)
+    shapes = ((1, 2), (5, 3), (40, 3))
+    hot = [(random.random((2, *shape)) < 0.4).astype(int) for shape in shapes]
+    hot += [np.zeros((2, 3, 2), int), np.array([np.eye(3, dtype=int), np.eye(3, dtype=int)[::-1]])]
+    return golden(
+        "Micro F1 of the numbers of labels that texts have and that a model gives them, within "
+        "1e-9. With one label each it is the accuracy.",
+        (_scored(*pair) for pair in hot),
+    )
+
+
+def _scored(wanted: np.ndarray, given: np.ndarray) -> dict:
+    numbers = {
+        name: [np.flatnonzero(row).tolist() for row in rows]
+        for name, rows in (("wanted", wanted), ("given", given))
+    }
+    classes = {"classes": wanted.shape[1]}
+    expected = scores(["micro_f1"], wanted, given)
+    return case(f"{len(wanted)} texts, {wanted.shape[1]} labels", classes | numbers, expected)
+
+
+def _probabilities(seed: int, text: str, labels: Sequence[str]) -> np.ndarray:
+    """Numbers for the classes of each token."""
+    count = len(tokenize_with_offsets(UNCASED, [text])[0].ids)
+    return np.random.default_rng(seed).integers(0, 64, (count + 2, len(labels))) / 64.0
+
+
+def words() -> dict:
+    """Words that have marks in them."""
+    return golden(
+        "Words of a text where the training words had marks in them, as the joiners say, and their "
+        "labels, as in labels.json.",
+        (_joined(seed, *each) for seed, each in enumerate(JOINED)),
         labels=LABELS,
     )
 
 
-def _labelled(seed: int, text: str) -> dict:
-    count = len(tokenize_with_offsets(UNCASED, [text])[0].ids)
-    values = np.random.default_rng(seed).integers(0, 64, (count + 2, len(LABELS))) / 64.0
-    found = Pipeline(_Scripted("token_classifier", {"token_probability": values}))(text)
-    expected = {
-        name: [vars(stretch) for stretch in getattr(found, name)] for name in ("words", "entities")
-    }
-    return case(text[:20], {"text": text, "probabilities": values[1:-1].tolist()}, expected)
+def _joined(seed: int, name: str, text: str, joiners: Sequence[str]) -> dict:
+    values = _probabilities(seed, text, LABELS)
+    model = _Scripted("token_classifier", {"token_probability": values}, joiners=joiners)
+    given = {"text": text, "joiners": joiners, "probabilities": values[1:-1].tolist()}
+    return case(name, given, [vars(word) for word in Pipeline(model)(text).words])
 
 
 def masks() -> dict:
@@ -279,13 +403,24 @@ def model_files() -> dict:
         "classifier": metadata.Packed("classifier", VOCABULARY[:9], ("bad", "good"), True, 64, 32),
         "span": metadata.Packed("span", VOCABULARY[:9], (), False, 512),
         "token_classifier": metadata.Packed("token_classifier", VOCABULARY[:9], LABELS, True, 64),
+        "token_classifier with joiners": metadata.Packed(
+            "token_classifier", VOCABULARY[:9], LABELS, True, 64, joiners=JOINERS
+        ),
         "encoder": metadata.Packed("encoder", [*VOCABULARY[:9], "##é", "中"], (), True, 64),
+        "multi_label_classifier": metadata.Packed(
+            *("multi_label_classifier", VOCABULARY[:9], ("war", "love"), True, 64),
+            thresholds=[0.25, 1],
+        ),
     }
     cases = [
-        _file(f"{kind}, length {length}", _content(kind, length, content), content, length)
-        for kind, content in packed.items()
+        _file(f"{name}, length {length}", _content(content.kind, length, content), content, length)
+        for name, content in packed.items()
         for length in (None, 16)
     ]
+    several = _content("multi_label_classifier", None, packed["multi_label_classifier"])
+    halves = replace(packed["multi_label_classifier"], thresholds=())
+    bare = _content(halves.kind, None, halves)
+    cases.append(_file("multi_label_classifier without thresholds", bare, halves, None))
     whole = _content("classifier", None, packed["classifier"])
     cases += [
         _refused("empty", b""),
@@ -299,7 +434,11 @@ def model_files() -> dict:
         ),
         _refused("no JSON in it", whole.replace(b'{"kind"', b'["kind"')),
         _refused("unknown head", whole.replace(b'"classifier"', b'"clarifier "')),
+        *_joiners_refused(),
         _refused("a limit that is none", whole.replace(b'"max_tokens": 64', b'"max_tokens": -4')),
+        _refused("too few thresholds", several.replace(b"[0.25, 1]", b"[   0.25]")),
+        _refused("a threshold above 1", several.replace(b"[0.25, 1]", b"[0.25, 2]")),
+        _refused("thresholds that are no list", several.replace(b"[0.25, 1]", b"true     ")),
     ]
     return golden(
         "What a .tflite file (base64) says of itself; fixed_length null: it takes any length. "
@@ -318,6 +457,7 @@ def _file(name: str, content: bytes, packed: metadata.Packed, length: int | None
         "kind": packed.kind,
         "vocabulary": list(packed.vocabulary),
         "labels": list(packed.labels),
+        "thresholds": _thresholds(packed),
         "lower_case": packed.do_lower_case,
         "strip_accents": packed.do_lower_case
         if packed.strip_accents is None
@@ -325,8 +465,22 @@ def _file(name: str, content: bytes, packed: metadata.Packed, length: int | None
         "max_tokens": length or packed.max_tokens,
         "sequence_length": packed.sequence_length,
         "fixed_length": length,
+        "joiners": list(packed.joiners),
     }
     return case(name, {"content": base64.b64encode(content).decode()}, expected)
+
+
+def _thresholds(packed: metadata.Packed) -> list[float]:
+    """One for each label, as modeling.runner.chosen_labels has them."""
+    several = HEADS[packed.kind].multi_label
+    return list(packed.thresholds) or [0.5] * (several * len(packed.labels))
+
+
+def _joiners_refused() -> Iterable[dict]:
+    packed = metadata.Packed("token_classifier", VOCABULARY[:9], LABELS, True, 64, joiners=JOINERS)
+    whole, old = _content("token_classifier", None, packed), json.dumps(JOINERS).encode()
+    for name, new in (("no list", b'"x-x"'), ("no texts", b"[1]")):
+        yield _refused(f"joiners that are {name}", whole.replace(old, new.ljust(len(old))))
 
 
 def _refused(name: str, content: bytes) -> dict:
@@ -341,6 +495,7 @@ def _bare(kind: str, length: int | None, classes: int) -> bytes:
     """A model with inputs and outputs, and nothing between them."""
     outputs = {
         "classifier": {"probability": [1, classes]},
+        "multi_label_classifier": {"probability": [1, classes]},
         "span": {"start_logits": [1, -1], "end_logits": [1, -1]},
         "token_classifier": {"token_probability": [1, -1, classes]},
         "encoder": {"embedding": [1, 8]},
@@ -406,7 +561,11 @@ SUBJECTS = {
     "windows": windows,
     "softmax": softmax,
     "answers": answers,
+    "tags": tags,
     "labels": labels,
+    "multi_label": multi_label,
+    "label_scores": label_scores,
+    "words": words,
     "masks": masks,
     "embeddings": embeddings,
     "model_files": model_files,

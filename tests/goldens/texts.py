@@ -69,6 +69,32 @@ SENTENCES = [
     "a",
 ]
 
+# Joiners, and texts that are cut into words by them; see mobilebert_tf/text/words.py.
+JOINERS = ["--", "..", "0,0", "0.0", "x'x", "x-x", "x.x", "x.x."]
+OTHER_JOINERS = ["#x", "0%", "x 'x", 'x" x', "\U00010100\U00010100"]
+JOINED = [
+    ("initials", "The U.S. of A. (the u.s.), 3.5.", JOINERS),
+    ("hyphens and dashes", "(cat-dog) a--b c - d e- mail -x", JOINERS),
+    ("numbers", "1,000,000.5 1, 2 a,b \u0967,\u0968 \U0001d7ce.\U0001d7cf 3d-4d", JOINERS),
+    ("apostrophes", "don't don\u2019t \u2019t 'low' a''b", JOINERS),
+    ("dots", "wait... ... a..b U.S... .", JOINERS),
+    ("a mark beside a mark", "U.S.-based a.-b a-.b (-)", JOINERS),
+    ("accents", "cafe\u0301-re\u0301sume\u0301 \u00e9.\u00e9. -\u0301a a\u0301-b", JOINERS),
+    ("removed characters", "e\u00ad-\u200bmail U\u200b.\u00adS. \u200b-a", JOINERS),
+    ("two units", "\U00010400-\U00010428 \U0001f642-a a-\U0001f642.", JOINERS),
+    ("halves of pairs", "a\ud800-b \udc00.a", JOINERS),
+    ("Chinese", "\u4e2d-\u6587 a-\u4e2d \u4e2d.b 3.5\u4e2d \u4e2d\u6587", JOINERS),
+    ("Thai", "\u0e44\u0e17\u0e22-\u0e20\u0e32\u0e29\u0e32 \u0e01.\u0e17.\u0e21.", JOINERS),
+    ("blanks of all kinds", "a\u00a0-b a-\u3000b a\u2028-\tb a\n.b", JOINERS),
+    ("marks by normalisation", "a\u2260b a\u1fef.b \u226e-a a-\uff0d", JOINERS),
+    ("unknown words", "zebra\u2603quux-a 1.\u2603", JOINERS),
+    ("beginnings and ends", "John's dog's 's #tag a#b (#x) 5%, x% 5% l\"eau \"a\"", OTHER_JOINERS),
+    ("marks of two units", "\U00010100\U00010100 a\U00010100\U00010101", OTHER_JOINERS),
+    ("no joiners", "U.S. cat-dog", []),
+    ("joiners without sense", "U.S. - a.", ["", " ", "-", "x", "x x", "a.b"]),
+    ("nothing", "", JOINERS),
+]
+
 DOCUMENT = (
     "The world was low and naïve.  Hello, said the player\u00ad, running: I want a café \U0001f642 "
     "in 日本!\nUnwantedly, the résumé of 1895 (1895-1943) did play on; lowly, the abc of it ended. "

@@ -360,7 +360,7 @@ def test_fixed_length_encoder_export(place, tmp_path):
     ("arguments", "message"),
     [
         ([], "no model at runs/demo/student: make one with `python -m mobilebert_tf.distill`"),
-        (["--model", "nowhere"], "nowhere is not a model directory"),
+        (["--model", "nowhere"], "--model: nowhere is not a model directory"),
         (["--quantize", "int4"], "int4"),
         (["--unknown", "1"], "unknown"),
         (["--model", "{}", "--output", "x.bin"], "must end in .tflite"),

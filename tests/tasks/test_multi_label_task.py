@@ -77,6 +77,14 @@ def test_what_is_no_list_of_labels(row, said, tmp_path):
         open_task("multi-label", tmp_path, ("train",))
 
 
+def test_numbers_are_labels_by_their_text(tmp_path):
+    """As the label of one class is: a list of numbers is that of their digits."""
+    (tmp_path / "train.jsonl").write_text(jsonl([("w", [2, 10]), ("x", ["2"]), ("y", [])]))
+    task = open_task("multi-label", tmp_path, ("train",))
+    assert task.labels == ("10", "2")
+    assert task.splits["train"].targets.tolist() == [[1, 1], [0, 1], [0, 0]]
+
+
 def test_labels_of_one_split(tmp_path, capsys):
     (tmp_path / "train.jsonl").write_text(jsonl(texts(LINES)))
     (tmp_path / "dev.jsonl").write_text(jsonl([("w", ["a"]), ("x", [])]))
@@ -227,7 +235,7 @@ def test_pipeline_gives_the_same_from_directory_and_file(place, capsys):
 
 
 def test_weights_of_classes_are_refused(place, tmp_path):
-    with pytest.raises(InputError, match="class_weights are for texts of one class each"):
+    with pytest.raises(InputError, match="`class_weights` are for texts of one class each"):
         finetune(config_of(place, tmp_path / "run", class_weights=True))
 
 

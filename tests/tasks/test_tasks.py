@@ -229,7 +229,7 @@ def test_ids_that_repeat(tmp_path):
         ('{"text": "ab", "label": "OO"}', "line 2: 'text' must be a list of words"),
         ('{"text": ["a"], "label": ["O", "O"]}', "line 2: it must have one label"),
         ('{"text": ["a"]}', "line 2: no 'label'"),
-        ("[", "line 2: JSONDecodeError"),
+        ("[", "line 2: not JSON"),
     ],
 )
 def test_bad_lines_of_words(lines, said, tmp_path):

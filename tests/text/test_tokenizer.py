@@ -3,6 +3,7 @@ Hugging Face's BertTokenizer (transformers 4.46, the slow one)."""
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -279,6 +280,18 @@ def test_encode_pairs_by_hand():
     assert all(value.dtype == np.int32 for value in inputs.values())
 
 
+@pytest.mark.parametrize("pairs", [None, ["d", "ab. c a", ""]])
+@pytest.mark.parametrize("longest", [4, 5, 30])
+def test_encoded_within_a_length(pairs, longest):
+    wordpiece, texts = WordPiece(SMALL), ["a b", "c", "a b c d d"]
+    uncut = wordpiece.encode(texts, pairs)["input_mask"].sum(axis=1)
+    arrays, lengths = wordpiece.encode_within(texts, pairs, longest)
+    np.testing.assert_array_equal(lengths, uncut)
+    expected = wordpiece.encode(texts, pairs, sequence_length=min(longest, uncut.max()))
+    for name, array in expected.items():
+        np.testing.assert_array_equal(arrays[name], array)
+
+
 def test_encode_pads_to_the_longest_and_cuts_to_the_length():
     wordpiece = WordPiece(SMALL)
     assert wordpiece.encode(["a b c", "d"])["input_ids"].tolist() == [
@@ -405,6 +418,17 @@ def test_only_the_most_frequent_characters_are_kept():
     vocabulary = train_vocabulary(["common words " * 5, rare], 3000, lower_case=False)
     assert len([t for t in vocabulary if len(t) == 1]) == 1000
     assert vocabulary == train_vocabulary(["common words " * 5, rare], 3000, lower_case=False)
+
+
+def test_no_piece_is_longer_than_the_tokenizer_takes():
+    """Thai writes whole sentences without a blank; in a short text they would become pieces."""
+    letters = [chr(code) for code in range(0xE01, 0xE2F)]
+    sentence = "".join(random.Random(0).choices(letters, k=99))
+    vocabulary = train_vocabulary([sentence] * 3, 3000)
+    assert sentence not in vocabulary
+    tokenizer = WordPiece(vocabulary)
+    (ids,) = tokenizer.tokenize([sentence]).to_list()
+    assert len(ids) > 1 and tokenizer.unk_id not in ids
 
 
 @pytest.mark.parametrize(

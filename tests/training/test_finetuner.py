@@ -171,7 +171,7 @@ def test_layer_transfer_is_the_distillers():
     terms = transfer_terms(*outputs, batch["input_mask"], transfer, {0: 0, 1: 2}, 2)
     expected = 0.5 * sum(weight * float(value) for weight, value in terms.values())
     assert layers - plain == pytest.approx(expected, rel=1e-4)
-    with pytest.raises(InputError, match="3 layers, the student 2: give transfer.layer_map"):
+    with pytest.raises(InputError, match="3 layers, the student 2: give `transfer.layer_map`"):
         Finetuner(model, Phase(1), teacher=teacher, transfer_weight=0.5)
 
 

@@ -124,7 +124,7 @@ def test_too_large_a_drop_is_refused(folder, monkeypatch, capsys):
     before = sorted(path.name for path in folder.iterdir())
     with pytest.raises(SystemExit) as stopped:
         run(folder, "--recovery.steps", "0", "--max-drop", "-1")
-    assert stopped.value.code == 2 and "max-drop is -1" in capsys.readouterr().err
+    assert stopped.value.code == 2 and "--max-drop is -1" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
         run(folder, "--recovery.learning-rate", "10", "--max-drop", "0")
     assert stopped.value.code == 2

@@ -293,6 +293,8 @@ def test_refusals(place, capsys):
     (place / "wide.json").write_text(TAUGHT.replace(hidden_size=32).to_json())
     error = refused(capsys, place, "wide", "--student", f"{place}/wide.json")
     assert "hidden_size" in error and "24" in error and "32" in error
+    error = refused(capsys, place, "parts", "--accumulation-steps", "2")
+    assert "--accumulation-steps" in error
     (place / "vocab.txt").write_text("\n".join([*VOCABULARY, "another"]) + "\n")
     error = refused(capsys, place, "vocabulary", "--vocabulary", f"{place}/vocab.txt")
     assert "vocab.txt" in error and "is not that of the given model" in error

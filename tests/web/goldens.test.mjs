@@ -5,8 +5,9 @@ import path from "node:path";
 import test from "node:test";
 
 import {cutDocument, fit, pack} from "../../web_demo/js/features.js";
-import {bestAnswer, candidates, entities, rank, softmax, words} from "../../web_demo/js/results.js";
+import {bestAnswer, candidates, chosen, entities, rank, softmax, words} from "../../web_demo/js/results.js";
 import {latencyRow} from "../../web_demo/js/statistics.js";
+import {tags, tagScheme} from "../../web_demo/js/tags.js";
 import {InputError, openTflite} from "../../web_demo/js/tflite_file.js";
 import {WordPiece} from "../../web_demo/js/wordpiece.js";
 
@@ -93,11 +94,29 @@ golden("answers", ({question, document, length, best, null_threshold, ...logits}
   assertClose(counted(document, candidates), expected.best.map(picked));
 });
 
-golden("labels", ({text, probabilities}, expected, {labels}) => {
+golden("tags", ({labels, words}, {scheme: name, kinds, bio}) => {
+  const scheme = tagScheme(labels);
+  assert.equal(scheme.name, name);
+  assert.deepEqual(new Set([...scheme.marks.values()].map(({kind}) => kind)), new Set(kinds));
+  assert.equal(scheme.hasEntities, kinds.length > 0);
+  const found = tags(scheme, words).map(tag => tag ? `${tag.begins ? "B" : "I"}-${tag.kind}` : "O");
+  assert.deepEqual(found, bio);
+});
+
+golden("multi_label", ({probability, thresholds}, expected, {labels}) =>
+  assert.deepEqual(chosen(labels, new Float32Array(probability), thresholds), expected));
+
+golden("labels", ({text, labels, probabilities}, expected) => {
   const {ids, spans} = uncased.tokenize(text);
-  const found = words(text, ids.map(id => vocabulary[id]), spans, probabilities, labels);
+  const found = words(text, ids.map(id => vocabulary[id]), spans, probabilities, labels, []);
   assertClose(counted(text, found), expected.words);
-  assertClose(counted(text, entities(text, found)), expected.entities);
+  assertClose(counted(text, entities(text, found, tagScheme(labels))), expected.entities);
+});
+
+golden("words", ({text, joiners, probabilities}, expected, {labels}) => {
+  const {ids, spans} = uncased.tokenize(text);
+  const found = words(text, ids.map(id => vocabulary[id]), spans, probabilities, labels, joiners);
+  assertClose(counted(text, found), expected);
 });
 
 golden("masks", ({logits, top}, {masks}) =>

@@ -41,7 +41,7 @@ const output = () => page.innerText("#output");
 
 test("each head has its form and answers", async () => {
   const titles = {
-    classifier: "Classify a text", token_classifier: "Label the words", encoder: "Search by meaning",
+    classifier: "Classify a text", multi_label_classifier: "Find the labels of a text", token_classifier: "Label the words", encoder: "Search by meaning",
     span: "Answer a question from a document", pretraining: "Guess the missing words", regression: "Score a text",
   };
   for (const [head, title] of Object.entries(titles)) {
@@ -59,6 +59,16 @@ test("results follow what is written, and typing does not wait for them", async 
   await page.type("textarea[name=text]", "a wonderful, moving and very long film ".repeat(3));
   await page.waitForFunction(() => document.getElementById("output").textContent, null, TIMEOUT);
   assert.notEqual(await output(), before);
+});
+
+test("labels are those that reach their thresholds", async () => {
+  await open("multi_label_classifier");
+  assert.match(await output(), /Thresholds: action 75\.0 %, love 50\.0 %, war 25\.0 %/);
+  const said = (await page.innerText("#output .answer")).split(", ");
+  const shown = await page.evaluate(() => [...document.querySelectorAll("#output meter")].map(bar => [bar.ariaLabel, bar.value]));
+  const thresholds = {action: 0.75, love: 0.5, war: 0.25};
+  const wanted = shown.filter(([label, share]) => share >= thresholds[label]).map(([label]) => label);
+  assert.deepEqual(new Set(said), new Set(wanted.length ? wanted : ["No label: none reaches its threshold."]));
 });
 
 test("a text that is too long is cut, and the page says so", async () => {

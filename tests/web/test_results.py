@@ -53,7 +53,9 @@ def test_results(head, exported, in_browser):
 
 def difference(head, expected, result, given, exact):
     """The largest of any number. Where it is `exact` all else must be equal too."""
-    if head == "classifier":
+    if head in ("classifier", "multi_label_classifier"):
+        if exact and head == "multi_label_classifier":
+            assert result["labels"] == expected.labels
         assert list(result["probabilities"]) == list(expected.probabilities)
         pairs = zip(result["probabilities"].values(), expected.probabilities.values(), strict=True)
     elif head == "encoder":

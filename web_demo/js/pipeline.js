@@ -4,14 +4,15 @@
  */
 
 import {cutDocument, fit, pack} from "./features.js";
-import {bestAnswer, candidates, entities, likeliest, words} from "./results.js";
+import {bestAnswer, candidates, chosen, entities, likeliest, words} from "./results.js";
+import {tagScheme} from "./tags.js";
 import {InputError} from "./tflite_file.js";
 import {WordPiece} from "./wordpiece.js";
 
 const WINDOW = 384; // tokens, for a span model that does not say what it was trained on
 const RUNS = {
   pretraining: "fillMasks", masked_lm: "fillMasks",
-  classifier: "classify", next_sentence: "classify",
+  classifier: "classify", next_sentence: "classify", multi_label_classifier: "classifyMultiLabel",
   regression: "score", multiple_choice: "score",
   token_classifier: "labelWords", span: "answer", encoder: "embed",
 };
@@ -23,6 +24,7 @@ export class Pipeline {
     this.file = engine.file;
     this.tokenizer = new WordPiece(
       this.file.vocabulary, this.file.lowerCase, this.file.stripAccents);
+    this.scheme = tagScheme(this.file.labels);
   }
 
   /**
@@ -40,9 +42,19 @@ export class Pipeline {
 
   async classify({text, pair}) {
     const {outputs, dropped} = await this.#read(text, pair);
-    const row = outputs.probability.data, {labels} = this.file;
-    const probabilities = Object.fromEntries(labels.map((label, i) => [label, row[i]]));
-    return {...likeliest(labels, row), probabilities, dropped};
+    const row = outputs.probability.data;
+    return {...likeliest(this.file.labels, row), probabilities: this.#byLabel(row), dropped};
+  }
+
+  async classifyMultiLabel({text, pair}) {
+    const {outputs, dropped} = await this.#read(text, pair);
+    const row = outputs.probability.data, {labels, thresholds} = this.file;
+    return {labels: chosen(labels, row, thresholds), thresholds: this.#byLabel(thresholds),
+      probabilities: this.#byLabel(row), dropped};
+  }
+
+  #byLabel(numbers) {
+    return Object.fromEntries(this.file.labels.map((label, i) => [label, numbers[i]]));
   }
 
   async score({text, pair}) {
@@ -71,8 +83,9 @@ export class Pipeline {
     const kept = encoded.ids.slice(0, tokens - 2); // without [CLS] and [SEP]
     const names = kept.map(id => this.tokenizer.vocabulary[id]);
     const rows = kept.map((_, i) => data.subarray((i + 1) * classes, (i + 2) * classes));
-    const found = words(text, names, encoded.spans, rows, this.file.labels);
-    return {words: found, entities: entities(text, found), dropped};
+    const found = words(text, names, encoded.spans, rows, this.file.labels, this.file.joiners);
+    const {scheme} = this;
+    return {words: found, entities: entities(text, found, scheme), hasEntities: scheme.hasEntities, dropped};
   }
 
   /** The text is the question; the pair a document of any length, which is read in windows. */

@@ -1,5 +1,8 @@
 /** From the model's outputs to what a user reads. */
 
+import {continuedWords} from "./joiners.js";
+import {tags} from "./tags.js";
+
 const LONGEST_ANSWER = 30; // tokens
 const SPANS_PER_TEXT = 5; // spans looked at for each that is kept: several can have the same text
 
@@ -48,47 +51,62 @@ function largest(values, count) {
 }
 
 /**
- * Pieces joined to words; a word's label is that of its first piece, as in training.
+ * Pieces joined to words as in training; a word's label is that of its first piece.
  * @param {string} text
  * @param {string[]} pieces names of the first pieces; fewer than spans if the text was cut
  * @param {{start: number, end: number}[]} spans
  * @param {ArrayLike<number>[]} rows each piece's probabilities
  * @param {string[]} labels
+ * @param {string[]} joiners of the training words, see joiners.js
  * @returns {Stretch[]}
  */
-export function words(text, pieces, spans, rows, labels) {
+export function words(text, pieces, spans, rows, labels, joiners) {
+  const labelled = pieces.map((_, i) => ({...spans[i], ...likeliest(labels, rows[i])}));
+  const parts = joined(labelled, pieces.map(piece => piece.startsWith("##")));
+  return joined(parts, continuedWords(text, parts, joiners))
+    .map(word => ({text: text.slice(word.start, word.end), ...word}));
+}
+
+/** Each with the end of those behind it that continue it. */
+function joined(stretches, areContinued) {
   const found = [];
-  pieces.forEach((piece, i) => {
-    if (piece.startsWith("##") && found.length) {
-      found.at(-1).end = spans[i].end;
-      return;
-    }
-    found.push({...spans[i], ...likeliest(labels, rows[i])});
+  stretches.forEach((stretch, i) => {
+    if (areContinued[i] && found.length) found.at(-1).end = stretch.end;
+    else found.push({...stretch});
   });
-  return found.map(word => ({text: text.slice(word.start, word.end), ...word}));
+  return found;
 }
 
 /**
- * Words labelled B-x, I-x joined; each with the lowest probability of its words.
+ * Words of one entity joined; each with the lowest probability of its words.
  * @param {string} text
  * @param {Stretch[]} words
+ * @param {import("./tags.js").Scheme} scheme of the labels
  * @returns {Stretch[]}
  */
-export function entities(text, words) {
+export function entities(text, words, scheme) {
   const found = [];
-  let open = null; // the label of the entity that may go on
-  for (const {start, end, label, probability} of words) {
-    const [, mark, kind] = /^([BI])-(.*)$/s.exec(label) ?? [];
-    if (mark === "I" && kind === open) {
-      const last = found.at(-1);
-      last.end = end;
-      last.probability = Math.min(last.probability, probability);
-    } else if (mark) {
-      found.push({start, end, label: kind, probability});
-    }
-    open = kind ?? null;
-  }
+  tags(scheme, words.map(({label}) => label)).forEach((tag, i) => {
+    if (!tag) return;
+    const {start, end, probability} = words[i];
+    if (tag.begins) return found.push({start, end, label: tag.kind, probability});
+    const last = found.at(-1);
+    last.end = end;
+    last.probability = Math.min(last.probability, probability);
+  });
   return found.map(each => ({text: text.slice(each.start, each.end), ...each}));
+}
+
+/**
+ * The labels that a text has, the likeliest first; of equals the first.
+ * @param {string[]} labels
+ * @param {ArrayLike<number>} probabilities of each
+ * @param {number[]} thresholds of each the probability from which on a text has it
+ * @returns {string[]}
+ */
+export function chosen(labels, probabilities, thresholds) {
+  return largest(probabilities, labels.length)
+    .filter(i => probabilities[i] >= thresholds[i]).map(i => labels[i]);
 }
 
 /**

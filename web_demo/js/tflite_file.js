@@ -3,8 +3,11 @@
 import {readGraph} from "./flatbuffer.js";
 import {readZip} from "./zip.js";
 
-const KINDS = ["pretraining", "masked_lm", "classifier", "next_sentence", "regression",
+const SEVERAL_LABELS = "multi_label_classifier";
+const KINDS = ["pretraining", "masked_lm", "classifier", SEVERAL_LABELS, "next_sentence", "regression",
   "multiple_choice", "token_classifier", "span", "encoder"];
+// Of a file that names none.
+const USUAL_THRESHOLD = 0.5;
 
 /** What the user can mend: the message says what is wrong with the file or the text. */
 export class InputError extends Error {}
@@ -17,10 +20,13 @@ export class InputError extends Error {}
  * @property {string} kind of the model's head, one of KINDS
  * @property {string[]} vocabulary
  * @property {string[]} labels
+ * @property {number[]} thresholds for each label of a multi_label_classifier the probability from
+ *   which on a text has it; else none
  * @property {boolean} lowerCase
  * @property {boolean} stripAccents
  * @property {number} maxTokens the longest sequence that it takes
  * @property {?number} sequenceLength tokens that the head was trained on; null if any
+ * @property {string[]} joiners of the words that it was trained on, see joiners.js
  */
 
 /**
@@ -35,7 +41,9 @@ export function openTflite(name, bytes) {
   const lines = file => (files.get(file) ?? "").split("\n").slice(0, -1);
   const settings = attempt(name, () => JSON.parse(files.get("mobilebert.json") ?? "null"));
   const vocabulary = lines("vocab.txt");
-  const isWhole = vocabulary.length && settings?.kind && settings.max_tokens > 0;
+  const joiners = settings?.joiners ?? [];
+  const areTexts = Array.isArray(joiners) && joiners.every(joiner => typeof joiner === "string");
+  const isWhole = vocabulary.length && settings?.kind && settings.max_tokens > 0 && areTexts;
   if (!isWhole) {
     throw new InputError(`${name} was not made by export/to_tflite.py, or is not whole: it holds ` +
       "no vocabulary or settings");
@@ -47,15 +55,26 @@ export function openTflite(name, bytes) {
     throw new InputError(`${name} has integer outputs, which LiteRT.js does not read: export it ` +
       "with another --quantize mode");
   }
+  const labels = lines("labels.txt");
   return {
-    name, bytes, graph, vocabulary,
+    name, bytes, graph, vocabulary, labels, joiners,
     kind: settings.kind,
-    labels: lines("labels.txt"),
+    thresholds: thresholds(name, settings, labels.length),
     lowerCase: settings.do_lower_case,
     stripAccents: settings.strip_accents ?? settings.do_lower_case,
     maxTokens: graph.fixedLength ?? settings.max_tokens,
     sequenceLength: settings.sequence_length,
   };
+}
+
+function thresholds(name, {kind, thresholds: given}, labels) {
+  const needed = kind === SEVERAL_LABELS ? labels : 0;
+  given ??= Array(needed).fill(USUAL_THRESHOLD);
+  const isNumber = value => typeof value === "number" && value >= 0 && value <= 1;
+  if (!Array.isArray(given) || given.length !== needed || !given.every(isNumber)) {
+    throw new InputError(`${name} is damaged: its thresholds are not from 0 to 1`);
+  }
+  return given;
 }
 
 function attempt(name, read) {

@@ -19,6 +19,17 @@ const classify = {
   show: ({label, probabilities}) => [element("p", {class: "answer", dir: "auto"}, label), bars(probabilities)],
 };
 
+const classifyMultiLabel = {
+  title: "Find the labels of a text", template: "view-classify", call: "run", read: texts,
+  show: ({labels, probabilities, thresholds}) => {
+    const from = Object.entries(thresholds).map(([label, threshold]) => `${label} ${percent(threshold)}`);
+    return [
+      element("p", {class: "answer", dir: "auto"}, labels.join(", ") || "No label: none reaches its threshold."),
+      bars(probabilities), element("p", {class: "faint"}, `Thresholds: ${from.join(", ")}`),
+    ];
+  },
+};
+
 const score = {
   title: "Score a text", template: "view-score", call: "run", read: texts,
   show: ({score}) => [element("p", {class: "answer"}, score.toFixed(3))],
@@ -26,8 +37,7 @@ const score = {
 
 const label = {
   title: "Label the words", template: "view-label", call: "run", read: texts,
-  show: ({words, entities}, {text}) => {
-    const hasEntities = words.some(word => /^[BI]-/.test(word.label));
+  show: ({words, entities, hasEntities}, {text}) => {
     const found = hasEntities ? entities : words.filter(word => word.label !== "O");
     const list = found.map(({text, label, probability}) =>
       element("li", {}, element("bdi", {}, text), ` ${label} `, element("span", {class: "number"}, percent(probability))));
@@ -70,6 +80,6 @@ const search = {
 
 /** @type {Object<string, View>} by the kind of the model's head */
 export const VIEWS = {
-  classifier: classify, next_sentence: classify, regression: score, multiple_choice: score,
+  classifier: classify, next_sentence: classify, multi_label_classifier: classifyMultiLabel, regression: score, multiple_choice: score,
   token_classifier: label, span: answer, pretraining: fill, masked_lm: fill, encoder: search,
 };

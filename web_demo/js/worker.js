@@ -18,10 +18,11 @@ const calls = {
 
   /** Texts by how alike they are to the query. */
   async search({query, texts}, [, , , , {rank}], progress) {
-    const tokens = text => pipeline.tokenizer.tokenize(text).ids.length;
-    const byLength = [...new Set(texts)].sort((a, b) => tokens(a) - tokens(b));
-    for (const [done, text] of byLength.entries()) { // texts of one length need one preparation
-      progress(`${done} of ${byLength.length} texts`);
+    const fresh = [...new Set(texts)].filter(text => !embeddings.has(text));
+    const tokens = new Map(fresh.map(text => [text, pipeline.tokenizer.tokenize(text).ids.length]));
+    fresh.sort((a, b) => tokens.get(a) - tokens.get(b)); // texts of one length need one preparation
+    for (const [done, text] of fresh.entries()) {
+      progress(`${done} of ${fresh.length} texts`);
       await embedding(text);
     }
     const vectors = texts.map(text => embeddings.get(text));

@@ -9,8 +9,10 @@ import mobilebert.task.Classification
 import mobilebert.task.FilledMask
 import mobilebert.task.LabelProbability
 import mobilebert.task.LabelledText
+import mobilebert.task.MultiLabelClassification
 import mobilebert.task.Score
 import mobilebert.task.answer
+import mobilebert.task.chosen
 import mobilebert.task.labelledText
 import mobilebert.task.likeliestTokens
 import mobilebert.text.ModelInputs
@@ -56,8 +58,20 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
     fun classify(text: String, pair: String? = null): Classification {
         needs(Head.CLASSIFIER, Head.NEXT_SENTENCE)
         val packed = packed(text, pair)
+        return Classification(probabilities(packed), packed.dropped)
+    }
+
+    /** The labels of a text, or of a text and its [pair]: any number of them. Text that is too long is cut. */
+    fun classifyMultiLabel(text: String, pair: String? = null): MultiLabelClassification {
+        needs(Head.MULTI_LABEL_CLASSIFIER)
+        val packed = packed(text, pair)
+        val probabilities = probabilities(packed)
+        return MultiLabelClassification(probabilities, chosen(probabilities, file.thresholds), packed.dropped)
+    }
+
+    private fun probabilities(packed: Packed): List<LabelProbability> {
         val row = output(packed.inputs, "probability").values
-        return Classification(file.labels.mapIndexed { i, label -> LabelProbability(label, row[i]) }, packed.dropped)
+        return file.labels.mapIndexed { i, label -> LabelProbability(label, row[i]) }
     }
 
     /** A regression's value for a text, or how good a choice it is. Text that is too long is cut. */
@@ -114,7 +128,8 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
                 Triple(window.first + i, window.pieces[i], output.row(window.offset + i))
             }
         }.sortedBy { (place, _, _) -> place }
-        return labelledText(text, tokenizer, labelled.map { it.second }, labelled.map { it.third }, file.labels)
+        val (pieces, rows) = labelled.map { it.second } to labelled.map { it.third }
+        return labelledText(text, tokenizer, pieces, rows, file.labels, file.joiners)
     }
 
     /**

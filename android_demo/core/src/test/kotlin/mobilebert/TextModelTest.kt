@@ -44,6 +44,22 @@ class TextModelTest {
     }
 
     @Test
+    fun aTextHasAnyNumberOfLabels() {
+        val labels = listOf("war", "love", "sea")
+        val engine = Scripted { inputs ->
+            mapOf("probability" to if (inputs.size == 4) values(0.5f, 0.9f, 0.4f) else values(0.1f, 0.2f, 0.3f))
+        }
+        val file = ModelFile(
+            Head.MULTI_LABEL_CLASSIFIER, vocabulary, labels, true, true, 20, null, null, emptyMap(), emptyMap(), List(3) { 0.5 },
+        )
+        val model = TextModel(file, engine)
+        assertEquals(listOf("love", "war"), model.classifyMultiLabel("the film").chosen.map { it.label })
+        val none = model.classifyMultiLabel("the film was low")
+        assertEquals(emptyList(), none.chosen)
+        assertEquals(labels, none.probabilities.map { it.label })
+    }
+
+    @Test
     fun aFileOfFixedLengthGetsPadding() {
         val engine = Scripted { mapOf("embedding" to values(1f, 2f)) }
         val model = TextModel(file(Head.ENCODER, fixedLength = 20), engine)

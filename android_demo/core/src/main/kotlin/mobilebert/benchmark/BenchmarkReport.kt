@@ -12,7 +12,6 @@ import mobilebert.json.writeJson
  * @property device such as "Google Pixel 8, Android 15".
  * @property date in UTC, such as "2026-11-25T12:00:00+00:00".
  * @property versions of what ran it, by name.
- * @property thermal null where the system does not say.
  */
 data class BenchmarkReport(
     val cpu: String,
@@ -22,7 +21,7 @@ data class BenchmarkReport(
     val versions: Map<String, String>,
     val files: List<FileFigures>,
     val latency: List<LatencyRow>,
-    val thermal: Thermal? = null,
+    val thermal: Thermal,
 ) {
     /** The report's text. */
     fun toJson(): String = writeJson(
@@ -32,7 +31,8 @@ data class BenchmarkReport(
             "versions" to versions,
             "files" to files.map(FileFigures::toMap),
             "latency" to latency.map(LatencyRow::toMap),
-        ) + if (thermal == null) emptyMap() else mapOf("thermal" to thermal.toMap()),
+            "thermal" to thermal.toMap(),
+        ),
     )
 }
 
@@ -79,11 +79,12 @@ data class LatencyRow(
 }
 
 /**
- * How hot the device was.
+ * How hot the device was, and whether that or something else makes the figures doubtful.
  *
- * @property before and [after] the system's words for it, such as "none", "light", "moderate", "severe".
+ * @property before and [after] the system's words for its heat, such as "none", "light", "moderate", "severe"; null where
+ *   it does not say.
  * @property noisy whether the figures are in doubt.
  */
-data class Thermal(val before: String, val after: String, val noisy: Boolean) {
+data class Thermal(val before: String?, val after: String?, val noisy: Boolean) {
     internal fun toMap() = mapOf("before" to before, "after" to after, "noisy" to noisy)
 }

@@ -10,6 +10,9 @@ enum class Head(val key: String, val outputs: List<String>, val byToken: Boolean
     /** `probability` [1,classes]. */
     CLASSIFIER("classifier", listOf("probability"), byToken = false),
 
+    /** `probability` [1,labels], each from 0 to 1 by itself: a text has any number of them. */
+    MULTI_LABEL_CLASSIFIER("multi_label_classifier", listOf("probability"), byToken = false),
+
     /** `probability` [1,2]: whether the second text follows the first. */
     NEXT_SENTENCE("next_sentence", listOf("probability"), byToken = false),
 

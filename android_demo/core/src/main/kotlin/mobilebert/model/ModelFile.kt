@@ -12,6 +12,7 @@ import java.nio.ByteBuffer
  * @property head what the model ends in.
  * @property vocabulary the tokenizer's pieces, in the order of their ids.
  * @property labels a classifier's class names, in the order of its outputs; else empty.
+ * @property thresholds for each label of a multi-label classifier the probability from which on a text has it; else empty.
  * @property lowerCase whether the tokenizer lower-cases.
  * @property stripAccents whether it strips accents.
  * @property maxTokens the longest sequence that the model takes.
@@ -19,6 +20,7 @@ import java.nio.ByteBuffer
  * @property fixedLength T of a file that takes no other; null if it takes any.
  * @property inputs of its signature, by name: ids, mask, segment_ids.
  * @property outputs of its signature, by name.
+ * @property joiners how the words that it was trained on hold marks ("x-x" for e-mail); none if each mark is a word.
  */
 class ModelFile internal constructor(
     val head: Head,
@@ -31,6 +33,8 @@ class ModelFile internal constructor(
     val fixedLength: Int?,
     val inputs: Map<String, TensorInfo>,
     val outputs: Map<String, TensorInfo>,
+    val thresholds: List<Double> = emptyList(),
+    val joiners: List<String> = emptyList(),
 ) {
     /** The tokenizer that the file brings along. */
     fun tokenizer(): WordPiece = WordPiece(vocabulary, lowerCase, stripAccents)
@@ -45,6 +49,9 @@ class ModelFile internal constructor(
         private const val VOCABULARY = "vocab.txt"
         private const val LABELS = "labels.txt"
         private const val SETTINGS = "mobilebert.json"
+        private const val USUAL_THRESHOLD = 0.5 // of a file that names none
+        private val HAVE_LABELS =
+            listOf(Head.CLASSIFIER, Head.MULTI_LABEL_CLASSIFIER, Head.NEXT_SENTENCE, Head.TOKEN_CLASSIFIER)
 
         /**
          * Reads it from the file's bytes, which may be mapped: only what is asked for is touched.
@@ -61,10 +68,11 @@ class ModelFile internal constructor(
             for (name in head.outputs) {
                 if (name !in signature.outputs) throw InputException("the file has no output $name: it is damaged")
             }
+            val labels = if (LABELS in files.names) lines(files.text(LABELS)) else emptyList()
             return ModelFile(
                 head = head,
                 vocabulary = lines(files.text(VOCABULARY)),
-                labels = if (LABELS in files.names) lines(files.text(LABELS)) else emptyList(),
+                labels = labels,
                 lowerCase = settings.flag("do_lower_case"),
                 stripAccents = settings.flag("strip_accents", default = "do_lower_case"),
                 maxTokens = fixed ?: settings.positive("max_tokens")
@@ -73,11 +81,13 @@ class ModelFile internal constructor(
                 fixedLength = fixed,
                 inputs = signature.inputs,
                 outputs = signature.outputs,
+                thresholds = settings.thresholds(head, labels.size),
+                joiners = settings.texts("joiners"),
             ).also(::checkLabels)
         }
 
         private fun checkLabels(file: ModelFile) {
-            if (file.head !in listOf(Head.CLASSIFIER, Head.NEXT_SENTENCE, Head.TOKEN_CLASSIFIER)) return
+            if (file.head !in HAVE_LABELS) return
             val classes = file.outputs.getValue(file.head.outputs.single()).shape.lastOrNull()
             if (classes != file.labels.size) {
                 throw InputException("the file names ${file.labels.size} classes, the model has $classes")
@@ -107,6 +117,24 @@ class ModelFile internal constructor(
 
             fun flag(name: String): Boolean =
                 values[name] as? Boolean ?: throw InputException("$SETTINGS in the file has no true or false for $name")
+
+            /** One for each label of a multi-label classifier. */
+            fun thresholds(head: Head, labels: Int): List<Double> {
+                val needed = if (head == Head.MULTI_LABEL_CLASSIFIER) labels else 0
+                val given = values["thresholds"] ?: return List(needed) { USUAL_THRESHOLD }
+                val numbers = (given as? List<*>)?.mapNotNull { number -> (number as? Double)?.takeIf { it in 0.0..1.0 } }
+                if (numbers?.size != needed || numbers.size != given.size) {
+                    throw InputException("$SETTINGS in the file has $given for thresholds: not $needed numbers from 0 to 1")
+                }
+                return numbers
+            }
+
+            /** None if they are not given. */
+            fun texts(name: String): List<String> = when (val value = values[name]) {
+                null -> emptyList()
+                is List<*> -> value.map { it as? String ?: throw InputException("$SETTINGS in the file has $it in $name") }
+                else -> throw InputException("$SETTINGS in the file has $value for $name: not a list")
+            }
 
             /** Null if it is not given. */
             fun positive(name: String): Int? {

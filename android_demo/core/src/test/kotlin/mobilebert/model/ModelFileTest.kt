@@ -2,6 +2,7 @@ package mobilebert.model
 
 import mobilebert.Goldens
 import mobilebert.InputException
+import mobilebert.doubles
 import mobilebert.int
 import mobilebert.map
 import mobilebert.strings
@@ -30,11 +31,13 @@ class ModelFileTest {
         assertEquals(expected["kind"], file.head.key)
         assertEquals(strings(expected["vocabulary"]), file.vocabulary)
         assertEquals(strings(expected["labels"]), file.labels)
+        assertEquals(doubles(expected["thresholds"]).toList(), file.thresholds)
         assertEquals(expected["lower_case"], file.lowerCase)
         assertEquals(expected["strip_accents"], file.stripAccents)
         assertEquals(int(expected["max_tokens"]), file.maxTokens)
         assertEquals(expected["sequence_length"]?.let(::int), file.sequenceLength)
         assertEquals(expected["fixed_length"]?.let(::int), file.fixedLength)
+        assertEquals(strings(expected["joiners"]), file.joiners)
         assertEquals(ModelFile.INPUTS.toSet(), file.inputs.keys)
         assertTrue(file.outputs.keys.containsAll(file.head.outputs))
         assertEquals(0, content.position())
@@ -88,6 +91,13 @@ class ModelFileTest {
             "unknown head" to "the file has a head of the kind clarifier , which this version does not know",
             "a limit that is none" to
                 "mobilebert.json in the file has -4.0 for max_tokens: not a whole number from 1",
+            "too few thresholds" to "mobilebert.json in the file has [0.25] for thresholds: not 2 numbers from 0 to 1",
+            "a threshold above 1" to
+                "mobilebert.json in the file has [0.25, 2.0] for thresholds: not 2 numbers from 0 to 1",
+            "thresholds that are no list" to
+                "mobilebert.json in the file has true for thresholds: not 2 numbers from 0 to 1",
+            "joiners that are no list" to "mobilebert.json in the file has x-x for joiners: not a list",
+            "joiners that are no texts" to "mobilebert.json in the file has 1.0 in joiners",
         )
     }
 }

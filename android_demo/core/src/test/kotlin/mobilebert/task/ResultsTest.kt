@@ -59,23 +59,80 @@ class ResultsTest {
     }
 
     @Test
-    fun wordsAndEntitiesArePythons() {
-        val labels = strings(Goldens.file("labels")["labels"])
-        Goldens.eachCase("labels") { case ->
+    fun wordsAndEntitiesArePythons() = Goldens.eachCase("labels") { case ->
+        val text = case.given["text"] as String
+        val rows = list(case.given["probabilities"]).map(::floats)
+        val labels = strings(case.given["labels"])
+        val found = labelledText(text, Goldens.uncased, Goldens.uncased.tokenize(text), rows, labels)
+        val expected = map(case.expected)
+        for ((name, stretches) in listOf("words" to found.words, "entities" to found.entities)) {
+            val actual = stretches.map {
+                val (start, end) = listOf(it.start, it.end).map(text::characters)
+                listOf(it.text, start, end, it.label, it.probability.toDouble())
+            }
+            val wanted = list(expected[name]).map(::map).map {
+                listOf(it["text"], int(it["start"]), int(it["end"]), it["label"], it["probability"])
+            }
+            assertEquals(wanted, actual)
+        }
+    }
+
+    @Test
+    fun schemesOfLabelsArePythons() = Goldens.eachCase("tags") { case ->
+        val scheme = TagScheme.of(strings(case.given["labels"]))
+        val expected = map(case.expected)
+        assertEquals(expected["scheme"], scheme.name)
+        assertEquals(strings(expected["kinds"]).toSet(), scheme.kinds.toSet())
+        assertEquals(scheme.kinds.isNotEmpty(), scheme.hasEntities)
+        val bio = scheme.tags(strings(case.given["words"])).map { tag ->
+            if (tag == null) "O" else (if (tag.begins) "B-" else "I-") + tag.kind
+        }
+        assertEquals(strings(expected["bio"]), bio)
+    }
+
+    @Test
+    fun chosenLabelsArePythons() {
+        val labels = strings(Goldens.file("multi_label")["labels"])
+        Goldens.eachCase("multi_label") { case ->
+            val probabilities = labels.zip(floats(case.given["probability"]).toList(), ::LabelProbability)
+            val found = chosen(probabilities, doubles(case.given["thresholds"]).toList())
+            assertEquals(strings(case.expected), found.map { it.label })
+        }
+    }
+
+    @Test
+    fun microF1IsPythons() = Goldens.eachCase("label_scores") { case ->
+        val labels = List(int(case.given["classes"])) { "$it" }
+        val (wanted, given) = listOf("wanted", "given").map { name ->
+            list(case.given[name]).map { numbers -> ints(numbers).map { "$it" }.toSet() }
+        }
+        val scores = LabelScores.of(labels, wanted, given)
+        assertClose(map(case.expected)["micro_f1"] as Double, scores.microF1, tolerance = 1e-9)
+    }
+
+    @Test
+    fun scoresOfALabelAreCounted() {
+        val wanted = listOf(setOf("a", "b"), setOf(), setOf("a"))
+        val given = listOf(setOf("a"), setOf("c"), setOf("c"))
+        val scores = LabelScores.of(listOf("a", "b", "c", "d"), wanted, given).labels
+        val expected = listOf(LabelScore("a", 1, 2, 1), LabelScore("b", 0, 1, 0), LabelScore("c", 0, 0, 2))
+        assertEquals(expected, scores)
+        assertEquals(listOf(2.0 / 3, 0.0, 0.0), scores.map { it.f1 })
+    }
+
+    @Test
+    fun wordsWithMarksArePythons() {
+        val labels = strings(Goldens.file("words")["labels"])
+        Goldens.eachCase("words") { case ->
             val text = case.given["text"] as String
             val rows = list(case.given["probabilities"]).map(::floats)
-            val found = labelledText(text, Goldens.uncased, Goldens.uncased.tokenize(text), rows, labels)
-            val expected = map(case.expected)
-            for ((name, stretches) in listOf("words" to found.words, "entities" to found.entities)) {
-                val actual = stretches.map {
-                    val (start, end) = listOf(it.start, it.end).map(text::characters)
-                    listOf(it.text, start, end, it.label, it.probability.toDouble())
-                }
-                val wanted = list(expected[name]).map(::map).map {
-                    listOf(it["text"], int(it["start"]), int(it["end"]), it["label"], it["probability"])
-                }
-                assertEquals(wanted, actual)
+            val joiners = strings(case.given["joiners"])
+            val found = labelledText(text, Goldens.uncased, Goldens.uncased.tokenize(text), rows, labels, joiners)
+            val actual = found.words.map { listOf(it.text, text.characters(it.start), text.characters(it.end), it.label) }
+            val wanted = list(case.expected).map(::map).map {
+                listOf(it["text"], int(it["start"]), int(it["end"]), it["label"])
             }
+            assertEquals(wanted, actual)
         }
     }
 

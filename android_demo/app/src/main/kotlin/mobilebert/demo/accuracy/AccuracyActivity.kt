@@ -15,6 +15,7 @@ import mobilebert.demo.task.OutcomeView
 import mobilebert.demo.task.Row
 import mobilebert.demo.task.decimal
 import mobilebert.demo.task.percent
+import mobilebert.model.Head
 import java.io.FileNotFoundException
 import java.nio.ByteBuffer
 import java.nio.charset.CharacterCodingException
@@ -31,6 +32,8 @@ class AccuracyActivity : ModelActivity(R.layout.accuracy) {
 
     override fun onModel(open: OpenModel) {
         findViewById<TextView>(R.id.model).text = open.source.name
+        val intro = if (severalLabels(open)) R.string.accuracy_intro_labels else R.string.accuracy_intro
+        findViewById<TextView>(R.id.intro).setText(intro)
         findViewById<TextView>(R.id.labels).text = getString(R.string.labels_of_model, open.model.file.labels.joinToString())
     }
 
@@ -42,28 +45,37 @@ class AccuracyActivity : ModelActivity(R.layout.accuracy) {
     }
 
     private fun score(uri: Uri) {
-        val model = session.model?.model ?: return // the system ended the app meanwhile; the user chooses again
+        val open = session.model ?: return // the system ended the app meanwhile; the user chooses again
         val resolver = app.contentResolver
         val problem = getString(R.string.error_not_text)
         session.accuracy.start { ticket ->
             val content = resolver.openInputStream(uri)?.use { it.readBytes() } ?: throw FileNotFoundException()
-            Accuracy.measure(model, LabelledTable.read(utf8(content, problem), model.file.labels), ticket)
+            val table = LabelledTable.read(utf8(content, problem), open.model.file.labels, severalLabels(open))
+            Accuracy.measure(open.model, table, ticket)
         }
     }
 
     private fun outcome(accuracy: Accuracy): Outcome {
-        val all = Row(getString(R.string.accuracy), percent(accuracy.fraction), accuracy.fraction.toFloat())
-        val classes = accuracy.classes.map {
-            val fraction = it.right.toDouble() / it.texts
-            Row(getString(R.string.class_accuracy, it.label, it.right, it.texts), percent(fraction), fraction.toFloat())
+        val severalLabels = session.model?.let(::severalLabels) ?: false
+        val all = row(getString(if (severalLabels) R.string.micro_f1 else R.string.accuracy), accuracy.scores.microF1)
+        val labels = accuracy.scores.labels.filter { severalLabels || it.wanted > 0 }.map {
+            if (severalLabels) {
+                row(getString(R.string.label_f1, it.label, it.right, it.wanted, it.given - it.right), it.f1)
+            } else {
+                row(getString(R.string.class_accuracy, it.label, it.right, it.wanted), it.right.toDouble() / it.wanted)
+            }
         }
         val notes = listOfNotNull(
             getString(R.string.scored, accuracy.texts, decimal(accuracy.millisecondsPerText)),
             quantity(R.plurals.skipped, accuracy.skipped),
             quantity(R.plurals.texts_cut, accuracy.cut),
         )
-        return Outcome(listOf(all) + classes, notes = notes)
+        return Outcome(listOf(all) + labels, notes = notes)
     }
+
+    private fun severalLabels(open: OpenModel) = open.model.file.head == Head.MULTI_LABEL_CLASSIFIER
+
+    private fun row(label: String, fraction: Double) = Row(label, percent(fraction), fraction.toFloat())
 
     private fun quantity(name: Int, count: Int) = if (count == 0) null else resources.getQuantityString(name, count, count)
 

@@ -30,7 +30,6 @@ class BenchmarkRunner(private val engines: EngineFactory, private val device: De
         val latency = latency(subject, settings, ticket)
         val after = device.heat()
         val doubts = doubts(before, after, savesPower, latency)
-        val thermal = if (before == null || after == null) null else Thermal(word(before), word(after), doubts.isNotEmpty())
         val report = BenchmarkReport(
             cpu = device.cpu,
             cores = device.cores,
@@ -39,7 +38,7 @@ class BenchmarkRunner(private val engines: EngineFactory, private val device: De
             versions = device.versions + engines.runtime,
             files = listOf(figures),
             latency = latency,
-            thermal = thermal,
+            thermal = Thermal(before?.let(::word), after?.let(::word), noisy = doubts.isNotEmpty()),
         )
         return BenchmarkResult(report, doubts, settings.tooLong)
     }

@@ -44,7 +44,7 @@ class BenchmarkView(private val parent: ViewGroup) {
             resources.getString(R.string.ran_on, result.report.latency.map { it.accelerator }.distinct().joinToString()),
             resources.getString(R.string.load_time, decimal(file.loadMs)),
             file.peakMb?.let { resources.getString(R.string.peak_memory, it.roundToInt(), (file.memoryMb ?: 0.0).roundToInt()) },
-            thermal?.let { resources.getString(R.string.heat, it.before, it.after) },
+            thermal.before?.let { resources.getString(R.string.heat, it, thermal.after) },
             result.tooLong.takeIf { it.isNotEmpty() }?.let { resources.getString(R.string.too_long, it.joinToString()) },
         )
     }

@@ -58,7 +58,7 @@ class TaskActivity : ModelActivity(R.layout.task) {
     override fun onPrepareOptionsMenu(menu: Menu): Boolean {
         val head = session.model?.model?.file?.head
         menu.findItem(R.id.benchmark).isVisible = head != null
-        menu.findItem(R.id.accuracy).isVisible = head == Head.CLASSIFIER
+        menu.findItem(R.id.accuracy).isVisible = head in SCORED
         return true
     }
 
@@ -70,5 +70,9 @@ class TaskActivity : ModelActivity(R.layout.task) {
         }
         startActivity(Intent(this, screen).setData(intent.data))
         return true
+    }
+
+    private companion object {
+        val SCORED = listOf(Head.CLASSIFIER, Head.MULTI_LABEL_CLASSIFIER)
     }
 }

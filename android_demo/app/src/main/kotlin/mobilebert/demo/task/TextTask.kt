@@ -33,6 +33,7 @@ interface TextTask {
 /** The task of the model's head. */
 fun taskOf(model: TextModel, resources: Resources): TextTask = when (model.file.head) {
     Head.CLASSIFIER, Head.NEXT_SENTENCE -> Classify(model, resources)
+    Head.MULTI_LABEL_CLASSIFIER -> ClassifyMultiLabel(model, resources)
     Head.REGRESSION -> Rate(model, resources)
     Head.MULTIPLE_CHOICE -> Choose(model, resources)
     Head.TOKEN_CLASSIFIER -> LabelWords(model)

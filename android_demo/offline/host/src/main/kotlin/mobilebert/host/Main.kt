@@ -62,14 +62,18 @@ private fun result(model: TextModel, call: Map<*, *>): Any {
             it.value.values.toList()
         }
         "classify" -> model.classify(text, pair).probabilities.associate { it.label to it.probability }
+        "classify labels" -> model.classifyMultiLabel(text, pair).let { found ->
+            val probabilities = found.probabilities.associate { it.label to it.probability }
+            mapOf("labels" to found.chosen.map { it.label }, "probabilities" to probabilities)
+        }
         "score" -> model.score(text, pair).value
         "embed" -> model.embed(text).toList()
         "answer" -> model.answer(text, pair!!).let {
             val (start, end) = listOf(it.start, it.end).map { index -> pair.codePointCount(0, index) }
             mapOf("text" to it.text, "start" to start, "end" to end, "probability" to it.probability)
         }
-        "label" -> model.labelWords(text).words.map {
-            mapOf("text" to it.text, "label" to it.label, "probability" to it.probability)
+        "label" -> model.labelWords(text).let { listOf(it.words, it.entities) }.map { stretches ->
+            stretches.map { mapOf("text" to it.text, "label" to it.label, "probability" to it.probability) }
         }
         "fill" -> model.fillMasks(text).map { mask -> mask.candidates.map { listOf(it.token, it.probability) } }
         else -> throw InputException("no call ${call["call"]}")

@@ -21,13 +21,13 @@ class AccuracyActivityTest {
     val folder = TemporaryFolder()
 
     /** What the screen shows of a table. */
-    private fun score(table: ByteArray, picture: String? = null): List<String> = Screen.open<AccuracyActivity>(model("classifier")).use { screen ->
+    private fun score(table: ByteArray, picture: String? = null, model: String = "classifier"): List<String> = Screen.open<AccuracyActivity>(model(model)).use { screen ->
         screen.awaitModel()
         screen.press(R.id.run)
         val asked = shadowOf(screen.activity).nextStartedActivityForResult
         val uri = Uri.fromFile(folder.newFile().apply { writeBytes(table) })
         shadowOf(screen.activity).receiveResult(asked.intent, Activity.RESULT_OK, Intent().setData(uri))
-        screen.await("a score") { "Accuracy" in screen.texts().drop(1) && !screen.shown(R.id.progress) || screen.shown(R.id.status) }
+        screen.await("a score") { (setOf("Accuracy", "Micro F1") intersect screen.texts().drop(1)).isNotEmpty() && !screen.shown(R.id.progress) || screen.shown(R.id.status) }
         picture?.let(screen::save)
         screen.texts()
     }
@@ -48,6 +48,17 @@ class AccuracyActivityTest {
         assertTrue(shown.any { it.startsWith("Texts: 5. Each took ") }, "$shown")
         assertTrue("1 row was skipped: it has too few or too many fields, or an empty one." in shown, "$shown")
         assertTrue("1 text was too long for the model and was cut." in shown, "$shown")
+    }
+
+    @Test
+    fun `a table of texts and several labels is scored`() {
+        val table = "text\tlabel\nThe parcel came late.\tdelivery\nThe box was broken, and the parcel came late.\tdelivery|damage\n" +
+            "The soup was cold.\t\nThe box was broken.\tdelivery | 1\n"
+        val shown = score(table.toByteArray(), picture = "accuracy_labels", model = "multi_label_classifier")
+        assertTrue("delivery: 2 of 3, and 0 wrong" in shown, "$shown")
+        assertTrue("damage: 2 of 2, and 0 wrong" in shown, "$shown")
+        assertTrue("88.9%" in shown, "2 * 4 / (5 + 4): $shown")
+        assertTrue(shown.any { it.startsWith("Texts: 4. Each took ") }, "$shown")
     }
 
     @Test

@@ -111,7 +111,10 @@ class BenchmarkActivityTest {
         app.device.heat = null
         screen.measure()
         assertFalse("Thermal" in screen.text(R.id.facts))
-        assertFalse("thermal" in screen.saved())
+        val thermal = screen.saved()["thermal"] as Map<*, *>
+        assertEquals(setOf("before", "after", "noisy"), thermal.keys)
+        assertEquals(listOf(null, null), listOf(thermal["before"], thermal["after"]))
+        assertEquals("Noisy" in screen.text(R.id.verdict), thermal["noisy"])
     }
 
     @Test

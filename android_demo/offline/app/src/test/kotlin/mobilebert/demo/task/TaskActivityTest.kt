@@ -49,11 +49,26 @@ class TaskActivityTest {
         assertFalse(screen.shown(R.id.option))
         screen.run()
         assertEquals(listOf("positive", "negative"), screen.labels())
-        assertTrue(screen.rows()[0].second.startsWith("99"), "${screen.rows()}")
+        assertTrue(screen.rows()[0].second.removeSuffix("%").toDouble() > 99, "${screen.rows()}")
         screen.save("classify")
         screen.write(R.id.first, "The concert is dull.")
         screen.run()
         screen.await("another result") { screen.labels() == listOf("negative", "positive") }
+    }
+
+    @Test
+    fun `a text has several labels, one or none`() = open("multi_label_classifier").use { screen ->
+        screen.run()
+        assertTrue("The text has these labels: delivery, damage" in screen.texts() || "The text has these labels: damage, delivery" in screen.texts(), "${screen.texts()}")
+        assertEquals(setOf("delivery (from 50.0%)", "damage (from 40.0%)", "price (from 60.0%)"), screen.labels().toSet())
+        assertEquals("price (from 60.0%)", screen.labels().last())
+        screen.save("labels")
+        screen.write(R.id.first, "The soup was cheap.")
+        screen.run()
+        screen.await("one label") { "The text has these labels: price" in screen.texts() }
+        screen.write(R.id.first, "The soup was cold.")
+        screen.run()
+        screen.await("no label") { "The text has no label: none reaches its threshold." in screen.texts() }
     }
 
     @Test
@@ -162,6 +177,9 @@ class TaskActivityTest {
         val menu = shadowOf(screen.activity).optionsMenu
         assertTrue(menu.findItem(R.id.benchmark).isVisible)
         assertFalse(menu.findItem(R.id.accuracy).isVisible, "only classifiers can be scored")
+        for (name in listOf("classifier", "multi_label_classifier")) open(name).use {
+            assertTrue(shadowOf(it.activity).optionsMenu.findItem(R.id.accuracy).isVisible, name)
+        }
         shadowOf(screen.activity).clickMenuItem(R.id.benchmark)
         val started = shadowOf(screen.activity).nextStartedActivity
         assertEquals(BenchmarkActivity::class.java.name, started.component?.className)
