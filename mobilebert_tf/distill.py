@@ -36,9 +36,7 @@ from mobilebert_tf.reports.attention_examples import save_examples
 from mobilebert_tf.reports.html_pages import percent
 from mobilebert_tf.reports.run_report import write_report
 from mobilebert_tf.text.tokenizer import WordPiece
-from mobilebert_tf.training.checkpoint import has_state
 from mobilebert_tf.training.distiller import Distiller
-from mobilebert_tf.training.fitted_blocks import FITTED_SENTENCES, can_fit, fit_blocks
 from mobilebert_tf.training.from_teacher import copy_from_teacher
 from mobilebert_tf.training.held_out import (
     HELD_OUT_SCORES,
@@ -90,8 +88,6 @@ def distill(config: DistillConfig) -> None:
             student = initial_model(student_config, init, text, head)
             if init is None:
                 _copy_from_teacher(teacher, student, text)
-                if not has_state(folder / "checkpoints" / "student"):  # which replaces the start
-                    _fit_blocks(config, teacher, student, text)
             _train_student(config, stages, student, text=text, teacher=teacher, folder=folder)
         _evaluate(config, stages, text=text, teacher=teacher, folder=folder)
         write_report(folder.path)
@@ -185,18 +181,6 @@ def _copy_from_teacher(teacher: MobileBert, student: MobileBert, text: PreparedT
     if outside - copied:
         paths = ", ".join(sorted(outside - copied))
         print(f"not in the teacher, so initialised at random: {paths}", flush=True)
-
-
-def _fit_blocks(
-    config: DistillConfig, teacher: MobileBert, student: MobileBert, text: PreparedText
-) -> None:
-    """Fits a sentence encoder's blocks; what this is worth to a masked LM is not measured."""
-    if not student.head.embeds_sentences or not can_fit(teacher.config, student.config):
-        return
-    print("fitting the blocks to the teacher's layers by least squares", flush=True)
-    sentences = text.training_sentences(config.seed)
-    batches = [sentences.batch(i) for i in range(-(-FITTED_SENTENCES // config.batch_size))]
-    fit_blocks(teacher, student, layer_map(student.config, config.transfer), batches)
 
 
 def _train_student(

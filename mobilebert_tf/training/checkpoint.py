@@ -42,11 +42,6 @@ def save_state(directory: Path, number: int, position: Mapping[str, int], tensor
         old.unlink()
 
 
-def has_state(directory: Path) -> bool:
-    """Returns whether training has begun."""
-    return bool(_states(directory))
-
-
 def load_state(directory: Path) -> tuple[dict[str, int], dict[str, np.ndarray]] | None:
     """Returns (position, tensors) of the newest undamaged state; None if there is no state.
 
