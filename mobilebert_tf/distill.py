@@ -39,7 +39,6 @@ from mobilebert_tf.text.tokenizer import WordPiece
 from mobilebert_tf.training.distiller import Distiller
 from mobilebert_tf.training.from_teacher import copy_from_teacher
 from mobilebert_tf.training.held_out import (
-    HELD_OUT_SCORES,
     MAX_EXAMPLES,
     batches,
     embedding_scores,
@@ -257,12 +256,16 @@ def _evaluate(
             tokenizer=text.tokenizer,
             batch=text.held_out_examples().batch(0),
         )
-    rows = [
-        {"model": name, "parameters": f"{values['parameters']:,}"}
-        | {title: percent(values[key]) for key, title in HELD_OUT_SCORES.items() if key in values}
-        for name, values in models.items()
-    ]
-    print("\n" + tabulate(rows, headers="keys"))
+    print("\n" + tabulate([_row(name, values) for name, values in models.items()], headers="keys"))
+
+
+def _row(name: str, values: dict) -> dict[str, str]:
+    row = {"model": name, "parameters": f"{values['parameters']:,}"}
+    if "mlm_accuracy" in values:
+        row["held-out masked LM accuracy"] = percent(values["mlm_accuracy"])
+    if "embedding_cosine" in values:
+        row["held-out cosine with the teacher"] = f"{values['embedding_cosine']:.3f}"
+    return row
 
 
 def _scores(

@@ -17,11 +17,6 @@ from mobilebert_tf.modeling.model import MODEL_INPUTS, SHORTEST, MobileBert
 from mobilebert_tf.training.run_folder import data_settings
 
 MAX_EXAMPLES = 1024  # about 10,000 predictions: a standard error of half a point
-# {score: its title}
-HELD_OUT_SCORES = {
-    "mlm_accuracy": "held-out masked LM accuracy",
-    "embedding_cosine": "held-out cosine with the teacher",
-}
 
 
 def batches(examples: PretrainingExamples) -> list[dict[str, np.ndarray]]:
