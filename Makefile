@@ -4,6 +4,7 @@
 # make test-peers  against Hugging Face's and Model Garden's own code, in an environment of its own
 # make compare-peers TEXTS=dev.tsv VOCABULARY=vocab.txt  our files against other people's, in runs/peers
 # make test-clients  MediaPipe, the Task Library and LiteRT.js on our files, each in one of its own
+# make fuzz    hostile files, options and texts on every door for ten minutes, or SECONDS=3600 FIRST=5000
 # make docs    the documentation with the API reference, in site/; warnings are errors
 # make web     the browser demo in Chromium; make arm  exported files on ARM, by qemu
 # make android  the app for phones: its tests, the APK, and core against Python, all without a phone
@@ -14,7 +15,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: setup demo demo-embeddings test test-slow test-peers compare-peers test-compare test-clients docs lint format lock clean
+.PHONY: setup demo demo-embeddings test test-slow fuzz test-peers compare-peers test-compare test-clients docs lint format lock clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -64,6 +65,12 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Each try comes from a seed, from FIRST on; those that a door did not survive well are printed.
+SECONDS ?= 600
+FIRST ?= 0
+fuzz: setup
+	cd tests && ../$(BIN)/python -m hostile.fuzz --seconds $(SECONDS) --first $(FIRST)
 
 # transformers and tf-models-official need older packages than requirements.lock has.
 .venv-peers/ready: .venv/ready tests/peers/requirements.txt setup.py

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +14,11 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import read_bytes
 
 EXIT_BAD_INPUT = 2
+_LARGEST_CONFIG, _DEEPEST_CONFIG = 2**20, 20  # bytes; groups and lists
+_LONGEST_MESSAGE = 2000  # characters
 _QUOTED = re.compile(r"`([\w.]+)`")  # a setting in an error message
 
 
@@ -46,13 +50,25 @@ def door(
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
         function(parse(config_class, arguments, function.__doc__, positionals or {}))
+        sys.stdout.flush()
     except (InputError, OSError, MemoryError, tf.errors.ResourceExhaustedError) as error:
         message = _with_options(" ".join(str(error).split()), config_class)
+        if len(message) > _LONGEST_MESSAGE:
+            message = f"{message[: _LONGEST_MESSAGE // 2]} ... {message[-_LONGEST_MESSAGE // 2 :]}"
+        _give_up_stdout()
         print(f"error: {message}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _give_up_stdout() -> None:
+    """Drops what cannot be written: at its end Python would try again, and exit with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _with_options(message: str, config_class: type) -> str:
@@ -89,6 +105,7 @@ def parse(
     arguments = _normalized(arguments, switches, keywords)
     files = _config_files(arguments)
     for path in files:
+        _check_yaml(path)
         _check_groups(config_class, path)
     try:
         return _parse(config_class, description, positionals, arguments)
@@ -105,9 +122,25 @@ def _parse(config_class: type, description, positionals: dict, arguments: Sequen
     try:
         values = parser.parse_args(arguments)
         values.pop("config")
-        return _built(config_class, vars(values))
+        config = _built(config_class, vars(values))
+    except RecursionError:
+        raise InputError("a setting is nested too deeply") from None
     except (InputError, argparse.ArgumentError, ValueError, TypeError) as error:
         raise InputError(" ".join(str(error).split())) from None
+    for name, value in _texts(dataclasses.asdict(config)):
+        if "\0" in value:
+            raise InputError(f"`{name}` has a zero character")
+    return config
+
+
+def _texts(settings: dict, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yields the name and value of every setting that is text, or a list with text."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _texts(value, f"{prefix}{name}.")
+        for item in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(item, str):
+                yield prefix + name, item
 
 
 def _built(config_class: type, values: dict[str, Any], prefix: str = "") -> Any:
@@ -139,6 +172,28 @@ def _faulty_file(
             if str(error) == message:
                 return path
     return None
+
+
+def _check_yaml(path: str) -> None:
+    """Raises InputError for YAML that is no file of settings, or whose reading could take any time.
+
+    A few lines of names for values that hold names (&a, *a) stand for gigabytes; none of our
+    settings needs them.
+    """
+    depth = 0
+    try:
+        text = read_bytes(path, _LARGEST_CONFIG).decode()
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent):
+                raise InputError(
+                    f"{path}: *{event.anchor} is not supported: write the value itself"
+                )
+            if depth > _DEEPEST_CONFIG:
+                raise InputError(f"{path}: it is nested more than {_DEEPEST_CONFIG} deep")
+    except (ValueError, yaml.YAMLError):
+        return  # jsonargparse's error says more
 
 
 def _check_groups(config_class: type, path: str) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.data.tables import read_text, read_texts
+from mobilebert_tf.data.tables import LONGEST_TEXT, check_length, read_text, read_texts
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import check_free, write_whole
 from mobilebert_tf.pipeline import Pipeline
@@ -117,7 +117,9 @@ def predict(config: PredictConfig) -> None:
 def _check_options(config: PredictConfig) -> None:
     """Raises InputError for options that do not go together."""
     if config.output:
-        check_free(config.output, config.overwrite)
+        context = [config.context[1:]] if (config.context or "").startswith("@") else []
+        inputs = [config.model, *([config.input] if config.input else []), *context]
+        check_free(config.output, config.overwrite, inputs)
     if config.input and config.texts:
         raise InputError("give texts or `input`, not both")
     if config.pair_column and (config.context or not config.input):
@@ -222,7 +224,9 @@ def _predict_rows(
 def _read_standard_input() -> Iterator[str]:
     if sys.stdin is None:
         raise InputError("no texts, no `input`, and no standard input")
-    for number, line in enumerate(sys.stdin.buffer, start=1):
+    lines = iter(lambda: sys.stdin.buffer.readline(LONGEST_TEXT + 1), b"")
+    for number, line in enumerate(lines, start=1):
+        check_length(line, f"standard input, line {number}")
         try:
             yield line.decode().rstrip("\r\n")
         except UnicodeDecodeError as error:

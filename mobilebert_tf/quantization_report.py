@@ -24,6 +24,7 @@ from mobilebert_tf.lite.export_config import ExportConfig, model_directory, sha2
 from mobilebert_tf.lite.layer_errors import LayerError, layer_errors
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.lite.verify import agreement, lost
+from mobilebert_tf.modeling.config import parse_strictly
 from mobilebert_tf.modeling.model_directory import load_model, load_tokenizer
 from mobilebert_tf.modeling.quantization import Quantization
 from mobilebert_tf.modeling.runner import KerasModel
@@ -116,16 +117,15 @@ def _read_export(path: Path, model: str) -> tuple[ExportConfig, dict]:
     if not path.is_file() or not report_path.is_file():
         raise InputError(f"{path} and {report_path.name} beside it: make both with an export")
     report = read_json(report_path)
-    try:
-        options, mode = report["options"], report["mode"]
-        config = ExportConfig(model=model, **options)
-    except (KeyError, TypeError):
-        raise InputError(f"{report_path} is not the report of an export") from None
+    options, mode = report.get("options"), report.get("mode")
+    if not isinstance(options, dict) or mode != options.get("quantize"):
+        raise InputError(f"{report_path} is not the report of an export")
+    config = parse_strictly(ExportConfig, options | {"model": model}, str(report_path))
     if mode in ("none", "float16"):
         raise InputError(f"{path} is not quantized: its mode is {mode}")
     if report.get("sha256") != hashlib.sha256(path.read_bytes()).hexdigest():
         raise InputError(f"{path} is not the file of {report_path.name}: export it again")
-    if report["model_sha256"] != sha256_of_model(model_directory(config)):
+    if report.get("model_sha256") != sha256_of_model(model_directory(config)):
         raise InputError(f"{path} was not made from {model} as it is now: export it again")
     return config, report
 

@@ -12,10 +12,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mobilebert_tf.data.docs_corpus import docs_documents
-from mobilebert_tf.data.tables import encoding_advice
+from mobilebert_tf.data.tables import LONGEST_TEXT, check_length, encoding_advice
 from mobilebert_tf.errors import InputError
 
 DEFAULT_CORPUS = "docs"
+# A text becomes 3 to 10 times smaller by gzip; a gigabyte of line ends a thousand times.
+_LARGEST_RATIO, _ALWAYS_UNPACKED = 100, 2**20
 
 
 def load_documents(corpus: str | Sequence[str] = DEFAULT_CORPUS, every: int = 1) -> list[list[str]]:
@@ -56,6 +58,8 @@ def _files(item: str) -> list[Path]:
     matches = sorted(glob.glob(item, recursive=True))
     if not matches:
         raise InputError(f"no file, folder or match of a pattern: {item}")
+    if matches == [item]:
+        raise InputError(f"{item} is neither a file nor a folder")
     return [file for match in matches for file in _files(match)]
 
 
@@ -79,8 +83,15 @@ def text_lines(path: Path) -> Iterator[str]:
     """
     offset, plain = 0, True
     try:
+        packed = path.stat().st_size
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for raw in file:
+            for raw in iter(lambda: file.readline(LONGEST_TEXT + 1), b""):
+                if offset > max(_LARGEST_RATIO * packed, _ALWAYS_UNPACKED):
+                    raise InputError(
+                        f"{path} unpacks to more than {_LARGEST_RATIO} times its size, as no text "
+                        "does: unpack it first if it is one"
+                    )
+                check_length(raw, f"{path}, byte {offset:,}")
                 if b"\0" in raw:
                     advice = "" if offset else encoding_advice(raw)
                     raise InputError(f"{path} is not text: a zero byte near {offset:,}{advice}")

@@ -10,10 +10,10 @@ from mobilebert_tf.data.pretraining import (
     tokenize_documents,
 )
 from mobilebert_tf.data.sentences import SentenceExamples
-from mobilebert_tf.errors import InputError, require
+from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.files import write_whole
 from mobilebert_tf.modeling.model_directory import load_tokenizer
-from mobilebert_tf.text.tokenizer import WordPiece, has_capitals
+from mobilebert_tf.text.tokenizer import LARGEST_VOCABULARY, WordPiece, has_capitals
 from mobilebert_tf.text.vocabulary import train_vocabulary
 
 MAX_UNKNOWN = 0.4  # share of [UNK] in the text
@@ -60,13 +60,12 @@ class DataConfig:
 
     def __post_init__(self):
         fraction = self.held_out_fraction
-        require(0 < fraction < 1, "held_out_fraction", fraction, "above 0 and below 1")
-        probability = self.masking_probability
-        require(0 < probability <= 1, "masking_probability", probability, "above 0, at most 1")
-        short = self.short_sequence_probability
-        require(0 <= short <= 1, "short_sequence_probability", short, "from 0 to 1")
+        check_number("held_out_fraction", fraction, 0, 1, above=True, below=True)
+        check_number("masking_probability", self.masking_probability, 0, 1, above=True)
+        check_number("short_sequence_probability", self.short_sequence_probability, 0, 1)
+        check_number("vocabulary_size", self.vocabulary_size, 1, LARGEST_VOCABULARY)
         for key in ("sequence_length", "batch_size", "max_predictions_per_sequence"):
-            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+            check_number(key, getattr(self, key), 1)
 
 
 @dataclass(frozen=True)

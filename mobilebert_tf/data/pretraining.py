@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilebert_tf.errors import InputError, require
-from mobilebert_tf.files import whole_file
+from mobilebert_tf.files import read_arrays, whole_file
 from mobilebert_tf.text.tokenizer import WordPiece
 
 # A sentence ends at . ! or ? before a capital, except after a single letter (an initial). This is
@@ -49,13 +49,9 @@ class TokenizedCorpus:
     def load(cls, path: str | os.PathLike) -> "TokenizedCorpus":
         """Reads a file that `save` wrote. Raises InputError if it is missing or damaged."""
         try:
-            # Opened here: np.load does not close a file that it finds damaged.
-            with open(path, "rb") as file, np.load(file) as arrays:
-                return cls(**arrays)
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-        except Exception as error:  # NumPy raises errors of many kinds for a damaged file
-            raise InputError(f"{path} is no tokenized corpus, or damaged: {error}") from None
+            return cls(**read_arrays(path))
+        except TypeError as error:
+            raise InputError(f"{path} is no tokenized corpus: {error}") from None
 
     @property
     def single_sentence_documents(self) -> int:

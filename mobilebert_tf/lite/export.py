@@ -10,6 +10,7 @@ from ai_edge_litert.schema_py_generated import ModelT
 
 from mobilebert_tf.environment import circumstances
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import write_whole
 from mobilebert_tf.lite import flatbuffer, metadata, quantize, text_input, timing
 from mobilebert_tf.lite.calibration_data import for_graph, padded, paragraphs, samples
 from mobilebert_tf.lite.equalize import observe
@@ -57,7 +58,7 @@ def write_checked(config: ExportConfig, directory: Path, path: Path) -> dict:
         parsed = flatbuffer.read(content)
     runtime = _minimum_runtime(parsed, config)
     content = metadata.pack(content, packed(reference))
-    path.write_bytes(content)
+    write_whole(path, content)
 
     print(f"checking it on {len(checks)} texts", flush=True)
     open_file = functools.partial(LiteModel, path)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.lite.quantize import Mode
+from mobilebert_tf.lite.runtime import MOST_THREADS
 from mobilebert_tf.modeling.model_directory import MODEL_FILES
 
 DEFAULT_MODEL = "runs/demo/student"
@@ -56,9 +57,9 @@ class ExportConfig:
         return self.runtime >= (2, 17)
 
     def __post_init__(self):
-        if self.num_threads < 1:
-            raise InputError(f"`num_threads` is {self.num_threads}: at least 1")
-        if not re.fullmatch(r"\d+(\.\d+)+", self.min_runtime):
+        check_number("num_threads", self.num_threads, 1, MOST_THREADS)
+        check_number("sequence_length", self.sequence_length, 3)
+        if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}", self.min_runtime):
             raise InputError(f"`min_runtime` is {self.min_runtime}: a version such as 2.4")
 
     def content_options(self) -> dict:

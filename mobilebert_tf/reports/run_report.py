@@ -7,7 +7,6 @@ that makes it.
 import datetime
 import json
 import statistics
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import write_whole
+from mobilebert_tf.files import read_arrays, read_json, write_whole
 from mobilebert_tf.reports import plots
 from mobilebert_tf.reports.attention_examples import predict_masks
 from mobilebert_tf.reports.html_pages import percent, render
@@ -64,21 +63,11 @@ def write_report(run_directory: Path) -> Path:
 
 
 def _read_json(path: Path) -> dict | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+    return read_json(path) if path.exists() else None
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray] | None:
-    try:
-        # Opened here: np.load does not close a file that it finds damaged.
-        with open(path, "rb") as file, np.load(file) as arrays:
-            return dict(arrays)
-    except FileNotFoundError:
-        return None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+    return read_arrays(path) if path.exists() else None
 
 
 def _files(directory: Path) -> list[dict[str, Any]]:

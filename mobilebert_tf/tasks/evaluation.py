@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilebert_tf.errors import InputError, require
+from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.modeling.model import SHORTEST
 from mobilebert_tf.modeling.runner import Runnable, chosen_labels, run_all
@@ -169,7 +169,7 @@ def check_options(task: str | None, data_dir: str | None, max_drop: float) -> No
         raise InputError("`task` and `data_dir` go together")
     if task == MLPERF:
         raise InputError(f"`task` {MLPERF}: python -m mobilebert_tf.evaluate scores it")
-    require(0 <= max_drop < np.inf, "max_drop", max_drop, "a number from 0 on")
+    check_number("max_drop", max_drop, 0)
 
 
 class DevScores:

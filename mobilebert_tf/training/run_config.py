@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mobilebert_tf.data.prepared_text import DataConfig
-from mobilebert_tf.errors import InputError, require
+from mobilebert_tf.errors import InputError, check_number
 
 
 def check_seed(seed: int) -> None:
     """Raises InputError for a seed that NumPy's random generators do not accept."""
-    require(0 <= seed < 2**32, "seed", seed, "from 0 to 4294967295")
+    check_number("seed", seed, 0, 2**32 - 1)
 
 
 Strategy = Literal["auxiliary", "joint", "progressive", "none"]
@@ -37,12 +37,12 @@ class Phase:
     clip_norm: float = 1.0
 
     def __post_init__(self):
-        require(self.steps >= 0, "steps", self.steps, "at least 0")
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        require(0 <= self.warmup <= 1, "warmup", self.warmup, "from 0 to 1")
-        require(0 <= self.end_factor <= 1, "end_factor", self.end_factor, "from 0 to 1")
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
-        require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
+        check_number("steps", self.steps, 0)
+        check_number("learning_rate", self.learning_rate, 0, above=True)
+        check_number("warmup", self.warmup, 0, 1)
+        check_number("end_factor", self.end_factor, 0, 1)
+        check_number("weight_decay", self.weight_decay, 0)
+        check_number("clip_norm", self.clip_norm, 0, above=True)
 
     def replace(self, **changes) -> "Phase":
         return dataclasses.replace(self, **changes)
@@ -72,8 +72,7 @@ class LayerTransfer:
     def __post_init__(self):
         for item in dataclasses.fields(LayerTransfer):
             if item.name.endswith("_weight"):
-                value = getattr(self, item.name)
-                require(value >= 0, item.name, value, "at least 0")
+                check_number(item.name, getattr(self, item.name), 0)
 
 
 @dataclass(frozen=True)
@@ -97,10 +96,8 @@ class TransferConfig(LayerTransfer):
 
     def __post_init__(self):
         super().__post_init__()
-        require(
-            0 <= self.lower_layer_rate <= 1, "lower_layer_rate", self.lower_layer_rate, "0 to 1"
-        )
-        require(0 <= self.alpha <= 1, "alpha", self.alpha, "from 0 to 1")
+        check_number("lower_layer_rate", self.lower_layer_rate, 0, 1)
+        check_number("alpha", self.alpha, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ class RunConfig(DataConfig):
         super().__post_init__()
         check_seed(self.seed)
         for key in ("accumulation_steps", "checkpoint_steps", "log_steps"):
-            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+            check_number(key, getattr(self, key), 1)
         if self.batch_size % self.accumulation_steps:
             raise InputError(
                 f"`batch_size` is {self.batch_size}: it must be a multiple of "
@@ -169,7 +166,7 @@ class PretrainConfig(RunConfig):
     model: str = "demo-teacher"
     init: str | None = None
     role: Literal["teacher", "student"] = "teacher"
-    training: Phase = Phase(1000, learning_rate=1e-2)
+    training: Phase = Phase(1200, learning_rate=5e-3)
 
 
 @dataclass(frozen=True)
@@ -191,9 +188,9 @@ class DistillConfig(RunConfig):
 
     teacher: str | None = None
     teacher_model: str = "demo-teacher"
-    teacher_training: Phase = Phase(1000, learning_rate=1e-2)
+    teacher_training: Phase = Phase(1200, learning_rate=5e-3)
     student: str = "demo-student"
     init: str | None = None
     strategy: Strategy = "progressive"
     transfer: TransferConfig = TransferConfig()
-    distillation: Phase = Phase(560, learning_rate=1e-2)
+    distillation: Phase = Phase(560, learning_rate=5e-3)

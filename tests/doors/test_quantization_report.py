@@ -106,7 +106,7 @@ def test_a_drop_that_is_none(drop):
     """Every comparison with NaN is false: no file would do."""
     for config in (quantization_report.ReportConfig, ToTfliteConfig):
         arguments = ("x.tflite",) if config is quantization_report.ReportConfig else ()
-        with pytest.raises(InputError, match="`max_drop` is .*: it must be a number from 0 on"):
+        with pytest.raises(InputError, match="`max_drop` is .*: it must be at least 0"):
             config(*arguments, model="x", max_drop=drop)
 
 
