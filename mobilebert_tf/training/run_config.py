@@ -98,6 +98,7 @@ class TransferConfig(LayerTransfer):
         super().__post_init__()
         check_number("lower_layer_rate", self.lower_layer_rate, 0, 1)
         check_number("alpha", self.alpha, 0, 1)
+        check_number("similarity_weight", self.similarity_weight, 0)
 
 
 @dataclass(frozen=True)
