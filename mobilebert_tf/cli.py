@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tensorflow as tf
 import yaml
@@ -101,7 +101,7 @@ def parse(
     positionals = positionals or {}
     names = {f.name for f in dataclasses.fields(config_class)}
     keywords = {f"--{name[:-1]}" for name in names if name.endswith("_")}  # of Python, as `from`
-    switches = {f"--{name}" for name in _switch_names(config_class)}
+    switches = {f"--{name}": has_words for name, has_words in _switches(config_class)}
     arguments = _normalized(arguments, switches, keywords)
     files = _config_files(arguments)
     for path in files:
@@ -226,7 +226,9 @@ class _Parser(ArgumentParser):
         return names.sub(lambda m: m[0].rstrip("_").replace("_", "-"), super().format_help())
 
 
-def _normalized(arguments: Sequence[str], switches: set[str], keywords: set[str]) -> list[str]:
+def _normalized(
+    arguments: Sequence[str], switches: dict[str, bool], keywords: set[str]
+) -> list[str]:
     """Returns a user's arguments in the form that jsonargparse accepts.
 
     That is underscores in names, a value for each switch, and all options, joined with their
@@ -245,7 +247,9 @@ def _normalized(arguments: Sequence[str], switches: set[str], keywords: set[str]
             continue
         name = "--" + name[2:].replace("-", "_")
         if not equals and name in switches:
-            has_value = remaining and remaining[0].lower() in ("true", "false")
+            word = remaining[0] if remaining else "--"
+            has_words = switches[name] and not word.startswith("--")
+            has_value = has_words or word.lower() in ("true", "false")
             equals, value = "=", remaining.pop(0) if has_value else "true"
         elif not equals and name != "--help" and remaining and not remaining[0].startswith("--"):
             equals, value = "=", remaining.pop(0)
@@ -256,13 +260,14 @@ def _normalized(arguments: Sequence[str], switches: set[str], keywords: set[str]
     return [*options, "--", *positionals]  # "--": no option without a value may take one of them
 
 
-def _switch_names(config_class: type, prefix: str = "") -> Iterator[str]:
-    """Yields the names of all boolean settings, nested ones with dots."""
+def _switches(config_class: type, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    """Yields the names of all settings that are switched on, nested ones with dots, and whether
+    they take other words than true and false too."""
     for field in dataclasses.fields(config_class):
-        if field.type is bool:
-            yield prefix + field.name
+        if field.type is bool or bool in get_args(field.type):
+            yield prefix + field.name, field.type is not bool
         elif isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
-            yield from _switch_names(field.type, f"{prefix}{field.name}.")
+            yield from _switches(field.type, f"{prefix}{field.name}.")
 
 
 def _setting_names(config_class: type, prefix: str = "") -> Iterator[str]:

@@ -23,7 +23,8 @@ class ExportConfig:
         output: the .tflite file; by default beside the model directory, named after it and the
             quantization.
         quantize: none (float32), float16, dynamic (int8 weights), int8 (calibrated, the fastest on
-            CPUs), int8-full (integers alone, for accelerators) or int16x8.
+            CPUs), int8-full (integers alone, for accelerators), int16x8, int4 (4-bit weights, half
+            the bytes of int8) or int4-mixed (4 bits for tables and feed-forward networks).
         sequence_length: take exactly this many tokens, for clients that cannot resize; by default
             any number.
         head: encoder exports the bare encoder whatever the model's head is.
@@ -32,7 +33,7 @@ class ExportConfig:
             the texts that go furthest (percentile), or averaged over texts (moving-average);
             quantization-aware training brought its own.
         min_runtime: the oldest TFLite that must open the file, such as 2.4; before 2.17 int8
-            weights get one scale for a whole matrix, and are less exact.
+            weights get one scale for a whole matrix, and are less exact. int4 needs 2.18.
         with_tokenizer: add signatures that tokenize strings, for runtimes that link
             tensorflow-text's operations: tokenize and tokenize_pair.
         num_threads: of the latency measurement.
@@ -46,7 +47,7 @@ class ExportConfig:
     head: Literal["encoder"] | None = None
     calibration_data: str = "docs"
     calibration_ranges: Literal["min-max", "percentile", "moving-average"] = "min-max"
-    min_runtime: str = "2.17"
+    min_runtime: str = "2.18"
     with_tokenizer: bool = False
     num_threads: int = 1
     overwrite: bool = False

@@ -69,7 +69,8 @@ class FinetuneConfig:
             file with one text a line, or a .tsv, .csv or .jsonl with `columns`.
         bucketed: make batches of texts of similar length; false pads all to sequence_length.
         quantization_aware: train with weights and activations rounded to int8, so that int8-full
-            files keep the score; best begun from a model that is fine-tuned already.
+            files keep the score; or with weights rounded as in files of int4 or int4-mixed. Best
+            begun from a model that is fine-tuned already.
         overwrite: delete everything in output_dir when the training begins.
         precision: Keras dtype policy.
         log_steps: steps between lines of the history.
@@ -100,7 +101,7 @@ class FinetuneConfig:
     transfer: LayerTransfer = LayerTransfer()
     augment: str | None = None
     bucketed: bool = True
-    quantization_aware: bool = False
+    quantization_aware: bool | Literal["int4", "int4-mixed"] = False
     overwrite: bool = False
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     log_steps: int = 20
