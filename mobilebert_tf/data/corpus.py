@@ -66,7 +66,7 @@ def _files(item: str) -> list[Path]:
 def _documents_of_files(files: list[Path]) -> Iterator[list[str]]:
     for file in files:
         document = []
-        for line in _lines(file):
+        for line in text_lines(file):
             if line:
                 document.append(line)
             elif document:
@@ -76,8 +76,11 @@ def _documents_of_files(files: list[Path]) -> Iterator[list[str]]:
             yield document
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Yields the lines of a text file without surrounding blanks."""
+def text_lines(path: Path) -> Iterator[str]:
+    """Yields the lines of a text file, or of a .gz of one, without surrounding blanks.
+
+    Raises InputError, naming the path, for a file that cannot be read or is not UTF-8 text.
+    """
     offset, plain = 0, True
     try:
         packed = path.stat().st_size

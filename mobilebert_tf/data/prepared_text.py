@@ -9,6 +9,7 @@ from mobilebert_tf.data.pretraining import (
     TokenizedCorpus,
     tokenize_documents,
 )
+from mobilebert_tf.data.sentences import SentenceExamples
 from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.files import write_whole
 from mobilebert_tf.modeling.model_directory import load_tokenizer
@@ -22,6 +23,8 @@ HELD_OUT_SEED = 20200704  # the held-out masks are the same in every run, whatev
 @dataclass(frozen=True)
 class DataConfig:
     """The text of a run, and how pre-training examples are made of it (Devlin et al., 2019).
+
+    A student of a sentence encoder learns from single sentences: no token of them is masked.
 
     Args:
         corpus: "docs" (docstrings of installed packages), or text files, folders, globs, .gz.
@@ -81,6 +84,23 @@ class PreparedText:
     def held_out_examples(self) -> PretrainingExamples:
         """Returns the examples to evaluate on, the same in every run on this text."""
         return self._examples(self.held_out, HELD_OUT_SEED)
+
+    def training_sentences(self, seed: int) -> SentenceExamples:
+        """Returns the sentences that a sentence encoder trains on."""
+        return self._sentences(self.train, seed)
+
+    def held_out_sentences(self) -> SentenceExamples:
+        """Returns the sentences that it is evaluated on, the same in every run on this text."""
+        return self._sentences(self.held_out, HELD_OUT_SEED)
+
+    def _sentences(self, corpus: TokenizedCorpus, seed: int) -> SentenceExamples:
+        return SentenceExamples(
+            corpus,
+            self.tokenizer,
+            batch_size=self.config.batch_size,
+            sequence_length=self.config.sequence_length,
+            seed=seed,
+        )
 
     def _examples(self, corpus: TokenizedCorpus, seed: int) -> PretrainingExamples:
         config = self.config

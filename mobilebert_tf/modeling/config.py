@@ -159,6 +159,14 @@ _TEACHER = _STUDENT.replace(
     classifier_activation=True,
 )
 _WITHOUT_OPT = {"hidden_act": "gelu", "normalization_type": "layer_norm"}
+# Of the width of small sentence encoders, such as all-MiniLM-L6-v2.
+_SENTENCE = _STUDENT.replace(
+    hidden_size=384,
+    num_hidden_layers=6,
+    embedding_size=224,
+    trigram_input=False,
+    num_feedforward_networks=2,
+)
 _DEMO: dict[str, Any] = {"vocab_size": 6000, "num_hidden_layers": 3}
 _DEMO |= {"hidden_size": 128, "embedding_size": 64}
 _DEMO |= {"max_position_embeddings": 128, "initializer_range": 0.05}
@@ -181,6 +189,7 @@ SIZES: dict[str, ModelConfig] = {
         num_feedforward_networks=2,
     ),
     "mobilebert-without-opt": _STUDENT.replace(**_WITHOUT_OPT),
+    "sentence-student": _SENTENCE,
     "bert-base": ModelConfig(vocab_size=30522, type_vocab_size=2),
     "demo-teacher": _TEACHER.replace(**_DEMO, intra_bottleneck_size=128, intermediate_size=256),
     "demo-student": _STUDENT.replace(**_DEMO, intra_bottleneck_size=48, intermediate_size=96),

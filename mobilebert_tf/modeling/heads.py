@@ -187,6 +187,12 @@ class Head:
         return predicts_masks(self.kind)
 
     @property
+    def embeds_sentences(self) -> bool:
+        """Whether this is a sentence encoder: its pooling was chosen, which a bare encoder's first
+        token is not."""
+        return self.kind == "encoder" and (self.pooling != "first" or self.normalized)
+
+    @property
     def predicts_next_sentence(self) -> bool:
         return self.kind in ("pretraining", "next_sentence")
 

@@ -107,6 +107,7 @@ class Row:
         name: teacher, student, or the name of the file.
         bytes: size of the file, or of a model's float32 weights.
         accuracy: held-out masked LM accuracy.
+        cosine: of a sentence encoder's and its teacher's embeddings.
         parameters: number of a model's parameters.
         timing: one row of a file's latency.
         agreement: share of predictions in which a file agrees with the model it was made from.
@@ -115,6 +116,7 @@ class Row:
     name: str
     bytes: int
     accuracy: float | None
+    cosine: float | None = None
     parameters: int | None = None
     timing: dict | None = None
     agreement: float | None = None
@@ -125,7 +127,8 @@ def _rows(evaluation: dict | None, files: list[dict], tokens: int) -> list[Row]:
     rows = []
     for name, model in (evaluation["models"] if evaluation else {}).items():
         count = model["parameters"]
-        rows.append(Row(name, 4 * count, model["mlm_accuracy"], parameters=count))
+        scores = (model.get("mlm_accuracy"), model.get("embedding_cosine"))
+        rows.append(Row(name, 4 * count, *scores, parameters=count))
     for file in files:
         timings = sorted(file["latency"], key=lambda row: abs(row["tokens"] - tokens))
         choices = [values["choice"] for values in file["agreement"].values() if "choice" in values]
@@ -154,11 +157,14 @@ def _headline(stages: list[dict], rows: list[Row]) -> str:
             or "nothing has been trained yet"
         )
     teacher, student = by_name["teacher"], by_name["student"]
-    text = (
-        f"The student restores {percent(student.accuracy)} of the masked tokens in held-out "
-        f"text, its teacher {percent(teacher.accuracy)}; it has "
-        f"{student.parameters / teacher.parameters:.0%} of the teacher's parameters."
-    )
+    if student.cosine is not None:
+        text = f"Student and teacher embed held-out sentences with a cosine of {student.cosine:.3f}"
+    else:
+        restored = percent(student.accuracy)
+        text = f"The student restores {restored} of the masked tokens in held-out text"
+        if teacher.accuracy is not None:
+            text += f", its teacher {percent(teacher.accuracy)}"
+    text += f"; it has {student.parameters / teacher.parameters:.0%} of the teacher's parameters."
     timed = [row for row in rows if row.timing]
     if timed:
         best = min(timed, key=lambda row: row.bytes)
@@ -183,6 +189,8 @@ def _checks(
         text = f"The loss did not fall in: {', '.join(stuck)}"
         checks.append((not stuck, text if stuck else "The loss fell in every stage"))
     for name, model in (evaluation["models"] if evaluation and chance else {}).items():
+        if "mlm_accuracy" not in model:
+            continue
         learned = model["mlm_accuracy"] > LEARNED * chance
         text = (
             f"The {name} {'learned' if learned else 'hardly learned'}: always guessing the most "

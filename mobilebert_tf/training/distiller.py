@@ -21,19 +21,21 @@ class Distiller(keras.Model):
     have no noise. A model that trains alone has its dropout.
 
     Args:
-        student: a pre-training model; layers that the stage does not train are frozen.
+        student: with the head that the stage trains; layers that it does not train are frozen.
         stage: from strategies.plan or strategies.bare.
         transfer: weights of the transfer losses, and the share of the hard labels.
-        teacher: a pre-training model that fits the student; None for pre-training alone.
+        teacher: a model that fits the student; None for pre-training alone. One without a masked LM
+            teaches layers, and leaves the masked LM to the true tokens.
         accumulation_steps: parts into which a step cuts its batch. It runs one after the other and
             adds up their gradients, so that a large batch needs the memory of a part. Without
             dropout the weights are those of the whole batch, but for rounding.
 
-    Batches are the dicts of data/pretraining.py. `compile()` without arguments makes the stage's
-    own optimizer. Works with `fit`, and with a loop that calls `train_step`.
+    Batches are the dicts of data/pretraining.py, or of data/sentences.py for sentence encoders.
+    `compile()` without arguments makes the stage's own optimizer. Works with `fit`, and with a loop
+    that calls `train_step`.
 
-    Raises InputError if teacher and student do not fit, or a stage that transfers layers has no
-    teacher.
+    Raises InputError if teacher and student do not fit, or a stage that transfers layers or
+    embeddings has no teacher.
     """
 
     def __init__(
@@ -49,13 +51,14 @@ class Distiller(keras.Model):
         self.transfer = transfer or TransferConfig()
         if teacher is not None:
             check_fit(teacher.config, student.config, self.transfer)
-        elif stage.layers:
-            raise InputError(f"stage '{stage.name}' transfers layers: it needs a teacher")
+        elif stage.layers or stage.embedding:
+            raise InputError(f"stage '{stage.name}' transfers knowledge: it needs a teacher")
         self.student, self.stage = student, stage
         for layer in student.layers:
             layer.trainable = layer.name in stage.rates
         self.run_student = _first_blocks(student, stage.depth)
         self.teacher_layers = self.run_teacher = None
+        self.distils_masks = teacher is not None and teacher.head.predicts_masks
         if teacher is not None:
             self.teacher_layers = layer_map(student.config, self.transfer)
             depth = None if stage.depth is None else self.teacher_layers[stage.depth - 1] + 1
@@ -132,8 +135,10 @@ class Distiller(keras.Model):
             names += list(loss_kinds(self.transfer))
         if self.stage.pretraining:
             names += ["masked_lm", "next_sentence", "mlm_accuracy"]
-            if self.run_teacher is not None:
+            if self.distils_masks:
                 names.append("distillation")
+        if self.stage.embedding:
+            names += ["embedding", "similarity"]
         return names
 
     def _track(self, values: dict) -> dict:
@@ -165,20 +170,30 @@ class Distiller(keras.Model):
             measures["mlm_accuracy"] = losses.masked_lm_accuracy(
                 student["mlm_logits"], batch["masked_lm_ids"], batch["masked_lm_weights"]
             )
+        if self.stage.embedding:
+            terms |= self._embedding_terms(teacher["embedding"], student["embedding"])
         return terms, measures
 
     def _pretraining_terms(self, teacher: dict | None, student: dict, batch: dict) -> dict:
         """Returns alpha * MLM + (1 - alpha) * KD + NSP (paper, equation 6) as terms; without a
-        teacher MLM + NSP."""
-        alpha = 1.0 if teacher is None else self.transfer.alpha
+        teacher that has a masked LM, MLM + NSP."""
+        alpha = self.transfer.alpha if self.distils_masks else 1.0
         logits, weights = student["mlm_logits"], batch["masked_lm_weights"]
         mlm = losses.masked_lm_loss(logits, batch["masked_lm_ids"], weights)
         nsp = losses.next_sentence_loss(student["nsp_logits"], batch["next_sentence_labels"])
         terms = {"masked_lm": (alpha, mlm), "next_sentence": (1.0, nsp)}
-        if teacher is not None:
+        if self.distils_masks:
             distilled = losses.masked_lm_distillation_loss(teacher["mlm_logits"], logits, weights)
             terms["distillation"] = (1.0 - alpha, distilled)
         return terms
+
+    def _embedding_terms(self, teacher, student) -> dict:
+        """Returns the terms of embeddings [B,H]."""
+        similarity = losses.similarity_loss(teacher, student)
+        return {
+            "embedding": (1.0, losses.embedding_loss(teacher, student)),
+            "similarity": (self.transfer.similarity_weight, similarity),
+        }
 
 
 # What each value is a mean over; all others are means over real tokens.

@@ -1,4 +1,4 @@
-"""Scores models on held-out text: masked LM accuracy, loss, agreement with a teacher."""
+"""Scores models on held-out text: masked LM, embeddings, agreement with a teacher."""
 
 import json
 from collections.abc import Callable
@@ -10,9 +10,10 @@ from scipy.special import log_softmax
 
 from mobilebert_tf.data.prepared_text import prepare_text
 from mobilebert_tf.data.pretraining import PretrainingExamples
+from mobilebert_tf.data.sentences import SentenceExamples
 from mobilebert_tf.files import write_json
 from mobilebert_tf.lite.runtime import LiteModel
-from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert
+from mobilebert_tf.modeling.model import MODEL_INPUTS, SHORTEST, MobileBert
 from mobilebert_tf.training.run_folder import data_settings
 
 MAX_EXAMPLES = 1024  # about 10,000 predictions: a standard error of half a point
@@ -36,6 +37,24 @@ def masked_lm_scores(
         there is a teacher.
     """
     return _scores(_logits(model), examples, None if teacher is None else _logits(teacher))
+
+
+def embedding_scores(
+    model: MobileBert, teacher: MobileBert, examples: SentenceExamples
+) -> dict[str, float]:
+    """Returns how near a sentence encoder is to its teacher on held-out sentences.
+
+    embedding_cosine: between the two embeddings of a sentence, mean over sentences.
+    """
+    cosines = []
+    for step in range(min(examples.batches_per_epoch, -(-MAX_EXAMPLES // examples.batch_size))):
+        batch = examples.batch(step)
+        first, second = (
+            np.asarray(encoder(batch, training=False)["embedding"]) for encoder in (model, teacher)
+        )
+        lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
+        cosines.append((first * second).sum(axis=-1) / np.maximum(lengths, SHORTEST))
+    return {"embedding_cosine": float(np.concatenate(cosines).mean())}
 
 
 def _logits(model: MobileBert) -> Callable[[dict], np.ndarray]:

@@ -85,16 +85,20 @@ class TransferConfig(LayerTransfer):
         lower_layer_rate: relative learning rate of the layers below the one that a progressive
             stage transfers; 0 freezes them, Google's code uses 0.1.
         alpha: share of the true tokens in the masked LM loss; the rest is the teacher's.
+        similarity_weight: of the square error of the cosines between the texts of a batch; a
+            sentence encoder learns it beside the embeddings, whose weight is 1.
     """
 
     phase: Phase = Phase(240, learning_rate=1e-2, end_factor=0.1)
     lower_layer_rate: float = 0.0
     alpha: float = 0.5
+    similarity_weight: float = 1.0
 
     def __post_init__(self):
         super().__post_init__()
         check_number("lower_layer_rate", self.lower_layer_rate, 0, 1)
         check_number("alpha", self.alpha, 0, 1)
+        check_number("similarity_weight", self.similarity_weight, 0)
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,7 @@ class DistillConfig(RunConfig):
 
     Args:
         teacher: a model in any format that convert reads; null to pre-train `teacher_model` first.
+            A sentence encoder teaches its embeddings, a model without a masked LM layers alone.
         teacher_model: a named size or a bert_config.json of the teacher to pre-train.
         teacher_training: steps and optimizer of its pre-training.
         student: a named size or a bert_config.json.
@@ -179,7 +184,7 @@ class DistillConfig(RunConfig):
             and the teacher's embeddings.
         strategy: how knowledge is transferred (paper, figure 2); none for distillation alone.
         transfer: the layer-wise objectives.
-        distillation: steps and optimizer of pre-training distillation.
+        distillation: steps and optimizer of pre-training distillation, or that of embeddings.
     """
 
     teacher: str | None = None
