@@ -17,6 +17,7 @@ from mobilebert_tf.training.run_folder import RunFolder, flatten_settings
 # What a comparison shows of a model, where it was measured: (title, factor, digits).
 SCORES = {
     "mlm_accuracy": ("masked LM accuracy, %", 100, 2),
+    "embedding_cosine": ("cosine with the teacher, %", 100, 2),
     "mlm_loss": ("masked LM loss, nats", 1, 3),
     "agreement": ("teacher's choice, %", 100, 1),
     "feature_map": ("feature maps", 1, 3),
@@ -49,6 +50,11 @@ class Run:
     records: list[dict]
     measures: list[dict]
     seconds: float
+
+    @property
+    def main_score(self) -> float:
+        """Masked LM accuracy, or a sentence encoder's cosine with its teacher."""
+        return self.scores.get("mlm_accuracy", self.scores.get("embedding_cosine", math.nan))
 
 
 def read_run(path: Path) -> Run:
@@ -125,9 +131,9 @@ def table(groups: Mapping[str, Sequence[Run]], extra: Mapping[str, Mapping] | No
         for name, (title, factor, digits) in SCORES.items():
             values = [factor * run.scores[name] for run in runs if name in run.scores]
             row[title] = _with_deviation(values, digits)
-        accuracies = [100 * run.scores["mlm_accuracy"] for run in runs]
-        row["gain on the row above"] = _gain(before, accuracies)
-        before = accuracies
+        main_scores = [100 * run.main_score for run in runs]
+        row["gain on the row above"] = _gain(before, main_scores)
+        before = main_scores
         for title, scores in (extra or {}).items():
             row[title] = _with_deviation(list(scores.get(label, [])), 1)
         row["steps"] = f"{runs[0].records[-1]['total_step']:,}" if runs[0].records else "0"
@@ -186,9 +192,9 @@ def write_comparison(
         spread=any(len(runs) > 1 for runs in groups.values()),
         differences=_differences(first),
         scores=plots.scores(
-            {label: [run.scores["mlm_accuracy"] for run in runs] for label, runs in groups.items()},
-            next((r.teacher["mlm_accuracy"] for runs in groups.values() for r in runs if r.teacher),
-                 None),
+            {label: [run.main_score for run in runs] for label, runs in groups.items()},
+            next((run.teacher["mlm_accuracy"] for runs in groups.values() for run in runs
+                  if "mlm_accuracy" in run.teacher), None),
         ),
         curves=plots.compared_curves({label: run.records for label, run in first.items()}),
         layers=plots.compared_layers({label: run.measures for label, run in first.items()}),

@@ -262,10 +262,10 @@ def latency(files: list[dict]) -> Plot | None:
 
 @_styled
 def scores(accuracies: dict[str, list[float]], teacher: float | None) -> Plot:
-    """Returns held-out accuracy by group: a point for each run, the mean, two standard errors.
+    """Returns held-out scores by group: a point for each run, the mean, two standard errors.
 
     Args:
-        accuracies: of the runs of each group, 0 to 1.
+        accuracies: of the runs of each group, 0 to 1; of sentence encoders, cosines.
         teacher: that of their teacher, or None.
     """
     figure = Figure(figsize=(7, 0.9 + 0.3 * len(accuracies)))
@@ -279,8 +279,9 @@ def scores(accuracies: dict[str, list[float]], teacher: float | None) -> Plot:
         axes.legend(loc="upper left", frameon=False, fontsize=8)
     axes.set_yticks(range(len(accuracies)), list(accuracies))
     axes.set_ylim(len(accuracies) - 0.5, -0.5)
-    axes.set_xlabel("held-out masked LM accuracy, %")
-    return _plot("held-out masked LM accuracy: mean, two standard errors, and each run", axes)
+    axes.set_xlabel("%")
+    title = "masked LM accuracy (of sentence encoders: cosine with the teacher) on held-out text"
+    return _plot(f"{title}: mean, two standard errors, and each run", axes)
 
 
 @_styled
@@ -299,9 +300,10 @@ def compared_curves(runs: dict[str, list[dict]]) -> list[Plot]:
             if points:
                 parts = np.array_split(points, min(len(points), CURVE_POINTS))
                 axes.plot(*np.array([part.mean(axis=0) for part in parts]).T, label=label)
-        axes.set_xlabel("step")
-        _legend_below(axes)
-        plots.append(_plot(title, axes))
+        if axes.lines:
+            axes.set_xlabel("step")
+            _legend_below(axes)
+            plots.append(_plot(title, axes))
     return plots
 
 

@@ -14,7 +14,7 @@ from support.texts import write_corpus
 
 from mobilebert_tf import ablate, compare
 from mobilebert_tf.cli import parse
-from mobilebert_tf.reports.comparison import gap, read_run
+from mobilebert_tf.reports.comparison import gap, read_run, table, write_comparison
 from mobilebert_tf.training.ablation import AblateConfig, cell_commands
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +97,28 @@ def test_compare_groups_seeds(finished, tmp_path, capsys):
     assert code == 2 and "--overwrite" in err
     code, _, err = run_door(compare, [str(tmp_path)], capsys)
     assert code == 2 and "holds no run" in err and len(err.splitlines()) == 1
+
+
+def test_sentence_encoders_are_compared_by_their_cosine(tmp_path):
+    record = {"model": "student", "total_step": 7, "ms_per_step": 13.0, "embedding": 0.5}
+    groups = {}
+    for name, cosine in (("short", 0.7), ("long", 0.9)):
+        folder = tmp_path / name
+        folder.mkdir()
+        student = {"embedding_cosine": cosine, "parameters": 37}
+        models = {"teacher": {"parameters": 370}, "student": student}
+        (folder / "run.json").write_text(json.dumps({"settings": {"steps": name}}))
+        (folder / "evaluation.json").write_text(json.dumps({"models": models}))
+        (folder / "history.jsonl").write_text(json.dumps(record) + "\n")
+        groups[name] = [read_run(folder)]
+    teacher, _, long = table(groups)
+    assert teacher["parameters"] == "370"
+    assert (long["cosine with the teacher, %"], long["gain on the row above"]) == (
+        "90.00",
+        "+20.00",
+    )
+    write_comparison(tmp_path / "page.html", "encoders", groups)
+    assert "steps" in (tmp_path / "page.html").read_text()
 
 
 def test_time_is_that_of_the_steps(finished):
