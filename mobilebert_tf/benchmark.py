@@ -3,8 +3,8 @@
 With --vs OTHER the two files run in turn in one process, and each pair of runs gives a ratio.
 """
 
-import json
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,14 @@ import tabulate
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.environment import circumstances
-from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import check_free, write_json
+from mobilebert_tf.errors import HIGHEST_INT, InputError, check_number
+from mobilebert_tf.files import check_free, read_bytes, read_json, write_json
 from mobilebert_tf.lite import metadata, timing
+from mobilebert_tf.lite.contract import input_length
+from mobilebert_tf.lite.runtime import LARGEST_FILE, MOST_THREADS
 
 DEFAULT_LENGTHS = (16, 32, 64, 128)
+_MOST_RUNS = 10**6
 _PARTS = ("files", "latency")  # of a report
 
 
@@ -53,14 +56,14 @@ class BenchmarkConfig:
 
 def benchmark(config: BenchmarkConfig) -> None:
     """Measures the latency of a .tflite file by text length and threads, its size and memory."""
-    if config.runs < 1:
-        raise InputError(f"`runs` is {config.runs}: at least 1")
-    if config.json:
-        check_free(config.json, config.overwrite)
-    others = [_report(path) for path in (config.beside or "").split(",") if path]
+    check_number("runs", config.runs, 1, _MOST_RUNS)
     paths = [config.file] + ([config.vs] if config.vs else [])
-    lengths = _lengths(config, {path: _max_tokens(path) for path in paths})
-    threads = _numbers(config.threads, "threads")
+    if config.json:
+        check_free(config.json, config.overwrite, inputs=paths)
+    others = [_report(path) for path in (config.beside or "").split(",") if path]
+    threads = _numbers(config.threads, "threads", MOST_THREADS)
+    asked = None if config.lengths is None else _numbers(config.lengths, "lengths")
+    lengths = _lengths(asked, {path: _max_tokens(path) for path in paths})
     files = [
         {"file": path, "bytes": os.path.getsize(path)} | _footprint(path, lengths[-1])
         for path in paths
@@ -82,13 +85,11 @@ def benchmark(config: BenchmarkConfig) -> None:
 def _report(path: str) -> dict:
     """What was written as `json`."""
     try:
-        report = json.loads(Path(path).read_text(encoding="utf-8"))
+        report = read_json(Path(path))
         machine = report["machine"].get("device") or report["machine"]["cpu"]
         if report.get("thermal", {}).get("noisy"):  # the Android app's verdict
             machine += " (noisy)"
         return {"machine": machine} | {part: list(map(dict, report[part])) for part in _PARTS}
-    except OSError as error:
-        raise InputError(f"`beside`: {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"`beside`: {path} is no report of a benchmark") from None
 
@@ -107,6 +108,8 @@ def _footprint(path: str, tokens: int) -> dict[str, float]:
         return timing.footprint(path, tokens)
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip().rpartition("\n")[2]
+        if error.returncode < 0:
+            reason = f"it ends the process ({signal.Signals(-error.returncode).name})"
         raise InputError(f"this runtime does not run {path}: {reason}") from None
 
 
@@ -130,22 +133,19 @@ def _max_tokens(path: str) -> int | None:
     """
     if not os.path.isfile(path):
         raise InputError(f"no file {path}: export a model with export/to_tflite.py")
+    fixed = input_length(read_bytes(path, LARGEST_FILE), path)
     try:
-        file = timing.TimedFile(path)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"{path} is no .tflite file, or damaged: {error}") from None
-    try:
-        return file.fixed_length or metadata.unpack(path).max_tokens
+        return fixed or metadata.unpack(path).max_tokens
     except InputError:  # a file of another project, without our metadata
         return None
 
 
-def _lengths(config: BenchmarkConfig, limits: dict[str, int | None]) -> list[int]:
+def _lengths(asked: list[int] | None, limits: dict[str, int | None]) -> list[int]:
     """Returns the numbers of tokens to measure, at most the limits of all files."""
-    lengths = sorted(_numbers(config.lengths, "lengths") if config.lengths else DEFAULT_LENGTHS)
+    lengths = sorted(asked or DEFAULT_LENGTHS)
     for path, limit in limits.items():
         too_long = [tokens for tokens in lengths if limit is not None and tokens > limit]
-        if too_long and config.lengths:
+        if too_long and asked:
             raise InputError(
                 f"`lengths` has {too_long[0]}, but {path} takes at most {limit} tokens"
             )
@@ -155,14 +155,14 @@ def _lengths(config: BenchmarkConfig, limits: dict[str, int | None]) -> list[int
     return lengths or [min(limit for limit in limits.values() if limit)]
 
 
-def _numbers(text: str, setting: str) -> list[int]:
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 1:
+def _numbers(text: str, setting: str, most: int = HIGHEST_INT) -> list[int]:
+    """Returns the numbers of a list with commas. Raises InputError unless all are 1 to `most`."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) < 20 for part in parts):
         raise InputError(f"`{setting}` is {text}: give positive numbers with commas, such as 16,32")
-    return numbers
+    for part in parts:
+        check_number(setting, int(part), 1, most)
+    return [int(part) for part in parts]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,19 +2,23 @@
 
 import argparse
 import dataclasses
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tensorflow as tf
 import yaml
 from jsonargparse import ArgumentParser
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import read_bytes
 
 EXIT_BAD_INPUT = 2
+_LARGEST_CONFIG, _DEEPEST_CONFIG = 2**20, 20  # bytes; groups and lists
+_LONGEST_MESSAGE = 2000  # characters
 _QUOTED = re.compile(r"`([\w.]+)`")  # a setting in an error message
 
 
@@ -46,13 +50,25 @@ def door(
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
         function(parse(config_class, arguments, function.__doc__, positionals or {}))
+        sys.stdout.flush()
     except (InputError, OSError, MemoryError, tf.errors.ResourceExhaustedError) as error:
         message = _with_options(" ".join(str(error).split()), config_class)
+        if len(message) > _LONGEST_MESSAGE:
+            message = f"{message[: _LONGEST_MESSAGE // 2]} ... {message[-_LONGEST_MESSAGE // 2 :]}"
+        _give_up_stdout()
         print(f"error: {message}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _give_up_stdout() -> None:
+    """Drops what cannot be written: at its end Python would try again, and exit with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _with_options(message: str, config_class: type) -> str:
@@ -85,10 +101,11 @@ def parse(
     positionals = positionals or {}
     names = {f.name for f in dataclasses.fields(config_class)}
     keywords = {f"--{name[:-1]}" for name in names if name.endswith("_")}  # of Python, as `from`
-    switches = {f"--{name}" for name in _switch_names(config_class)}
+    switches = {f"--{name}": has_words for name, has_words in _switches(config_class)}
     arguments = _normalized(arguments, switches, keywords)
     files = _config_files(arguments)
     for path in files:
+        _check_yaml(path)
         _check_groups(config_class, path)
     try:
         return _parse(config_class, description, positionals, arguments)
@@ -105,9 +122,25 @@ def _parse(config_class: type, description, positionals: dict, arguments: Sequen
     try:
         values = parser.parse_args(arguments)
         values.pop("config")
-        return _built(config_class, vars(values))
+        config = _built(config_class, vars(values))
+    except RecursionError:
+        raise InputError("a setting is nested too deeply") from None
     except (InputError, argparse.ArgumentError, ValueError, TypeError) as error:
         raise InputError(" ".join(str(error).split())) from None
+    for name, value in _texts(dataclasses.asdict(config)):
+        if "\0" in value:
+            raise InputError(f"`{name}` has a zero character")
+    return config
+
+
+def _texts(settings: dict, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yields the name and value of every setting that is text, or a list with text."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _texts(value, f"{prefix}{name}.")
+        for item in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(item, str):
+                yield prefix + name, item
 
 
 def _built(config_class: type, values: dict[str, Any], prefix: str = "") -> Any:
@@ -141,6 +174,28 @@ def _faulty_file(
     return None
 
 
+def _check_yaml(path: str) -> None:
+    """Raises InputError for YAML that is no file of settings, or whose reading could take any time.
+
+    A few lines of names for values that hold names (&a, *a) stand for gigabytes; none of our
+    settings needs them.
+    """
+    depth = 0
+    try:
+        text = read_bytes(path, _LARGEST_CONFIG).decode()
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent):
+                raise InputError(
+                    f"{path}: *{event.anchor} is not supported: write the value itself"
+                )
+            if depth > _DEEPEST_CONFIG:
+                raise InputError(f"{path}: it is nested more than {_DEEPEST_CONFIG} deep")
+    except (ValueError, yaml.YAMLError):
+        return  # jsonargparse's error says more
+
+
 def _check_groups(config_class: type, path: str) -> None:
     """Raises InputError for a value in place of a group of settings: jsonargparse ignores it."""
     try:
@@ -171,7 +226,9 @@ class _Parser(ArgumentParser):
         return names.sub(lambda m: m[0].rstrip("_").replace("_", "-"), super().format_help())
 
 
-def _normalized(arguments: Sequence[str], switches: set[str], keywords: set[str]) -> list[str]:
+def _normalized(
+    arguments: Sequence[str], switches: dict[str, bool], keywords: set[str]
+) -> list[str]:
     """Returns a user's arguments in the form that jsonargparse accepts.
 
     That is underscores in names, a value for each switch, and all options, joined with their
@@ -190,7 +247,9 @@ def _normalized(arguments: Sequence[str], switches: set[str], keywords: set[str]
             continue
         name = "--" + name[2:].replace("-", "_")
         if not equals and name in switches:
-            has_value = remaining and remaining[0].lower() in ("true", "false")
+            word = remaining[0] if remaining else "--"
+            has_words = switches[name] and not word.startswith("--")
+            has_value = has_words or word.lower() in ("true", "false")
             equals, value = "=", remaining.pop(0) if has_value else "true"
         elif not equals and name != "--help" and remaining and not remaining[0].startswith("--"):
             equals, value = "=", remaining.pop(0)
@@ -201,13 +260,14 @@ def _normalized(arguments: Sequence[str], switches: set[str], keywords: set[str]
     return [*options, "--", *positionals]  # "--": no option without a value may take one of them
 
 
-def _switch_names(config_class: type, prefix: str = "") -> Iterator[str]:
-    """Yields the names of all boolean settings, nested ones with dots."""
+def _switches(config_class: type, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    """Yields the names of all settings that are switched on, nested ones with dots, and whether
+    they take other words than true and false too."""
     for field in dataclasses.fields(config_class):
-        if field.type is bool:
-            yield prefix + field.name
+        if field.type is bool or bool in get_args(field.type):
+            yield prefix + field.name, field.type is not bool
         elif isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
-            yield from _switch_names(field.type, f"{prefix}{field.name}.")
+            yield from _switches(field.type, f"{prefix}{field.name}.")
 
 
 def _setting_names(config_class: type, prefix: str = "") -> Iterator[str]:

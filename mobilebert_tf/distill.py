@@ -5,18 +5,18 @@ The files that do the work, in its order, with sections of the paper:
 text     data/corpus.py              reads the documents of the corpus
          text/vocabulary.py          learns a vocabulary, unless one is given
          data/pretraining.py         masks tokens and pairs sentences (Devlin et al., 2019)
+         data/sentences.py           single sentences, if the teacher is a sentence encoder
 teacher  training/pretraining.py     pre-trains an IB-BERT, unless a teacher is given (3.1)
 student  modeling/layers.py          its blocks (3.1 to 3.3, figure 1)
          training/strategies.py      stages of auxiliary, joint and progressive transfer (3.5)
          training/layer_transfer.py  losses of feature maps and attention maps (3.4)
          training/distiller.py       train_step: these losses and pre-training distillation (3.4)
          training/loop.py            steps, checkpoints, history
-results  training/held_out.py        masked LM accuracy and distances on held-out text
+results  training/held_out.py        scores on held-out text
          reports/run_report.py       report.html
 """
 
 import functools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,38 +27,51 @@ from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.prepared_text import PreparedText, prepare_text
 from mobilebert_tf.errors import InputError, named
-from mobilebert_tf.files import write_json, write_whole
+from mobilebert_tf.files import write_json
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
+from mobilebert_tf.modeling.heads import Head
 from mobilebert_tf.modeling.model import MobileBert, checksum
 from mobilebert_tf.modeling.model_directory import load_model, save_model
 from mobilebert_tf.reports.attention_examples import save_examples
+from mobilebert_tf.reports.html_pages import percent
 from mobilebert_tf.reports.run_report import write_report
 from mobilebert_tf.text.tokenizer import WordPiece
 from mobilebert_tf.training.distiller import Distiller
 from mobilebert_tf.training.from_teacher import copy_from_teacher
-from mobilebert_tf.training.held_out import batches, map_distances, masked_lm_accuracy
+from mobilebert_tf.training.held_out import (
+    MAX_EXAMPLES,
+    batches,
+    embedding_scores,
+    masked_lm_scores,
+)
 from mobilebert_tf.training.initial_model import initial_config, initial_model, read_init
+from mobilebert_tf.training.layer_measures import LayerRecorder, read_measures
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map
 from mobilebert_tf.training.loop import LoopStage, prepare_process, train
 from mobilebert_tf.training.pretraining import pretrain_alone
 from mobilebert_tf.training.run_config import DistillConfig
 from mobilebert_tf.training.run_folder import RunFolder, open_run
-from mobilebert_tf.training.strategies import Stage, plan
+from mobilebert_tf.training.strategies import PRETRAINING, Stage, plan
 
 
 def distill(config: DistillConfig) -> None:
     """Trains a MobileBERT student on raw text by knowledge transfer from a teacher.
 
-    Without --teacher it pre-trains one first. Writes the model directory OUTPUT_DIR/student (and
-    /teacher), with history and report.html beside it. The same command continues a run that was
-    killed. Next: python export/to_tflite.py --model OUTPUT_DIR/student
+    Without --teacher it pre-trains one first; a sentence encoder as teacher teaches another. Writes
+    the model directory OUTPUT_DIR/student (and /teacher), with history and report.html beside it.
+    The same command continues a run that was killed. Next: python export/to_tflite.py --model
+    OUTPUT_DIR/student
     """
     prepare_process(config.seed, config.precision)
     given = _read_teacher(config)
     init = read_init(config.init, config.student, DistillConfig.student, config)
     tokenizer = _given_tokenizer(config, given, init)
     start = init.model.config if init else load_model_config(config.student)
-    stages = plan(config.strategy, start.num_hidden_layers, config.transfer, config.distillation)
+    head = _student_head(given)
+    stages = plan(
+        config.strategy, start.num_hidden_layers, config.transfer, config.distillation, head
+    )
+    _check_teaches(config, given, stages)
     with open_run(config) as folder:
         text = prepare_text(config, folder / "data", tokenizer)
         student_config = start if init else initial_config(config.student, text)
@@ -71,11 +84,11 @@ def distill(config: DistillConfig) -> None:
         check_fit(teacher.config, student_config, config.transfer)
         if not (folder / "student").exists():
             keras.utils.set_random_seed(config.seed)
-            student = initial_model(student_config, init)
+            student = initial_model(student_config, init, text, head)
             if init is None:
-                _copy_from_teacher(teacher, student)
+                _copy_from_teacher(teacher, student, text)
             _train_student(config, stages, student, text=text, teacher=teacher, folder=folder)
-        _evaluate(config, text, teacher, folder)
+        _evaluate(config, stages, text=text, teacher=teacher, folder=folder)
         write_report(folder.path)
     print(f"\nreport: {folder / 'report.html'}\nstudent: {folder / 'student'}")
 
@@ -89,15 +102,43 @@ def _read_teacher(config: DistillConfig) -> LoadedModel | None:
         return None
     with named("teacher"):
         teacher = load(config.teacher)
-    head = teacher.model.head
-    if not head.predicts_masks:
-        raise InputError(
-            f"{config.teacher} has no masked LM head ({head.kind}) for a student to learn from: "
-            "name a model that was pre-trained with one"
-        )
     if teacher.tokenizer is None:
         raise InputError(f"{config.teacher} has no vocabulary (vocab.txt): it cannot read text")
     return teacher
+
+
+def _student_head(teacher: LoadedModel | None) -> Head:
+    """Returns the student's head: that of a sentence encoder, for other teachers pre-training's.
+
+    Says in one line what a teacher without a masked LM leaves to the text.
+    """
+    if teacher is None or teacher.model.head.predicts_masks:
+        return PRETRAINING
+    if teacher.model.head.embeds_sentences:
+        return teacher.model.head
+    print(
+        f"the teacher has no masked LM head ({teacher.model.head.kind}): it teaches layers, and "
+        "the student's masked LM learns from the text alone",
+        flush=True,
+    )
+    return PRETRAINING
+
+
+def _check_teaches(config: DistillConfig, teacher: LoadedModel | None, stages: list[Stage]) -> None:
+    """Raises InputError if a teacher would teach nothing in these stages, or parts of a batch would
+    stand for the whole whose texts are compared with one another."""
+    if config.accumulation_steps > 1 and stages[-1].embedding:
+        raise InputError(
+            "a sentence encoder learns from all texts of a batch together: leave out "
+            "`accumulation_steps`"
+        )
+    if teacher is None or any(stage.layers or stage.embedding for stage in stages):
+        return
+    if not teacher.model.head.predicts_masks:
+        raise InputError(
+            f"the teacher has no masked LM head ({teacher.model.head.kind}): it can teach layers "
+            "only, which `strategy` none leaves out"
+        )
 
 
 def _given_tokenizer(
@@ -126,15 +167,15 @@ def _pretrain_teacher(
     if not directory.exists():
         print(f"no --teacher given: pre-training {config.teacher_model} first")
         keras.utils.set_random_seed(config.seed)
-        model = initial_model(teacher, None)
+        model = initial_model(teacher, None, text)
         pretrain_alone(
             model, config.teacher_training, text, name="teacher", folder=folder, config=config
         )
     return directory
 
 
-def _copy_from_teacher(teacher: MobileBert, student: MobileBert) -> None:
-    copied = copy_from_teacher(teacher, student)
+def _copy_from_teacher(teacher: MobileBert, student: MobileBert, text: PreparedText) -> None:
+    copied = copy_from_teacher(teacher, student, text.train.token_counts(len(text.tokenizer)))
     outside = {w.path for w in student.weights if not w.path.startswith("block_")}
     if outside - copied:
         paths = ", ".join(sorted(outside - copied))
@@ -150,69 +191,103 @@ def _train_student(
     teacher: MobileBert,
     folder: RunFolder,
 ) -> None:
-    layers = layer_map(student.config, config.transfer)
-    batch = text.held_out_examples().batch(0)
-
-    def record_distances(when: str) -> None:
-        path = folder / f"distances_{when}.json"
-        if not path.exists():  # a continued run has them already
-            write_whole(path, json.dumps(map_distances(teacher, student, layers, batch)))
-
-    def make_distiller(stage: Stage) -> Distiller:
-        if not stage.layers:
-            record_distances("after")
-        return Distiller(student, stage, config.transfer, teacher)
-
-    record_distances("before")
-    examples = text.training_examples(config.seed)
-    loop_stages = [
-        LoopStage(stage.name, stage.phase.steps, functools.partial(make_distiller, stage))
-        for stage in stages
-    ]
-    train(student, loop_stages, examples, name="student", folder=folder, pace=config.pace)
-    record_distances("after")
-    record_distances("end")
+    embeds = student.head.embeds_sentences
+    held_out = text.held_out_sentences() if embeds else text.held_out_examples()
+    recorder = LayerRecorder(
+        folder / "measures",
+        "student",
+        student,
+        held_out.batch(0),
+        teacher=teacher,
+        layer_map=layer_map(student.config, config.transfer),
+    )
+    recorder.record(0)
+    make_distiller = functools.partial(
+        Distiller,
+        student,
+        transfer=config.transfer,
+        teacher=teacher,
+        accumulation_steps=config.accumulation_steps,
+    )
+    train(
+        student,
+        [LoopStage(s.name, s.phase.steps, functools.partial(make_distiller, s)) for s in stages],
+        (text.training_sentences if embeds else text.training_examples)(config.seed),
+        name="student",
+        folder=folder,
+        pace=config.pace,
+        after_saving=recorder.record,
+    )
     save_model(student, folder / "student", text.tokenizer)
 
 
 def _evaluate(
-    config: DistillConfig, text: PreparedText, teacher: MobileBert, folder: RunFolder
+    config: DistillConfig,
+    stages: list[Stage],
+    *,
+    text: PreparedText,
+    teacher: MobileBert,
+    folder: RunFolder,
 ) -> None:
-    """Scores both models on held-out text; writes evaluation.json and maps.npz for the report."""
+    """Scores both models on held-out text; writes evaluation.json for the report, and maps.npz if
+    both have a masked LM."""
     student = load_model(folder / "student")
-    examples = text.held_out_examples()
-    layers = layer_map(student.config, config.transfer)
-    models = {
-        name: {
-            "mlm_accuracy": masked_lm_accuracy(model, examples),
-            "parameters": model.count_params(),
-        }
-        for name, model in (("teacher", teacher), ("student", student))
-    }
+    models, count = _scores(teacher, student, text)
+    measures = read_measures(folder / "measures", "student")
+    transferred = sum(stage.phase.steps for stage in stages if stage.layers)
     evaluation = {
         "models": models,
-        "examples": sum(len(batch["input_ids"]) for batch in batches(examples)),
+        "examples": count,
         "strategy": config.strategy,
         # before and after layer-wise transfer, and at the end of the run
         "distances": {
-            when: json.loads((folder / f"distances_{when}.json").read_text())
-            for when in ("before", "after", "end")
+            "before": measures[0],
+            "after": [values for values in measures if values["step"] <= transferred][-1],
+            "end": measures[-1],
         },
     }
     write_json(folder / "evaluation.json", evaluation)
-    save_examples(
-        folder / "maps.npz",
-        teacher,
-        student,
-        layer_map=layers,
-        tokenizer=text.tokenizer,
-        batch=examples.batch(0),
-    )
-    rows = [
-        (name, f"{values['parameters']:,}", f"{100 * values['mlm_accuracy']:.1f} %")
-        for name, values in models.items()
-    ]
-    print("\n" + tabulate(rows, ["model", "parameters", "held-out masked LM accuracy"]))
+    if teacher.head.predicts_masks:
+        save_examples(
+            folder / "maps.npz",
+            teacher,
+            student,
+            layer_map=layer_map(student.config, config.transfer),
+            tokenizer=text.tokenizer,
+            batch=text.held_out_examples().batch(0),
+        )
+    print("\n" + tabulate([_row(name, values) for name, values in models.items()], headers="keys"))
+
+
+def _row(name: str, values: dict) -> dict[str, str]:
+    row = {"model": name, "parameters": f"{values['parameters']:,}"}
+    if "mlm_accuracy" in values:
+        row["held-out masked LM accuracy"] = percent(values["mlm_accuracy"])
+    if "embedding_cosine" in values:
+        row["held-out cosine with the teacher"] = f"{values['embedding_cosine']:.3f}"
+    return row
+
+
+def _scores(
+    teacher: MobileBert, student: MobileBert, text: PreparedText
+) -> tuple[dict[str, dict], int]:
+    """Returns the held-out scores and parameters of both models by name, and the number of
+    examples."""
+    models = {
+        name: {"parameters": model.count_params()}
+        for name, model in {"teacher": teacher, "student": student}.items()
+    }
+    if student.head.embeds_sentences:
+        sentences = text.held_out_sentences()
+        models["student"] |= embedding_scores(student, teacher, sentences)
+        return models, min(MAX_EXAMPLES, len(sentences.lengths))
+    examples = text.held_out_examples()
+    if teacher.head.predicts_masks:
+        models["teacher"] |= masked_lm_scores(teacher, examples)
+        models["student"] |= masked_lm_scores(student, examples, teacher)
+    else:
+        models["student"] |= masked_lm_scores(student, examples)
+    return models, sum(len(batch["input_ids"]) for batch in batches(examples))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -25,6 +25,11 @@ def cpu() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def memory() -> int:
+    """Returns the bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def machine() -> dict[str, Any]:
     """Returns processor, cores, system and Python version, for a training run's run.json."""
     return {

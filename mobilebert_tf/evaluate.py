@@ -15,7 +15,7 @@ import tabulate
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.environment import circumstances
-from mobilebert_tf.errors import InputError, named
+from mobilebert_tf.errors import InputError, check_number, named
 from mobilebert_tf.files import check_free, write_whole
 from mobilebert_tf.pipeline import open_model
 from mobilebert_tf.tasks.evaluation import Evaluation, class_order, evaluate_split, max_length
@@ -60,6 +60,9 @@ class EvaluateConfig:
     json: str | None = None
     overwrite: bool = False
 
+    def __post_init__(self):
+        check_number("sequence_length", self.sequence_length, 3)
+
 
 def evaluate(config: EvaluateConfig) -> None:
     """Scores a model, or two side by side, on a GLUE task or your own labelled texts."""
@@ -78,8 +81,11 @@ def evaluate(config: EvaluateConfig) -> None:
     if not task.splits:
         raise InputError(f"{config.data_dir} has no {config.split} split")
     files = _prediction_files(task, config.predictions) if config.predictions else {}
-    for file in [*files.values(), *([Path(config.json)] if config.json else [])]:
-        check_free(file, config.overwrite)
+    for file in files.values():
+        check_free(file, config.overwrite, inputs=paths)
+    if config.json:
+        read = [*paths, *Path(config.data_dir).glob("*")]
+        check_free(config.json, config.overwrite, inputs=read)
     orders = [class_order(path, m, task) for path, m in zip(paths, models, strict=True)]
     evaluations = []  # of each model by split
     for model, order in zip(models, orders, strict=True):

@@ -14,7 +14,7 @@ import tabulate
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import put_directory, read_json, whole_file, write_json
+from mobilebert_tf.files import put_directory, read_json, whole_file, write_json, write_whole
 from mobilebert_tf.lite.calibration_data import joined, samples
 from mobilebert_tf.lite.export import write_checked
 from mobilebert_tf.lite.export_config import (
@@ -95,7 +95,7 @@ def export(config: ExportConfig, check: Callable[[Path], None] | None = None) ->
             check(temporary[0])  # raises InputError for a file that is not to be kept
         report |= {"model_sha256": model_sha256, "options": config.content_options()}
         write_json(temporary[1], report)
-        temporary[2].write_text(render("export.html", report=report), encoding="utf-8")
+        write_whole(temporary[2], render("export.html", report=report))
     _print_summary(output, report)
     return output
 

@@ -1,22 +1,37 @@
-"""Writes files and folders whole or not at all; reads and writes JSON files."""
+"""Writes files and folders whole or not at all, and reads no more than a file may hold."""
 
 import contextlib
 import json
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mobilebert_tf.errors import InputError
 
 PARTIAL = ".partial"  # suffix of unfinished files and folders
+LARGEST_JSON = 2**25  # bytes; a tokenizer.json of 250,000 pieces has 17 MB
+_BLOCK = 2**20
+_ALWAYS_UNPACKED = 2**26  # bytes
 
 
-def check_free(path: str | Path, overwrite: bool) -> None:
-    """Raises InputError if `path` is a folder or a device, or a file that must not be replaced."""
+def check_free(path: str | Path, overwrite: bool, inputs: Sequence[str | Path] = ()) -> None:
+    """Raises InputError if `path` is a folder or a device, or a file that must not be replaced.
+
+    Args:
+        path: of the file to write.
+        overwrite: whether it may replace another file.
+        inputs: files that it must not replace in any case.
+    """
     path = Path(path)
+    if any(os.path.exists(i) and path.exists() and path.samefile(i) for i in inputs):
+        raise InputError(f"{path} is read and would be replaced: choose another name")
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no file: choose another name")
     if path.exists() and not overwrite:
@@ -34,10 +49,22 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + PARTIAL)
     try:
-        yield temporary
+        with _named(path):
+            yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Gives the name of what is written to errors of a full disk, which name no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from None
 
 
 def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
@@ -65,7 +92,8 @@ def whole_directory(directory: str | Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(PARTIAL, f"{directory.name}.", directory.parent))
     temporary.chmod(0o755)
     try:
-        yield temporary
+        with _named(directory):
+            yield temporary
         put_directory(temporary, directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -89,6 +117,33 @@ def put_directory(temporary: Path, directory: Path) -> None:
             raise
 
 
+def read_bytes(path: str | os.PathLike, most: int, pipe: bool = False) -> bytes:
+    """Returns the content of a file, of which at most `most` bytes are read.
+
+    Args:
+        path: of the file.
+        most: its largest size, in bytes.
+        pipe: whether it may be a pipe or a terminal, which are read to their end.
+
+    Raises InputError for a file that cannot be read or is too large, and for a folder or a device.
+    """
+    content = bytearray()
+    try:
+        if not pipe and not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait
+            raise InputError(f"cannot read {path}: it is no file")
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISCHR(status.st_mode) and not file.isatty():  # /dev/zero has no end
+                raise InputError(f"cannot read {path}: it is a device")
+            while len(content) <= most >= status.st_size and (block := file.read(_BLOCK)):
+                content += block
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    if max(len(content), status.st_size) > most:
+        raise InputError(f"{path} is too large: it may have {most:,} bytes")
+    return bytes(content)
+
+
 def read_json(path: Path, kind: type = dict) -> Any:
     """Returns the content of a JSON file.
 
@@ -99,11 +154,32 @@ def read_json(path: Path, kind: type = dict) -> Any:
     Raises InputError for a file that cannot be read, or whose content is of another type.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+        values = json.loads(read_bytes(path, LARGEST_JSON).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a readable JSON file: {error}") from None
     if not isinstance(values, kind):
         raise InputError(f"{path} is not a JSON {'object' if kind is dict else 'list'}")
     return values
+
+
+def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Returns the arrays of a .npz file by name.
+
+    Raises InputError for a file that is missing or damaged, or unpacks to far more than it holds.
+    """
+    try:
+        # Opened here: np.load does not close a file that it finds damaged.
+        with open(path, "rb") as file:
+            with zipfile.ZipFile(file) as archive:
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+            if unpacked > max(os.fstat(file.fileno()).st_size, _ALWAYS_UNPACKED):
+                raise InputError(f"{path} would unpack to {unpacked:,} bytes: refused")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except Exception as error:  # NumPy raises errors of many kinds for a damaged file
+        raise InputError(f"{path} is damaged: {str(error)[:100]}") from None

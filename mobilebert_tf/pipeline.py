@@ -9,8 +9,8 @@ import numpy as np
 from scipy.special import softmax
 
 from mobilebert_tf.checkpoints.formats import load
-from mobilebert_tf.errors import InputError, require
-from mobilebert_tf.lite.runtime import LiteModel
+from mobilebert_tf.errors import HIGHEST_FLOAT, InputError, check_number
+from mobilebert_tf.lite.runtime import MOST_THREADS, LiteModel
 from mobilebert_tf.modeling.model import MODEL_INPUTS
 from mobilebert_tf.modeling.runner import KerasModel, Runnable, chosen_labels, run_all
 from mobilebert_tf.results import (
@@ -44,6 +44,7 @@ def open_model(path: str | Path, num_threads: int = 1) -> Runnable:
 
     Raises InputError if it is none of them, or has no vocabulary.
     """
+    check_number("num_threads", num_threads, 1, MOST_THREADS)
     if Path(path).suffix == ".tflite":
         return LiteModel(path, num_threads)
     loaded = load(path)
@@ -79,7 +80,8 @@ class Pipeline:
         null_threshold: float | None = None,
         num_threads: int = 1,
     ):
-        require(top >= 1, "top", top, "at least 1")
+        check_number("top", top, 1)
+        check_number("null_threshold", null_threshold, -HIGHEST_FLOAT)
         self.model = open_model(model, num_threads) if isinstance(model, str | Path) else model
         self.top, self.truncate, self.null_threshold = top, truncate, null_threshold
         self.cut = 0  # number of texts that were cut so far

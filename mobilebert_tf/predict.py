@@ -2,7 +2,8 @@
 
 A masked LM fills each [MASK], a classifier names the class, a multi-label classifier every label
 from its threshold on, a token classifier labels the words, a
-span model answers the question TEXT from --context, a bare encoder returns its embedding.
+span model answers the question TEXT from --context, a bare encoder returns its embedding, or with
+--search FOLDER the folder's sentences that are nearest to TEXT.
 """
 
 import csv
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.data.tables import read_text, read_texts
+from mobilebert_tf.data.tables import LONGEST_TEXT, check_length, read_text, read_texts
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import check_free, write_whole
 from mobilebert_tf.pipeline import Pipeline
@@ -31,6 +32,7 @@ from mobilebert_tf.results import (
     Result,
     Scored,
 )
+from mobilebert_tf.tasks.text_search import Collection
 from mobilebert_tf.tasks.user_files import read_words
 
 _BATCH = 64  # texts of a file that are run together
@@ -51,7 +53,9 @@ class PredictConfig:
         pair_column: column of the second texts, or of the contexts of questions.
         context: the text, of any length, from which a span model answers, or a file with it
             (@FILE); a classifier's second sentence.
-        top: candidates for each [MASK] or answer.
+        search: a folder of text (.txt, .txt.gz, .md), in which an encoder finds the sentences that
+            are nearest to each text.
+        top: candidates for each [MASK] or answer, or sentences that a search finds.
         truncate: cut texts that are too long for the model.
         null_threshold: allow "no answer" to a question, if its score is higher than that of the
             best answer by more than this.
@@ -69,6 +73,7 @@ class PredictConfig:
     id_column: str | None = None
     pair_column: str | None = None
     context: str | None = None
+    search: str | None = None
     top: int = 5
     truncate: bool = False
     null_threshold: float | None = None
@@ -80,7 +85,8 @@ class PredictConfig:
 
 
 def predict(config: PredictConfig) -> None:
-    """Fills masks, classifies, labels words, answers questions or embeds, by the model's head."""
+    """Fills masks, classifies, labels words, answers questions, embeds or searches, by the model's
+    head."""
     _check_options(config)
     pipeline = Pipeline(
         config.model,
@@ -89,13 +95,20 @@ def predict(config: PredictConfig) -> None:
         null_threshold=config.null_threshold,
         num_threads=config.num_threads,
     )
-    results = _predict(pipeline, config)
+    collection = None
+    if config.search:
+        collection = Collection(config.search, pipeline.model)
+        results = _search(collection, config)
+    else:
+        results = _predict(pipeline, config)
     lines = _format(results, "jsonl" if config.json else config.format)
     if config.output:
         write_whole(Path(config.output), "".join(f"{line}\n" for line in lines))
     else:
         for line in lines:
             print(line, flush=True)
+    if collection is not None:
+        print(f"searched {collection.summary}", file=sys.stderr)
     if pipeline.cut:
         longest = pipeline.model.max_tokens
         print(f"warning: {pipeline.cut} texts cut to {longest} tokens", file=sys.stderr)
@@ -104,13 +117,17 @@ def predict(config: PredictConfig) -> None:
 def _check_options(config: PredictConfig) -> None:
     """Raises InputError for options that do not go together."""
     if config.output:
-        check_free(config.output, config.overwrite)
+        context = [config.context[1:]] if (config.context or "").startswith("@") else []
+        inputs = [config.model, *([config.input] if config.input else []), *context]
+        check_free(config.output, config.overwrite, inputs)
     if config.input and config.texts:
         raise InputError("give texts or `input`, not both")
     if config.pair_column and (config.context or not config.input):
         raise InputError("`pair_column` goes with `input`, and without `context`")
     if config.id_column and not config.input:
         raise InputError("`id_column` goes with `input`")
+    if config.search and (config.input or config.context or not config.texts):
+        raise InputError("`search` takes its queries as texts: leave out `input` and `context`")
     if config.json and config.format == "csv":
         raise InputError("give `json` or `format` csv, not both")
 
@@ -123,10 +140,22 @@ class Skipped:
     skipped: str
 
 
+@dataclass(frozen=True)
+class Hit:
+    """A sentence that a search found."""
+
+    query: str
+    rank: int
+    score: float
+    file: str
+    line: int
+    text: str
+
+
 class _Output(NamedTuple):
     """The result of a row of the input, and the row's id if there is a column of ids."""
 
-    result: Result | Skipped
+    result: Result | Skipped | Hit
     id: str | None = None
 
 
@@ -152,6 +181,16 @@ def _predict(pipeline: Pipeline, config: PredictConfig) -> Iterator[_Output]:
         for line in _read_standard_input():
             row = _Input(line, complete=bool(line.strip()))
             yield from _predict_rows(pipeline, [row], context)
+
+
+def _search(collection: Collection, config: PredictConfig) -> Iterator[_Output]:
+    """Yields what a search finds for each query, best first."""
+    for query in config.texts:
+        for rank, found in enumerate(collection.search(query, config.top), start=1):
+            passage = found.passage
+            yield _Output(
+                Hit(query, rank, found.score, str(passage.file), passage.line, passage.text)
+            )
 
 
 def _read_rows(pipeline: Pipeline, config: PredictConfig) -> Iterable[_Input]:
@@ -185,7 +224,9 @@ def _predict_rows(
 def _read_standard_input() -> Iterator[str]:
     if sys.stdin is None:
         raise InputError("no texts, no `input`, and no standard input")
-    for number, line in enumerate(sys.stdin.buffer, start=1):
+    lines = iter(lambda: sys.stdin.buffer.readline(LONGEST_TEXT + 1), b"")
+    for number, line in enumerate(lines, start=1):
+        check_length(line, f"standard input, line {number}")
         try:
             yield line.decode().rstrip("\r\n")
         except UnicodeDecodeError as error:
@@ -241,8 +282,11 @@ def _record(row: _Output) -> dict:
     return record if row.id is None else {"id": row.id} | record
 
 
-def _readable(result: Result | Skipped) -> list[str]:
+def _readable(result: Result | Skipped | Hit) -> list[str]:
     match result:
+        case Hit():
+            heading = [f"query: {result.query}"] if result.rank == 1 else []
+            return [*heading, f"{result.score:.3f}  {result.file}:{result.line}  {result.text}"]
         case Skipped():
             return [f"(skipped: {result.skipped})  {result.text}".rstrip()]
         case Classified():

@@ -6,9 +6,12 @@ import keras
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.data.prepared_text import prepare_text
+from mobilebert_tf.files import write_json
 from mobilebert_tf.modeling.model import checksum
 from mobilebert_tf.modeling.model_directory import load_model
-from mobilebert_tf.training.held_out import masked_lm_accuracy
+from mobilebert_tf.reports.html_pages import percent
+from mobilebert_tf.reports.run_report import write_report
+from mobilebert_tf.training.held_out import batches, masked_lm_scores
 from mobilebert_tf.training.initial_model import initial_config, initial_model, read_init
 from mobilebert_tf.training.loop import prepare_process
 from mobilebert_tf.training.pretraining import pretrain_alone
@@ -32,12 +35,18 @@ def pretrain(config: PretrainConfig) -> None:
         directory = folder / config.role
         if not directory.exists():
             keras.utils.set_random_seed(config.seed)
-            model = initial_model(model_config, init)
+            model = initial_model(model_config, init, text)
             pretrain_alone(
                 model, config.training, text, name=config.role, folder=folder, config=config
             )
-        accuracy = masked_lm_accuracy(load_model(directory), text.held_out_examples())
-    print(f"{directory}: held-out masked LM accuracy {100 * accuracy:.1f} %")
+        examples, model = text.held_out_examples(), load_model(directory)
+        scores = masked_lm_scores(model, examples) | {"parameters": model.count_params()}
+        count = sum(len(batch["input_ids"]) for batch in batches(examples))
+        evaluation = {"models": {config.role: scores}, "examples": count}
+        write_json(folder / "evaluation.json", evaluation)
+        write_report(folder.path)
+    print(f"{directory}: held-out masked LM accuracy {percent(scores['mlm_accuracy'])}")
+    print(f"report: {folder / 'report.html'}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,7 +1,8 @@
 """python -m mobilebert_tf.quantization_report FILE --model DIR: errors of a quantized file.
 
 The output of each operation is compared with that of the same graph in float, on the texts with
-which the export was checked. `--search` then keeps the worst operations in float, as few as needed.
+which the export was checked. `--search` then keeps the worst operations in float, in an int4 file
+with 8-bit weights, as few as needed.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from mobilebert_tf.lite.export_config import ExportConfig, model_directory, sha2
 from mobilebert_tf.lite.layer_errors import LayerError, layer_errors
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.lite.verify import agreement, lost
+from mobilebert_tf.modeling.config import parse_strictly
 from mobilebert_tf.modeling.model_directory import load_model, load_tokenizer
 from mobilebert_tf.modeling.quantization import Quantization
 from mobilebert_tf.modeling.runner import KerasModel
@@ -42,7 +44,7 @@ class ReportConfig:
         file: a .tflite file of export/to_tflite.py, with its .json beside it.
         model: the model directory from which it was made.
         search: also write FILE-mixed.tflite, with as many of the worst operations in float as are
-            needed for the file to agree with the model.
+            needed for the file to agree with the model; of an int4 file, with 8-bit weights.
         task: a GLUE task, squad, or classification, regression, tokens; score the model and the
             file, and search by the score.
         data_dir: folder of the task's files, as for finetune.
@@ -116,16 +118,15 @@ def _read_export(path: Path, model: str) -> tuple[ExportConfig, dict]:
     if not path.is_file() or not report_path.is_file():
         raise InputError(f"{path} and {report_path.name} beside it: make both with an export")
     report = read_json(report_path)
-    try:
-        options, mode = report["options"], report["mode"]
-        config = ExportConfig(model=model, **options)
-    except (KeyError, TypeError):
-        raise InputError(f"{report_path} is not the report of an export") from None
+    options, mode = report.get("options"), report.get("mode")
+    if not isinstance(options, dict) or mode != options.get("quantize"):
+        raise InputError(f"{report_path} is not the report of an export")
+    config = parse_strictly(ExportConfig, options | {"model": model}, str(report_path))
     if mode in ("none", "float16"):
         raise InputError(f"{path} is not quantized: its mode is {mode}")
     if report.get("sha256") != hashlib.sha256(path.read_bytes()).hexdigest():
         raise InputError(f"{path} is not the file of {report_path.name}: export it again")
-    if report["model_sha256"] != sha256_of_model(model_directory(config)):
+    if report.get("model_sha256") != sha256_of_model(model_directory(config)):
         raise InputError(f"{path} was not made from {model} as it is now: export it again")
     return config, report
 
@@ -203,8 +204,10 @@ class _MixedExport:
 
 
 def _search(config: ReportConfig, mixed: _MixedExport, errors: list[LayerError]) -> None:
-    """Finds by bisection how many of the worst operations must be in float; writes that file."""
-    integers = [error for error in errors if error.dtype in ("int8", "int16")]
+    """Finds by bisection how many of the worst operations must be in float, or have 8-bit weights;
+    writes that file."""
+    better = "with 8-bit weights" if mixed.config.quantize in quantize.FOUR_BITS else "in float"
+    integers = [error for error in errors if error.dtype in ("int4", "int8", "int16")]
     worst = [error.name for error in sorted(integers, key=lambda error: error.snr)]
     if not worst:
         raise InputError(f"{config.file} has no integer operation to keep in float")
@@ -212,7 +215,7 @@ def _search(config: ReportConfig, mixed: _MixedExport, errors: list[LayerError])
     drop = mixed.drop(best)
     if not drop <= config.max_drop:  # NaN is refused too
         raise InputError(
-            f"even with all {len(worst)} operations in float {100 * drop:.2f} % are lost, more "
+            f"even with all {len(worst)} operations {better} {100 * drop:.2f} % are lost, more "
             f"than `max_drop` {config.max_drop}"
         )
     too_few = -1
@@ -230,7 +233,7 @@ def _search(config: ReportConfig, mixed: _MixedExport, errors: list[LayerError])
             progress.update()
     target = _beside(config.file, "-mixed.tflite")
     write_whole(target, best)
-    print(f"{target}: {enough} of {len(worst)} operations in float, {100 * drop:.2f} % lost")
+    print(f"{target}: {enough} of {len(worst)} operations {better}, {100 * drop:.2f} % lost")
     for name in worst[:enough]:
         print(f"  {name.split(';')[0]}")
 

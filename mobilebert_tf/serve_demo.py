@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, check_number
 
 _MODELS = "/model/"  # where the page finds the model that --model names
 # With them a page may use threads; without, no browser gives it shared memory.
@@ -57,11 +57,10 @@ def server(config: ServeDemoConfig) -> http.server.ThreadingHTTPServer:
 
     Raises InputError if the page or the model is missing, or the address is taken.
     """
+    check_number("port", config.port, 0, 65535)
     folder = _folder(config.folder)
     if config.model and not Path(config.model).is_file():
         raise InputError(f"no file {config.model}: export a model with export/to_tflite.py")
-    if not 0 <= config.port <= 65535:
-        raise InputError(f"`port` is {config.port}: 0 to 65535")
     handler = functools.partial(_Handler, directory=str(folder), model=config.model)
     try:
         return http.server.ThreadingHTTPServer((config.host, config.port), handler)

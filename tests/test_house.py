@@ -59,8 +59,8 @@ def test_every_room_has_its_place():
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
     assert folders <= set(FLOOR)
     assert DOORS == {
-        "benchmark", "convert", "distill", "evaluate", "export", "finetune", "predict", "pretrain",
-        "quantization_report", "serve_demo",
+        "ablate", "benchmark", "compare", "convert", "distill", "evaluate", "export", "finetune",
+        "predict", "pretrain", "quantization_report", "serve_demo",
     }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ OURS = {
     "ours, dynamic int8": "dynamic",
     "ours, int8": "int8",
     "ours, int8-full": "int8-full",
+    "ours, int4": "int4",
 }
 PEERS = {  # name: (library, mode)
     "Hugging Face, float32": ("huggingface", "float32"),

@@ -25,6 +25,7 @@ from mobilebert_tf.modeling.model_directory import (
     MODEL_FILES,
     WEIGHTS_FILE,
     check_size,
+    check_vocabulary,
     load_model,
     load_tokenizer,
     load_weights,
@@ -115,9 +116,24 @@ def load(
     path = Path(path)
     if config is not None and name not in ("google", "model-garden"):
         raise InputError(f"a {name} folder has its own config.json: leave out `model_config`")
-    if name == "mobilebert":
-        tokenizer = load_tokenizer(path) if (path / "vocab.txt").is_file() else None
-        return LoadedModel(load_model(path), tokenizer, name)
+    loaded = (
+        _load_ours(path)
+        if name == "mobilebert"
+        else _load_foreign(path, name, config, encoder_only)
+    )
+    if loaded.tokenizer is not None:
+        check_vocabulary(loaded.model, loaded.tokenizer)
+    return loaded
+
+
+def _load_ours(path: Path) -> LoadedModel:
+    tokenizer = load_tokenizer(path) if (path / "vocab.txt").is_file() else None
+    return LoadedModel(load_model(path), tokenizer, "mobilebert")
+
+
+def _load_foreign(
+    path: Path, name: str, config: ModelConfig | None, encoder_only: bool
+) -> LoadedModel:
     if name == "huggingface":
         checkpoint = huggingface.open_checkpoint(path, encoder_only)
     else:

@@ -5,14 +5,17 @@ from pathlib import Path
 import tensorflow as tf
 
 from mobilebert_tf.checkpoints.name_table import Checkpoint, Entry, Ignored, dense, foreign_tensors
-from mobilebert_tf.checkpoints.tensorflow_file import TensorFlowFile
+from mobilebert_tf.checkpoints.tensorflow_file import TensorFlowFile, writing
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import read_bytes
 from mobilebert_tf.modeling.config import ModelConfig
 from mobilebert_tf.modeling.heads import HEADS, Head
 from mobilebert_tf.modeling.model import MobileBert
+from mobilebert_tf.modeling.model_directory import check_depth
 
 PREFIX = "mobilebert_variables.ckpt"
 LABELS_FILE = "labels.txt"  # an addition of ours: Google's code has no file of labels
+_LARGEST_LABELS = 2**24  # bytes
 IGNORED = (
     Ignored("teacher/*", "the frozen teacher of distillation"),
     Ignored("*/adam_[mv]", "optimizer slots"),
@@ -30,6 +33,7 @@ def open_checkpoint(path: Path, config: ModelConfig | None = None) -> Checkpoint
     Raises InputError if there is no checkpoint, or it is damaged.
     """
     file = TensorFlowFile(path, config)
+    check_depth(file.config, len(file.shapes), file.prefix)
     head = _read_head(file.shapes, file.folder / LABELS_FILE)
     return Checkpoint(
         source=file.prefix,
@@ -65,7 +69,8 @@ def _read_head(shapes: dict[str, tuple[int, ...]], labels_path: Path) -> Head:
     if not labels_path.is_file():
         return Head(kind="classifier", labels=tuple(map(str, range(classes))))
     try:
-        labels = tuple(labels_path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+        text = read_bytes(labels_path, _LARGEST_LABELS).decode()
+        labels = tuple(text.removesuffix("\n").split("\n"))
     except UnicodeDecodeError as error:
         raise InputError(f"{labels_path} is not UTF-8 text ({error.reason})") from None
     if len(labels) != classes:
@@ -79,12 +84,13 @@ def save_checkpoint(model: MobileBert, directory: Path) -> None:
     Raises InputError for a head that Google's code does not have.
     """
     table = dict(foreign_tensors(model, name_table(model.config, model.head)))
-    tf.raw_ops.SaveV2(
-        prefix=str(directory / PREFIX),
-        tensor_names=list(table),
-        shape_and_slices=[""] * len(table),
-        tensors=list(table.values()),
-    )
+    with writing(directory):
+        tf.raw_ops.SaveV2(
+            prefix=str(directory / PREFIX),
+            tensor_names=list(table),
+            shape_and_slices=[""] * len(table),
+            tensors=list(table.values()),
+        )
     (directory / "bert_config.json").write_text(model.config.to_json())
     if model.head.labels:
         labels = "".join(f"{label}\n" for label in model.head.labels)

@@ -23,6 +23,7 @@ from mobilebert_tf.modeling.config import SIZES, ModelConfig, parse_strictly
 from mobilebert_tf.modeling.heads import HEADS, Head, HeadName
 from mobilebert_tf.modeling.layers import LAYER_NORM_EPSILON
 from mobilebert_tf.modeling.model import MobileBert
+from mobilebert_tf.modeling.model_directory import check_depth
 
 WEIGHTS_FILE = "model.safetensors"
 # By config.json's model_type: Hugging Face's defaults of keys that config.json leaves out.
@@ -88,6 +89,7 @@ def open_checkpoint(directory: Path, encoder_only: bool = False) -> Checkpoint:
     shapes = {name: files.shapes[original] for name, original in names.items()}
     head = Head() if encoder_only else _read_head(values, shapes, path)
     config = _model_config(values, path)
+    check_depth(config, len(shapes), directory)
     if not any(name.endswith("pooler.dense.weight") for name in shapes):
         # The model was saved without a pooler.
         config = config.replace(classifier_activation=False)

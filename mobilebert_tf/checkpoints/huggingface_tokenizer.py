@@ -54,7 +54,9 @@ def _from_json(path: Path) -> WordPiece:
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f"{path} is no tokenizer file of a BERT: {error!r}") from None
     if kinds != ("WordPiece", "BertNormalizer", "BertPreTokenizer") or not contiguous:
-        raise InputError(f"{path} is no WordPiece tokenizer of a BERT, but {'/'.join(kinds)}")
+        raise InputError(f"{path} is no WordPiece tokenizer of a BERT, but {kinds}")
+    if not all(isinstance(value, bool | None) for value in (lower_case, strip_accents)):
+        raise InputError(f"{path}: lowercase and strip_accents must be true or false")
     for key in ("clean_text", "handle_chinese_chars"):
         if normalizer.get(key) not in (None, True):
             raise InputError(f"{path}: {key} is {normalizer[key]}, only True is supported")
@@ -153,7 +155,8 @@ def save_tokenizer_files(tokenizer: WordPiece, directory: Path, family: str, lon
     ):
         text = json.dumps(values, indent=2)
         (directory / name).write_text(text + "\n", encoding="utf-8")
-    _with_special_tokens(tokenizer).save(str(directory / "tokenizer.json"))
+    text = _with_special_tokens(tokenizer).to_str(pretty=True)
+    (directory / "tokenizer.json").write_text(text, encoding="utf-8")
 
 
 def _with_special_tokens(tokenizer: WordPiece) -> tokenizers.Tokenizer:

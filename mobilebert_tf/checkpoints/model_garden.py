@@ -12,11 +12,12 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from mobilebert_tf.checkpoints.name_table import Checkpoint, Entry, Ignored, dense
-from mobilebert_tf.checkpoints.tensorflow_file import OBJECT_GRAPH, TensorFlowFile, reading
+from mobilebert_tf.checkpoints.tensorflow_file import OBJECT_GRAPH, TensorFlowFile, reading, writing
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig
 from mobilebert_tf.modeling.heads import Head
 from mobilebert_tf.modeling.model import MobileBert
+from mobilebert_tf.modeling.model_directory import check_depth
 
 PREFIX = "mobilebert.ckpt"
 # Paths of encoder and masked LM in checkpoints of Model Garden's converter, and of its trainer.
@@ -46,6 +47,7 @@ def open_checkpoint(path: Path, config: ModelConfig | None = None) -> Checkpoint
     """
     file = TensorFlowFile(path, config)
     _check_config(file.config)
+    check_depth(file.config, len(file.shapes), file.prefix)
     graph = trackable_object_graph_pb2.TrackableObjectGraph()
     with reading(file.prefix):
         graph.ParseFromString(file.read(OBJECT_GRAPH))
@@ -87,7 +89,8 @@ def save_checkpoint(model: MobileBert, directory: Path) -> None:
     if model.head.predicts_masks:  # a second path to the same variable
         embeddings = getattr(root.encoder, "layer_with_weights-0")
         root.masked_lm.embedding_table = embeddings.word_embedding.embeddings
-    root.save(str(directory / PREFIX))
+    with writing(directory):
+        root.save(str(directory / PREFIX))
     (directory / "bert_config.json").write_text(model.config.to_json())
 
 

@@ -1,5 +1,6 @@
 """Finds and reads TensorFlow's checkpoint files (.index and .data)."""
 
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,16 @@ def reading(prefix: str):
     except (tf.errors.OpError, ValueError, IndexError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{prefix} is damaged or no checkpoint: {reason}") from None
+
+
+@contextmanager
+def writing(directory: Path):
+    """Turns the errors that TensorFlow raises where a disk is full into an OSError."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = re.sub(r"{{.*?}} | \[Op:\w+\].*", "", error.message)
+        raise OSError(f"cannot write into {directory}: {reason}") from None
 
 
 def is_object_based(prefix: str) -> bool:

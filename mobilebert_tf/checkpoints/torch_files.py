@@ -4,7 +4,6 @@ Nothing in a file is executed: a PyTorch file is a pickle, which only torch's we
 may read.
 """
 
-import json
 import zipfile
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import read_json
 
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 
@@ -55,7 +55,11 @@ class _Safetensors:
             raise InputError(f"{path} is damaged or no safetensors file: {error}") from None
 
     def read(self, name: str) -> np.ndarray:
-        tensor = self._file.get_tensor(name)
+        try:
+            tensor = self._file.get_tensor(name)
+        except Exception as error:  # of many kinds, for types that NumPy lacks, such as float8
+            reason = (str(error) or repr(error)).splitlines()[0][:200]
+            raise InputError(f"{self.path}: cannot read {name}: {reason}") from None
         is_half = tensor.dtype.name in ("float16", "bfloat16")  # exact in float32
         return tensor.astype(np.float32) if is_half else tensor
 
@@ -110,9 +114,9 @@ def _weight_files(directory: Path) -> list[Path]:
 
 def _shards(index: Path) -> list[Path]:
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_json(index)["weight_map"].values()))
         paths = [index.parent / name for name in names]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{index} is no index of shards: {error}") from None
     for name, path in zip(names, paths, strict=True):
         if Path(name).name != name or not path.is_file():

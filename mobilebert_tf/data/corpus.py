@@ -12,10 +12,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mobilebert_tf.data.docs_corpus import docs_documents
-from mobilebert_tf.data.tables import encoding_advice
+from mobilebert_tf.data.tables import LONGEST_TEXT, check_length, encoding_advice
 from mobilebert_tf.errors import InputError
 
 DEFAULT_CORPUS = "docs"
+# A text becomes 3 to 10 times smaller by gzip; a gigabyte of line ends a thousand times.
+_LARGEST_RATIO, _ALWAYS_UNPACKED = 100, 2**20
 
 
 def load_documents(corpus: str | Sequence[str] = DEFAULT_CORPUS, every: int = 1) -> list[list[str]]:
@@ -56,13 +58,15 @@ def _files(item: str) -> list[Path]:
     matches = sorted(glob.glob(item, recursive=True))
     if not matches:
         raise InputError(f"no file, folder or match of a pattern: {item}")
+    if matches == [item]:
+        raise InputError(f"{item} is neither a file nor a folder")
     return [file for match in matches for file in _files(match)]
 
 
 def _documents_of_files(files: list[Path]) -> Iterator[list[str]]:
     for file in files:
         document = []
-        for line in _lines(file):
+        for line in text_lines(file):
             if line:
                 document.append(line)
             elif document:
@@ -72,12 +76,22 @@ def _documents_of_files(files: list[Path]) -> Iterator[list[str]]:
             yield document
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Yields the lines of a text file without surrounding blanks."""
+def text_lines(path: Path) -> Iterator[str]:
+    """Yields the lines of a text file, or of a .gz of one, without surrounding blanks.
+
+    Raises InputError, naming the path, for a file that cannot be read or is not UTF-8 text.
+    """
     offset, plain = 0, True
     try:
+        packed = path.stat().st_size
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for raw in file:
+            for raw in iter(lambda: file.readline(LONGEST_TEXT + 1), b""):
+                if offset > max(_LARGEST_RATIO * packed, _ALWAYS_UNPACKED):
+                    raise InputError(
+                        f"{path} unpacks to more than {_LARGEST_RATIO} times its size, as no text "
+                        "does: unpack it first if it is one"
+                    )
+                check_length(raw, f"{path}, byte {offset:,}")
                 if b"\0" in raw:
                     advice = "" if offset else encoding_advice(raw)
                     raise InputError(f"{path} is not text: a zero byte near {offset:,}{advice}")
@@ -114,12 +128,21 @@ def split_held_out(
     border = min(max(fraction, min(hashes)), sorted(set(hashes))[-2])
     hashed = list(zip(hashes, documents, strict=True))
     train = [document for value, document in hashed if value > border]
+    rest = [document for value, document in hashed if value <= border]
+    return train, without_paragraphs_of(train, rest)
+
+
+def without_paragraphs_of(train: Sequence[list[str]], rest: Sequence[list[str]]) -> list[list[str]]:
+    """Returns the documents of `rest` without the paragraphs that are also in `train`.
+
+    Raises InputError if none is left.
+    """
     trained = {paragraph for document in train for paragraph in document}
-    rest = ([p for p in d if p not in trained] for value, d in hashed if value <= border)
-    held_out = [document for document in rest if document]
+    kept = ([paragraph for paragraph in d if paragraph not in trained] for d in rest)
+    held_out = [document for document in kept if document]
     if not held_out:
         raise InputError("nothing can be held out: every paragraph also occurs in the other text")
-    return train, held_out
+    return held_out
 
 
 def _hash(document: list[str]) -> float:

@@ -3,16 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilebert_tf.data.corpus import load_documents, split_held_out
+from mobilebert_tf.data.corpus import load_documents, split_held_out, without_paragraphs_of
 from mobilebert_tf.data.pretraining import (
     PretrainingExamples,
     TokenizedCorpus,
     tokenize_documents,
 )
-from mobilebert_tf.errors import InputError, require
+from mobilebert_tf.data.sentences import SentenceExamples
+from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.files import write_whole
 from mobilebert_tf.modeling.model_directory import load_tokenizer
-from mobilebert_tf.text.tokenizer import WordPiece, has_capitals
+from mobilebert_tf.text.tokenizer import LARGEST_VOCABULARY, WordPiece, has_capitals
 from mobilebert_tf.text.vocabulary import train_vocabulary
 
 MAX_UNKNOWN = 0.4  # share of [UNK] in the text
@@ -23,9 +24,12 @@ HELD_OUT_SEED = 20200704  # the held-out masks are the same in every run, whatev
 class DataConfig:
     """The text of a run, and how pre-training examples are made of it (Devlin et al., 2019).
 
+    A student of a sentence encoder learns from single sentences: no token of them is masked.
+
     Args:
         corpus: "docs" (docstrings of installed packages), or text files, folders, globs, .gz.
         held_out_fraction: share of the documents for evaluation; they are never trained on.
+        held_out_corpus: text to evaluate on in place of that share, named as corpus is.
         vocabulary: a vocab.txt; null for that of the teacher or of init, or one trained on the
             corpus.
         vocabulary_size: tokens of a trained vocabulary.
@@ -42,6 +46,7 @@ class DataConfig:
 
     corpus: str | list[str] = "docs"
     held_out_fraction: float = 0.05
+    held_out_corpus: str | list[str] | None = None
     vocabulary: str | None = None
     vocabulary_size: int = 6000
     lower_case: bool | None = None
@@ -55,13 +60,12 @@ class DataConfig:
 
     def __post_init__(self):
         fraction = self.held_out_fraction
-        require(0 < fraction < 1, "held_out_fraction", fraction, "above 0 and below 1")
-        probability = self.masking_probability
-        require(0 < probability <= 1, "masking_probability", probability, "above 0, at most 1")
-        short = self.short_sequence_probability
-        require(0 <= short <= 1, "short_sequence_probability", short, "from 0 to 1")
+        check_number("held_out_fraction", fraction, 0, 1, above=True, below=True)
+        check_number("masking_probability", self.masking_probability, 0, 1, above=True)
+        check_number("short_sequence_probability", self.short_sequence_probability, 0, 1)
+        check_number("vocabulary_size", self.vocabulary_size, 1, LARGEST_VOCABULARY)
         for key in ("sequence_length", "batch_size", "max_predictions_per_sequence"):
-            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+            check_number(key, getattr(self, key), 1)
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,23 @@ class PreparedText:
     def held_out_examples(self) -> PretrainingExamples:
         """Returns the examples to evaluate on, the same in every run on this text."""
         return self._examples(self.held_out, HELD_OUT_SEED)
+
+    def training_sentences(self, seed: int) -> SentenceExamples:
+        """Returns the sentences that a sentence encoder trains on."""
+        return self._sentences(self.train, seed)
+
+    def held_out_sentences(self) -> SentenceExamples:
+        """Returns the sentences that it is evaluated on, the same in every run on this text."""
+        return self._sentences(self.held_out, HELD_OUT_SEED)
+
+    def _sentences(self, corpus: TokenizedCorpus, seed: int) -> SentenceExamples:
+        return SentenceExamples(
+            corpus,
+            self.tokenizer,
+            batch_size=self.config.batch_size,
+            sequence_length=self.config.sequence_length,
+            seed=seed,
+        )
 
     def _examples(self, corpus: TokenizedCorpus, seed: int) -> PretrainingExamples:
         config = self.config
@@ -112,9 +133,7 @@ def prepare_text(
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "train.npz").exists():  # written last
         print(f"reading {config.corpus}", flush=True)
-        documents, held_out = split_held_out(
-            load_documents(config.corpus), config.held_out_fraction
-        )
+        documents, held_out = _read_documents(config)
         tokenizer = _choose_tokenizer(config, documents, tokenizer)
         print(
             f"{len(documents):,} documents to train on, {len(held_out):,} held out, "
@@ -132,6 +151,14 @@ def prepare_text(
     train = TokenizedCorpus.load(directory / "train.npz")
     held_out = TokenizedCorpus.load(directory / "held_out.npz")
     return PreparedText(tokenizer, train, held_out, config)
+
+
+def _read_documents(config: DataConfig) -> tuple[list[list[str]], list[list[str]]]:
+    """Returns (training documents, held-out documents)."""
+    documents = load_documents(config.corpus)
+    if config.held_out_corpus is None:
+        return split_held_out(documents, config.held_out_fraction)
+    return documents, without_paragraphs_of(documents, load_documents(config.held_out_corpus))
 
 
 def _report_losses(corpus: TokenizedCorpus, tokenizer: WordPiece) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilebert_tf.errors import InputError, require
-from mobilebert_tf.files import whole_file
+from mobilebert_tf.files import read_arrays, whole_file
 from mobilebert_tf.text.tokenizer import WordPiece
 
 # A sentence ends at . ! or ? before a capital, except after a single letter (an initial). This is
@@ -49,18 +49,18 @@ class TokenizedCorpus:
     def load(cls, path: str | os.PathLike) -> "TokenizedCorpus":
         """Reads a file that `save` wrote. Raises InputError if it is missing or damaged."""
         try:
-            # Opened here: np.load does not close a file that it finds damaged.
-            with open(path, "rb") as file, np.load(file) as arrays:
-                return cls(**arrays)
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-        except Exception as error:  # NumPy raises errors of many kinds for a damaged file
-            raise InputError(f"{path} is no tokenized corpus, or damaged: {error}") from None
+            return cls(**read_arrays(path))
+        except TypeError as error:
+            raise InputError(f"{path} is no tokenized corpus: {error}") from None
 
     @property
     def single_sentence_documents(self) -> int:
         """Number of documents with a single sentence, which has no next sentence."""
         return int((np.diff(self.document_offsets) == 1).sum())
+
+    def token_counts(self, vocab_size: int) -> np.ndarray:
+        """Returns how often each token occurs in the text, plus 1: [V]."""
+        return np.bincount(self.tokens, minlength=vocab_size) + 1.0
 
     def share_of(self, token: int) -> float:
         """Returns the share of a token in the text, 0 to 1."""
@@ -81,6 +81,18 @@ class TokenizedCorpus:
         return np.append(starts, self.sentence_offsets[-1]), first[self.document_offsets]
 
 
+def split_sentences(paragraphs: Sequence[str]) -> list[list[str]]:
+    """Returns the sentences of each paragraph, without surrounding blanks."""
+    rows = _sentences(tf.constant(paragraphs)).to_list()
+    return [[sentence.decode().strip() for sentence in row] for row in rows]
+
+
+def _sentences(paragraphs: tf.Tensor) -> tf.RaggedTensor:
+    """Returns the sentences [N, (sentences)] of paragraphs [N]."""
+    marked = tf.strings.regex_replace(paragraphs, _SENTENCE_END, "\\1\n\\2")
+    return tf.strings.split(tf.strings.regex_replace(marked, _FULL_STOP, "\\1\n"), "\n")
+
+
 def tokenize_documents(documents: Sequence[Sequence[str]], tokenizer: WordPiece) -> TokenizedCorpus:
     """Splits documents of paragraphs into sentences, and those into tokens, on all cores.
 
@@ -91,9 +103,7 @@ def tokenize_documents(documents: Sequence[Sequence[str]], tokenizer: WordPiece)
         raise InputError("the corpus holds no text")
 
     def tokenized(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        batch = tf.strings.regex_replace(batch, _SENTENCE_END, "\\1\n\\2")
-        batch = tf.strings.regex_replace(batch, _FULL_STOP, "\\1\n")
-        sentences = tf.strings.split(batch, "\n")  # [paragraphs, (sentences)]
+        sentences = _sentences(batch)  # [paragraphs, (sentences)]
         ids = tokenizer.tokenize(sentences.flat_values)  # [sentences, (tokens)]
         return ids.flat_values, ids.row_lengths(), sentences.row_lengths()
 

@@ -15,11 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import read_bytes
 
 TABLE_SUFFIXES = (".tsv", ".csv", ".jsonl")
 SEPARATOR = "|"  # of the texts of a list in one field of a .tsv or .csv
 _OPENING_QUOTE = re.compile('(?:^|\t)"', re.MULTILINE)
-csv.field_size_limit(10_000_000)  # a document can be one field
+LONGEST_TEXT = 10_000_000  # characters; a document can be one field, or one line
+_LARGEST_FILE = 2**30  # bytes; a table is in memory as a whole
+csv.field_size_limit(LONGEST_TEXT)
 
 
 class Row(NamedTuple):
@@ -55,14 +58,15 @@ class TextRow(NamedTuple):
 
 
 def read_text(path: Path) -> str:
-    """Returns the text of a UTF-8 file, without its byte order mark.
+    """Returns the text of a UTF-8 file or a pipe, without its byte order mark.
 
-    Raises InputError if the file is missing, or for bytes that are not UTF-8, with their position.
+    Raises InputError if the file is missing or too large, or for bytes that are not UTF-8, with
+    their position.
     """
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
+        return read_bytes(path, _LARGEST_FILE, pipe=True).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         lines = error.object[: error.start].split(b"\n")
         position = f"line {len(lines)}, byte {len(lines[-1]) + 1}"
@@ -83,9 +87,19 @@ def read_lines(path: Path) -> list[str]:
     """Returns the lines of a UTF-8 file, which end with a line feed, a carriage return or both.
 
     Unlike str.splitlines, it does not break lines at U+2028, U+0085 and others: they may stand
-    inside a line of JSON or text. Raises InputError as `read_text` does.
+    inside a line of JSON or text. Raises InputError as `read_text` does, and for a line of more
+    than LONGEST_TEXT characters.
     """
-    return [line.removesuffix("\n") for line in io.StringIO(read_text(path), newline=None)]
+    lines = [line.removesuffix("\n") for line in io.StringIO(read_text(path), newline=None)]
+    for number, line in enumerate(lines, start=1):
+        check_length(line, f"{path}, line {number}")
+    return lines
+
+
+def check_length(text: str | bytes, source: str) -> None:
+    """Raises InputError for a text of more than LONGEST_TEXT characters."""
+    if len(text) > LONGEST_TEXT:
+        raise InputError(f"{source}: the text is longer than {LONGEST_TEXT:,} characters")
 
 
 def read_texts(

@@ -27,6 +27,8 @@ class Arithmetic:
         weights: of the graph by path, as lite.fold.fold returns them.
     """
 
+    constant_rows = True  # whether rows that are known beforehand replace their table
+
     def __init__(self, weights: Mapping[str, np.ndarray]):
         self.weights = weights
 
@@ -97,6 +99,12 @@ class Int8Tables(Arithmetic):
     def rows(self, table: str, ids):
         rows, scales = quantized_rows(self.weights[f"embeddings/{table}"])
         return tf.cast(tf.gather(rows, ids), tf.float32) * tf.gather(scales, ids)
+
+
+class WholeTables(Arithmetic):
+    """Float32 with all tables in the graph, for lite/int4.py to make 4-bit ones of them."""
+
+    constant_rows = False
 
 
 def quantized_rows(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

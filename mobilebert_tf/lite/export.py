@@ -10,6 +10,7 @@ from ai_edge_litert.schema_py_generated import ModelT
 
 from mobilebert_tf.environment import circumstances
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import write_whole
 from mobilebert_tf.lite import flatbuffer, metadata, quantize, text_input, timing
 from mobilebert_tf.lite.calibration_data import for_graph, padded, paragraphs, samples
 from mobilebert_tf.lite.equalize import observe
@@ -57,7 +58,7 @@ def write_checked(config: ExportConfig, directory: Path, path: Path) -> dict:
         parsed = flatbuffer.read(content)
     runtime = _minimum_runtime(parsed, config)
     content = metadata.pack(content, packed(reference))
-    path.write_bytes(content)
+    write_whole(path, content)
 
     print(f"checking it on {len(checks)} texts", flush=True)
     open_file = functools.partial(LiteModel, path)
@@ -76,7 +77,7 @@ def write_checked(config: ExportConfig, directory: Path, path: Path) -> dict:
             + "; ".join(problems)
             + "; another `quantize` mode or other `calibration_data` may do"
         )
-    warnings = _warnings(config, model, tokenizer, calibration)
+    warnings = _warnings(config, model, tokenizer, calibration, measured)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return {
@@ -124,7 +125,11 @@ def texts(config: ExportConfig, model: KerasModel) -> tuple[list[dict], list[dic
 
 
 def _warnings(
-    config: ExportConfig, model: MobileBert, tokenizer: WordPiece, calibration: list[dict]
+    config: ExportConfig,
+    model: MobileBert,
+    tokenizer: WordPiece,
+    calibration: list[dict],
+    measured: dict[str, dict],
 ) -> list[str]:
     """Returns what may go wrong with the file on some devices, or in some apps."""
     found = []
@@ -141,6 +146,11 @@ def _warnings(
                 f"{_LARGEST_FLOAT16:,.0f}: where a GPU computes in float16, outputs are wrong; "
                 "runtimes that compute in float32 are not affected"
             )
+    if config.quantize in quantize.FOUR_BITS and "embedding" in measured:
+        found.append(
+            f"the cosine of its embeddings with the float model's is "
+            f"{measured['embedding']['cosine']:.3f}: compare them with those of this file alone"
+        )
     return found
 
 

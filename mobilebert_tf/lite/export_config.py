@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.lite.quantize import Mode
+from mobilebert_tf.lite.runtime import MOST_THREADS
 from mobilebert_tf.modeling.model_directory import MODEL_FILES
 
 DEFAULT_MODEL = "runs/demo/student"
@@ -22,7 +23,8 @@ class ExportConfig:
         output: the .tflite file; by default beside the model directory, named after it and the
             quantization.
         quantize: none (float32), float16, dynamic (int8 weights), int8 (calibrated, the fastest on
-            CPUs), int8-full (integers alone, for accelerators) or int16x8.
+            CPUs), int8-full (integers alone, for accelerators), int16x8, int4 (4-bit weights, half
+            the bytes of int8) or int4-mixed (4 bits for tables and feed-forward networks).
         sequence_length: take exactly this many tokens, for clients that cannot resize; by default
             any number.
         head: encoder exports the bare encoder whatever the model's head is.
@@ -31,7 +33,7 @@ class ExportConfig:
             the texts that go furthest (percentile), or averaged over texts (moving-average);
             quantization-aware training brought its own.
         min_runtime: the oldest TFLite that must open the file, such as 2.4; before 2.17 int8
-            weights get one scale for a whole matrix, and are less exact.
+            weights get one scale for a whole matrix, and are less exact. int4 needs 2.18.
         with_tokenizer: add signatures that tokenize strings, for runtimes that link
             tensorflow-text's operations: tokenize and tokenize_pair.
         num_threads: of the latency measurement.
@@ -45,7 +47,7 @@ class ExportConfig:
     head: Literal["encoder"] | None = None
     calibration_data: str = "docs"
     calibration_ranges: Literal["min-max", "percentile", "moving-average"] = "min-max"
-    min_runtime: str = "2.17"
+    min_runtime: str = "2.18"
     with_tokenizer: bool = False
     num_threads: int = 1
     overwrite: bool = False
@@ -56,9 +58,9 @@ class ExportConfig:
         return self.runtime >= (2, 17)
 
     def __post_init__(self):
-        if self.num_threads < 1:
-            raise InputError(f"`num_threads` is {self.num_threads}: at least 1")
-        if not re.fullmatch(r"\d+(\.\d+)+", self.min_runtime):
+        check_number("num_threads", self.num_threads, 1, MOST_THREADS)
+        check_number("sequence_length", self.sequence_length, 3)
+        if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}", self.min_runtime):
             raise InputError(f"`min_runtime` is {self.min_runtime}: a version such as 2.4")
 
     def content_options(self) -> dict:

@@ -8,13 +8,15 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
-INT8, INT16 = schema.TensorType.INT8, schema.TensorType.INT16
+INT4, INT8, INT16 = schema.TensorType.INT4, schema.TensorType.INT8, schema.TensorType.INT16
 
+_LOOKUPS = ("GATHER", "EMBEDDING_LOOKUP")
 _NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
 _MINIMUM_RUNTIME = "min_runtime_version"  # metadata that TensorFlow's converter writes
-# From op_version.cc of TensorFlow: versions of operations by their first tensor's type, where
-# they are not 2 for int8 and 3 for int16. An older runtime refuses a version that it has not.
+# From op_version.cc of TensorFlow: versions of operations by their data's type, where they are not
+# 2 for int8 and 3 for int16. An older runtime refuses a version that it has not.
 _VERSIONS = {
+    INT4: {"EMBEDDING_LOOKUP": 4},
     INT8: {"RESHAPE": 1, "QUANTIZE": 1, "FULLY_CONNECTED": 4},
     INT16: {"RESHAPE": 1, "FULLY_CONNECTED": 7, "TRANSPOSE": 5, "SPLIT": 4, "SLICE": 4}
     | {"MUL": 4, "SUB": 5, "GATHER": 4},
@@ -22,6 +24,7 @@ _VERSIONS = {
 # From its runtime_version.cc: the first TFLite that has a version; "2.3" has the others.
 _RUNTIMES = {
     ("FULLY_CONNECTED", 12): "2.17",
+    ("EMBEDDING_LOOKUP", 4): "2.18",
     ("GELU", 1): "2.9",
     ("GELU", 2): "2.9",
     ("RSQRT", 2): "2.5",
@@ -80,15 +83,31 @@ def dequantize_rows(model: schema.ModelT) -> None:
     dequantize = schema.BuiltinOperator.DEQUANTIZE
     for operator, graph in casts:
         model.operatorCodes[operator.opcodeIndex].version = 1  # that of the other CASTs
-        operator.opcodeIndex = len(model.operatorCodes)
+        operator.opcodeIndex = code_index(model, dequantize)
         operator.builtinOptionsType, operator.builtinOptions = 0, None
         (rows,) = operator.inputs  # of a table, or all of one: each position of a fixed length
         tables = [maker.inputs[0] for maker in graph.operators if rows in maker.outputs]
         for index in (rows, *tables):
             unit = schema.QuantizationParametersT(scale=[1.0], zeroPoint=[0])
             graph.tensors[index].quantization = unit
-    if casts:
-        model.operatorCodes.append(schema.OperatorCodeT(dequantize, builtinCode=dequantize))
+
+
+def code_index(model: schema.ModelT, operation: int) -> int:
+    """Returns the index of an operation's code, which is added if the model has none."""
+    for index, code in enumerate(model.operatorCodes):
+        if code.builtinCode == operation:
+            return index
+    model.operatorCodes.append(schema.OperatorCodeT(operation, builtinCode=operation))
+    return len(model.operatorCodes) - 1
+
+
+def drop_unused_buffers(model: schema.ModelT) -> None:
+    """Empties the buffers that nothing refers to."""
+    used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
+    used |= {entry.buffer for entry in model.metadata or []}
+    for index, buffer in enumerate(model.buffers):
+        if index not in used:
+            buffer.data = None
 
 
 def write(model: schema.ModelT) -> bytes:
@@ -162,11 +181,10 @@ def _version(name: str, operator: schema.OperatorT, graph: schema.SubGraphT) -> 
     tensors = [graph.tensors[i] for i in operator.inputs if i >= 0]
     if not tensors:
         return 1
-    if name == "FULLY_CONNECTED" and tensors[0].type != tensors[1].type == INT8:
-        channels = len(tensors[1].quantization.scale)
-        if tensors[0].type != INT16:  # float activations, quantized on the fly
-            return 12 if channels > 1 else 9
-    data = tensors[1] if name == "SPLIT" else tensors[0]
+    if name == "FULLY_CONNECTED" and tensors[1].type in (INT4, INT8):
+        if tensors[0].type not in (INT8, INT16):  # float activations, quantized on the fly
+            return 12 if len(tensors[1].quantization.scale) > 1 else 9
+    data = tensors[1] if name in ("SPLIT", "EMBEDDING_LOOKUP") else tensors[0]
     default = {INT8: 2, INT16: 3}.get(data.type, 1)
     return _VERSIONS.get(data.type, {}).get(name, default)
 
@@ -179,5 +197,5 @@ def sizes(model: schema.ModelT) -> dict[str, int]:
         for index in operator.inputs:
             data = model.buffers[graph.tensors[index].buffer].data if index >= 0 else None
             if data is not None and len(data):
-                found["tables" if name == "GATHER" else part] += len(data)
+                found["tables" if name in _LOOKUPS else part] += len(data)
     return dict(found.most_common())

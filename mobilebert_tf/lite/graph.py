@@ -112,7 +112,7 @@ class InferenceGraph:
 
     def _positions(self, mask):
         """0, 1, 2 ...: [T]."""
-        if mask.shape[0]:
+        if mask.shape[0] and self.arithmetic.constant_rows:
             return np.arange(mask.shape[0])  # the rows of a fixed length become constants
         return tf.cumsum(tf.maximum(mask, 1)) - 1  # without asking for a shape
 

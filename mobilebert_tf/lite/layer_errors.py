@@ -21,7 +21,7 @@ class LayerError:
     Args:
         name: its tensor's, in both files.
         operation: such as FULLY_CONNECTED.
-        dtype: in the quantized file.
+        dtype: in the quantized file; int4 if the operation's weights are.
         signal, noise: sums of the squares of the float values, and of the differences.
         low, high: range of the float values.
         representable: range of the quantized tensor; None of a float one.
@@ -67,10 +67,10 @@ def layer_errors(
         quantized, twin: files of one graph, as quantize.convert makes both.
         samples: ids, mask and segment_ids, int32 [1,T] each.
     """
-    files = [_AllTensors(quantized), _AllTensors(twin)]
+    files = [AllTensors(quantized), AllTensors(twin)]
     errors = [
-        LayerError(name, operation, *files[0].kind(name))
-        for name, operation in files[0].outputs()
+        LayerError(name, operation, dtype, files[0].representable(name))
+        for name, operation, dtype in files[0].outputs()
         if name in files[1].tensors
     ]
     for sample in samples:
@@ -81,7 +81,7 @@ def layer_errors(
     return errors
 
 
-class _AllTensors:
+class AllTensors:
     """A file run without XNNPACK, which keeps no intermediate tensors."""
 
     def __init__(self, content: bytes):
@@ -94,20 +94,25 @@ class _AllTensors:
         self._inputs = self._interpreter.get_signature_runner(SIGNATURE).get_input_details()
         self.tensors = {each["name"]: each for each in self._interpreter.get_tensor_details()}
 
-    def outputs(self) -> Iterator[tuple[str, str]]:
-        """Yields the name of each tensor that one of OPERATIONS writes, and the operation."""
+    def outputs(self) -> Iterator[tuple[str, str, str]]:
+        """Yields the name of each tensor that one of OPERATIONS writes, the operation, and the
+        dtype of the tensor; int4 if the operation has such weights."""
         for operation, operator, graph in flatbuffer.operators(self._model):
             if operation in OPERATIONS:
-                yield graph.tensors[operator.outputs[0]].name.decode(), operation
+                name = graph.tensors[operator.outputs[0]].name.decode()
+                in_4_bits = any(graph.tensors[i].type == flatbuffer.INT4 for i in operator.inputs)
+                yield name, operation, "int4" if in_4_bits else self._dtype(name).name
 
-    def kind(self, name: str) -> tuple[str, tuple[float, float] | None]:
-        """Returns a tensor's dtype and its representable range; None for a float tensor."""
-        details = self.tensors[name]
-        dtype, (scale, zero_point) = np.dtype(details["dtype"]), details["quantization"]
+    def representable(self, name: str) -> tuple[float, float] | None:
+        """Returns the range that a tensor can express; None for a float tensor."""
+        scale, zero_point = self.tensors[name]["quantization"]
         if not scale:
-            return dtype.name, None
-        limits = np.iinfo(dtype)
-        return dtype.name, tuple(scale * (end - zero_point) for end in (limits.min, limits.max))
+            return None
+        limits = np.iinfo(self._dtype(name))
+        return scale * (limits.min - zero_point), scale * (limits.max - zero_point)
+
+    def _dtype(self, name: str) -> np.dtype:
+        return np.dtype(self.tensors[name]["dtype"])
 
     def run(self, sample: dict[str, np.ndarray]) -> None:
         for name in INPUTS:

@@ -17,11 +17,12 @@ from ai_edge_litert import schema_py_generated as schema
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite import flatbuffer
-from mobilebert_tf.modeling.heads import HEADS, check_joiners, check_thresholds
+from mobilebert_tf.modeling.heads import HEADS, check_joiners, check_labels, check_thresholds
 
 VOCABULARY_FILE, LABELS_FILE, SETTINGS_FILE = "vocab.txt", "labels.txt", "mobilebert.json"
 
-_LARGEST_FILE = 2**26  # bytes; a vocabulary of 250,000 pieces has 3 MB
+_LARGEST_FILE = 2**24  # bytes; a vocabulary of 250,000 pieces has 3 MB
+_IS_ENCRYPTED = 1  # a bit of a ZIP entry's flags
 # What reading files raises that are no text, no JSON, encrypted, or compressed in unknown ways.
 _WRONG_CONTENT = (
     *(KeyError, ValueError, TypeError, AttributeError),
@@ -100,10 +101,12 @@ def unpack(path: str | Path) -> Packed:
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> str:
-    """Reads a file of the zip. Raises ValueError for one that says it is too large."""
-    if archive.getinfo(name).file_size > _LARGEST_FILE:
-        raise ValueError(f"{name} is too large")
-    return archive.read(name).decode()
+    """Reads a file of the zip. Raises ValueError for one that `pack` would not have written."""
+    entry = archive.getinfo(name)
+    is_stored = entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & _IS_ENCRYPTED
+    if not is_stored or entry.file_size > _LARGEST_FILE:
+        raise ValueError(f"{name} is too large, compressed or encrypted")
+    return archive.read(entry).decode()
 
 
 def _check(packed: Packed) -> None:
@@ -115,8 +118,7 @@ def _check(packed: Packed) -> None:
     )
     if packed.kind not in HEADS or packed.max_tokens is None or not (numbers and booleans):
         raise ValueError("settings out of range")
-    if HEADS[packed.kind].has_labels and len(packed.labels) < 2:
-        raise ValueError("a classifier without labels")
+    check_labels(packed.kind, packed.labels)
     check_thresholds(packed.kind, packed.labels, packed.thresholds)
     check_joiners(packed.kind, packed.joiners)
 

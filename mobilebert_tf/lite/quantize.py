@@ -10,6 +10,8 @@ int8       as dynamic, and inside the blocks the dense layers and the sums of th
 int8-full  every operation in integers, for accelerators that have no float; outputs are given back
            in float.
 int16x8    as int8-full with 16 bits for activations: nearly exact, slow on CPUs.
+int4       as dynamic, with 4 bits for the tables and for all dense layers but the head's last.
+int4-mixed as int4, but of the dense layers only the feed-forward networks have 4 bits.
 
 Weights have a scale for each output channel and no zero point, as the TFLite specification asks.
 The float graph comes from TensorFlow's converter; integers from litert-quantizer, which, unlike the
@@ -28,7 +30,7 @@ from litert_quantizer.algorithm_manager import AlgorithmName
 from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.lite import flatbuffer
+from mobilebert_tf.lite import flatbuffer, int4
 from mobilebert_tf.lite.arithmetic import (
     BLOCK,
     MASKED,
@@ -37,6 +39,7 @@ from mobilebert_tf.lite.arithmetic import (
     RESIDUAL,
     Arithmetic,
     Int8Tables,
+    WholeTables,
 )
 from mobilebert_tf.lite.equalize import observe
 from mobilebert_tf.lite.graph import SIGNATURE, HeadByHeadGraph, InferenceGraph, IntegerGraph
@@ -46,9 +49,15 @@ from mobilebert_tf.modeling.layers import ATTENTION_MASK
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.modeling.quantization import Quantization
 
-Mode = Literal["none", "float16", "dynamic", "int8", "int8-full", "int16x8"]
+Mode = Literal["none", "float16", "dynamic", "int8", "int8-full", "int16x8", "int4", "int4-mixed"]
 MODES = get_args(Mode)
-CALIBRATED = ("int8", "int8-full", "int16x8")
+CALIBRATED = ("int8", "int8-full", "int16x8", "int4", "int4-mixed")
+# What the scopes of the dense layers with 4-bit weights contain. The heads' last layers are small,
+# but for the words of a masked language model.
+FOUR_BITS = {
+    "int4": (BLOCK, "embeddings/", "masked_lm/"),
+    "int4-mixed": ("/feed_forward_", "masked_lm/logits"),
+}
 
 # How the ranges of single texts become the range of a tensor: lowest and highest values [texts].
 RANGES: dict[str, Callable] = {
@@ -58,6 +67,11 @@ RANGES: dict[str, Callable] = {
 }
 _MOST_PADDING = 512  # tokens
 _FLOAT16_MASK = -6e4  # nearly the lowest number of float16
+
+
+def in_4_bits(mode: str, scope: str) -> bool:
+    """Returns whether the dense layer of this name has 4-bit weights."""
+    return any(part in scope for part in FOUR_BITS.get(mode, ()))
 
 
 def convert(
@@ -114,11 +128,12 @@ def quantized(
         content, mode, calibration: as for `convert`.
         ranges: of activations in CALIBRATED modes, one of RANGES.
         per_channel: False gives each weight matrix one scale, for runtimes before TFLite 2.17.
-        in_float: names of tensors whose operations compute in float; weights stay int8.
+        in_float: names of tensors whose operations compute in float, with int8 weights.
         trained: what quantization-aware training found; int8 tensors have its ranges.
     """
     granularity = QuantGranularity.CHANNELWISE if per_channel else QuantGranularity.TENSORWISE
     twin = flatbuffer.read(content)
+    asked, mode = mode, "dynamic" if mode in FOUR_BITS else mode
     if mode == "int8" and _has_norms(twin):
         # A few tokens have huge values before a layer norm, and 256 levels from the smallest to the
         # largest are too coarse for all others: MiniLM fell from 89.9 (float and dynamic) to 87.6
@@ -139,6 +154,9 @@ def quantized(
             values |= _masked_ranges(twin, values, score_margin(mode))
         result = job.quantize(values, enable_progress_report=False)
     finished = flatbuffer.read(result.quantized_model)
+    if asked in FOUR_BITS:
+        chosen = [name for name in _dense(twin, asked) if name not in in_float]
+        int4.store_in_4_bits(finished, content, calibration, chosen)
     flatbuffer.dequantize_rows(finished)
     _check_sums(finished)
     return flatbuffer.write(finished)
@@ -173,9 +191,9 @@ def _graph(model, mode, calibration, head) -> InferenceGraph:
         observed = observe(model, calibration, head)
     scales = observed.scales if observed is not None else None
     if mode not in ("int8-full", "int16x8"):
-        tables = Int8Tables if mode in ("dynamic", "int8") else Arithmetic
+        tables = {"dynamic": Int8Tables, "int8": Int8Tables} | dict.fromkeys(FOUR_BITS, WholeTables)
         mask = _FLOAT16_MASK if mode == "float16" else ATTENTION_MASK
-        return InferenceGraph(model, head, scales, tables, mask)
+        return InferenceGraph(model, head, scales, tables.get(mode, Arithmetic), mask)
     # TensorFlow's own runtime has no FULLY_CONNECTED of two int16 tensors.
     graph = IntegerGraph if mode == "int16x8" else HeadByHeadGraph
     return graph(model, head, scales, mask=-(observed.score_span + score_margin(mode)))
@@ -222,6 +240,22 @@ def _has_norms(twin: ModelT) -> bool:
     """Returns whether the blocks have layer norms; a NoNorm is folded away."""
     names = [tensor.name.decode() for graph in twin.subgraphs for tensor in graph.tensors]
     return any(re.search(rf"{BLOCK}\d+/[^;]*/norm/", name) for name in names)
+
+
+def _dense(twin: ModelT, mode: str) -> list[str]:
+    """Returns the names of the tensors that the dense layers with 4-bit weights write."""
+    outputs = [
+        graph.tensors[operator.outputs[0]].name.decode()
+        for name, operator, graph in flatbuffer.operators(twin)
+        if name == "FULLY_CONNECTED"
+    ]
+    # Joined names also have those of activations and of what comes before.
+    products = [[p for p in name.split(";") if p.endswith("/MatMul")] for name in outputs]
+    return [
+        output
+        for output, names in zip(outputs, products, strict=True)
+        if in_4_bits(mode, flatbuffer.scope(names[0] if names else output))
+    ]
 
 
 def _recipe(mode: str, granularity: QuantGranularity) -> recipe_manager.RecipeManager:

@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, check_number
+from mobilebert_tf.files import read_bytes
 from mobilebert_tf.lite import metadata
 from mobilebert_tf.lite.contract import check_file
 from mobilebert_tf.lite.graph import INPUTS, SIGNATURE
 from mobilebert_tf.modeling.heads import TOKEN_OUTPUTS
 from mobilebert_tf.text.tokenizer import WordPiece
+
+LARGEST_FILE = 2**31 - 1  # bytes, the format's limit
+MOST_THREADS = 256  # XNNPACK starts them all, and ends the process if the system has no more
 
 
 class LiteModel:
@@ -32,13 +36,13 @@ class LiteModel:
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError(f"no file {path}: export a model with export/to_tflite.py")
-        if num_threads < 1:
-            raise InputError(f"num_threads is {num_threads}: at least 1")
+        check_number("num_threads", num_threads, 1, MOST_THREADS)
         packed = metadata.unpack(self.path)
         self.kind, self.labels = packed.kind, list(packed.labels)
         self.thresholds, self.joiners = list(packed.thresholds), list(packed.joiners)
         self.tokenizer = WordPiece(packed.vocabulary, packed.do_lower_case, packed.strip_accents)
-        check_file(self.path.read_bytes(), self.kind, str(path))
+        content = read_bytes(self.path, LARGEST_FILE)
+        check_file(content, self.kind, len(self.tokenizer), str(path))
         try:
             self._interpreter = Interpreter(str(self.path), num_threads=num_threads)
             runner = self._interpreter.get_signature_runner(SIGNATURE)
@@ -78,7 +82,11 @@ class LiteModel:
                 if tokens < self._length:
                     array = np.pad(array, ((0, 0), (0, self._length - tokens)))
                 self._interpreter.set_tensor(details["index"], np.asarray(array, np.int32))
-            self._interpreter.invoke()
+            try:
+                self._interpreter.invoke()
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0]
+                raise InputError(f"this runtime does not run {self.path}: {reason}") from None
             return {name: self._output(name, tokens) for name in self._outputs}
 
     def _resize(self, length: int) -> None:

@@ -36,6 +36,8 @@ LIMITS = {
     "int8": Limit(error=0.5, cosine=0.97, choice=0.8),
     "int8-full": Limit(error=0.7, cosine=0.95, choice=0.75),
     "int16x8": Limit(error=0.4, cosine=0.98, choice=0.85),
+    "int4": Limit(error=0.8, cosine=0.9, choice=0.7),
+    "int4-mixed": Limit(error=0.7, cosine=0.93, choice=0.75),
 }
 
 

@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
-from jsonargparse import ArgumentParser
-
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.files import read_json
+
+_DEEPEST = 1000  # layers, heads and feed-forward networks: to build more takes minutes
+_MOST_PARAMETERS = 10**10
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,17 @@ class ModelConfig:
                 object.__setattr__(self, key, self.hidden_size)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type in (int, int | None) and value < 1:
-                raise InputError(f"{field.name} is {value}: it must be at least 1")
-            if field.name.endswith("dropout_prob") and not 0 <= value < 1:
-                raise InputError(f"{field.name} is {value}: it must be at least 0 and below 1")
-        if not self.initializer_range > 0:
-            raise InputError(f"initializer_range is {self.initializer_range}: it must be above 0")
+            if field.type in (int, int | None):
+                high = _DEEPEST if field.name.startswith("num_") else None
+                check_number(field.name, value, 1, high)
+            if field.name.endswith("dropout_prob"):
+                check_number(field.name, value, 0, 1, below=True)
+        check_number("initializer_range", self.initializer_range, 0, above=True)
+        if self.encoder_parameters > _MOST_PARAMETERS:
+            raise InputError(
+                f"a model of this config has {self.encoder_parameters:,} parameters or more: at "
+                f"most {_MOST_PARAMETERS:,} are supported"
+            )
         if self.attention_size % self.num_attention_heads:
             key = "intra_bottleneck_size" if self.use_bottleneck else "hidden_size"
             raise InputError(
@@ -151,11 +159,21 @@ _TEACHER = _STUDENT.replace(
     classifier_activation=True,
 )
 _WITHOUT_OPT = {"hidden_act": "gelu", "normalization_type": "layer_norm"}
+# Of the width of small sentence encoders, such as all-MiniLM-L6-v2.
+_SENTENCE = _STUDENT.replace(
+    hidden_size=384,
+    num_hidden_layers=6,
+    embedding_size=224,
+    trigram_input=False,
+    num_feedforward_networks=2,
+)
 _DEMO: dict[str, Any] = {"vocab_size": 6000, "num_hidden_layers": 3}
 _DEMO |= {"hidden_size": 128, "embedding_size": 64}
 _DEMO |= {"max_position_embeddings": 128, "initializer_range": 0.05}
 # The demo trains for a minute or two on a few megabytes of text: too short to need dropout.
 _DEMO |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+# As deep and thin as 2 cores can train in an hour: for ablations.
+_DEEP: dict[str, Any] = {"num_hidden_layers": 12}
 _TEST: dict[str, Any] = {"vocab_size": 300, "num_hidden_layers": 2}
 _TEST |= {"hidden_size": 24, "embedding_size": 12}
 _TEST |= {"max_position_embeddings": 37, "num_attention_heads": 2, "initializer_range": 0.1}
@@ -171,9 +189,16 @@ SIZES: dict[str, ModelConfig] = {
         num_feedforward_networks=2,
     ),
     "mobilebert-without-opt": _STUDENT.replace(**_WITHOUT_OPT),
+    "sentence-student": _SENTENCE,
     "bert-base": ModelConfig(vocab_size=30522, type_vocab_size=2),
     "demo-teacher": _TEACHER.replace(**_DEMO, intra_bottleneck_size=128, intermediate_size=256),
     "demo-student": _STUDENT.replace(**_DEMO, intra_bottleneck_size=48, intermediate_size=96),
+    "deep-teacher": _TEACHER.replace(
+        **_DEMO | _DEEP, intra_bottleneck_size=128, intermediate_size=256
+    ),
+    "deep-student": _STUDENT.replace(
+        **_DEMO | _DEEP, intra_bottleneck_size=32, intermediate_size=128
+    ),
     "test-teacher": _TEACHER.replace(**_TEST, intra_bottleneck_size=28, intermediate_size=37),
     "test-student": _STUDENT.replace(
         **_TEST, intra_bottleneck_size=14, intermediate_size=13, num_feedforward_networks=2
@@ -181,26 +206,61 @@ SIZES: dict[str, ModelConfig] = {
 }
 
 
-def parse_strictly(cls: type, values: dict[str, Any], source: str) -> Any:
-    """Returns a dataclass `cls` with the given values.
+def parse_strictly(cls: type, values: Mapping[str, Any], source: str) -> Any:
+    """Returns a dataclass `cls` with the given values, which come from JSON; groups may be nested.
 
-    Raises InputError, naming `source`, for an unknown key or a value of the wrong type.
+    Raises InputError, naming `source`, for an unknown or missing key, or a value of another type or
+    out of range.
     """
-    for field in dataclasses.fields(cls):  # jsonargparse would read the text "24" as 24
-        if isinstance(values.get(field.name), str) and not _takes_text(field.type):
-            raise InputError(f"{source}: {field.name} is the text {values[field.name]!r}")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    built = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise InputError(f"{source}: there is no setting {name:.40}")
+        kind = fields[name].type
+        if isinstance(value, Mapping) and isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            built[name] = parse_strictly(kind, value, f"{source}: {name}")
+        elif _has_type(value, kind):
+            built[name] = value
+        else:
+            expected = _in_words(kind)
+            raise InputError(f"{source}: {name} is {value!r:.40}: it must be {expected}")
+    for name, field in fields.items():
+        if name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise InputError(f"{source}: {name} is missing")
     try:
-        return cls(**parser.parse_object(values).as_dict())
+        return cls(**built)
     except InputError as error:
-        raise InputError(f"{source}: {error}") from None
-    except Exception as error:  # jsonargparse wraps every cause in its own kinds of error
-        raise InputError(f"{source}: {' '.join(str(error).split())}") from None
+        keys = str(error).replace("`", "")  # of the file; a command's options may have their names
+        raise InputError(f"{source}: {keys}") from None
 
 
-def _takes_text(annotation: Any) -> bool:
-    return annotation is str or str in get_args(annotation) or get_origin(annotation) is Literal
+def _has_type(value: Any, annotation: Any) -> bool:
+    """Returns whether a value of JSON is of a field's type. jsonargparse would take the text "24"
+    for 24, and minutes for a list of 5,000 labels."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return isinstance(value, str) and value in arguments
+    if origin in (Union, UnionType):
+        return any(_has_type(value, argument) for argument in arguments)
+    if origin in (Sequence, list):
+        return isinstance(value, list) and all(_has_type(item, arguments[0]) for item in value)
+    return type(value) is annotation or (annotation is float and type(value) is int)
+
+
+def _in_words(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return f"one of {', '.join(arguments)}"
+    if origin in (Union, UnionType):
+        return " or ".join(map(_in_words, arguments))
+    if origin in (Sequence, list):
+        return f"a list, each of it {_in_words(arguments[0])}"
+    if dataclasses.is_dataclass(annotation):
+        return "a group of settings"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(
+        annotation, "null"
+    )
 
 
 def load_model_config(source: str | Path) -> ModelConfig:

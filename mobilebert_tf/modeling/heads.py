@@ -1,11 +1,13 @@
 """The heads that a model can have, and everything that differs from head to head."""
 
+import collections
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, check_number
 
+LONGEST_LABEL = 1000  # characters
 NEXT_SENTENCE_LABELS = ("next", "random")  # in the order of BERT's next sentence logits
 
 
@@ -146,7 +148,8 @@ class Head:
             see text/words.py; without any, each mark of a raw text is a word.
 
     Raises InputError if pooling or normalized is set for another head than an encoder, for a
-    classifier with fewer than two labels, for thresholds that are not one for each label of a
+    classifier with fewer than two labels, for labels that are empty, repeated or no line of text,
+    for a sequence_length below 3, for thresholds that are not one for each label of a
     multi_label_classifier, and for joiners of another head than a token_classifier.
     """
 
@@ -165,8 +168,8 @@ class Head:
             raise InputError(
                 f"pooling and normalized are settings of an encoder, this is a {self.kind}"
             )
-        if self.has_labels and len(self.labels) < 2:
-            raise InputError(f"a {self.kind} needs at least two labels, not {len(self.labels)}")
+        check_number("sequence_length", self.sequence_length, 3)
+        check_labels(self.kind, self.labels)
         check_thresholds(self.kind, self.labels, self.thresholds)
         check_joiners(self.kind, self.joiners)
 
@@ -184,6 +187,12 @@ class Head:
         return predicts_masks(self.kind)
 
     @property
+    def embeds_sentences(self) -> bool:
+        """Whether this is a sentence encoder: its pooling was chosen, which a bare encoder's first
+        token is not."""
+        return self.kind == "encoder" and (self.pooling != "first" or self.normalized)
+
+    @property
     def predicts_next_sentence(self) -> bool:
         return self.kind in ("pretraining", "next_sentence")
 
@@ -199,6 +208,21 @@ class Head:
         """Whether a layer of the head reads the pooled output."""
         own_layer = HEADS[self.kind].layer is not None
         return self.predicts_next_sentence or (own_layer and not HEADS[self.kind].by_token)
+
+
+def check_labels(kind: str, labels: Sequence[str]) -> None:
+    """Raises InputError for labels that a head cannot have: see Head."""
+    if HEADS[kind].has_labels and len(labels) < 2:
+        raise InputError(f"a {kind} needs at least two labels, not {len(labels)}")
+    for label in labels:
+        is_line = isinstance(label, str) and label.splitlines() == [label] and label.strip()
+        if not is_line or len(label) > LONGEST_LABEL:
+            raise InputError(
+                f"the label {label!r:.60} is no line of text of 1 to {LONGEST_LABEL} characters"
+            )
+    (label, count), *_ = collections.Counter(labels).most_common(1) or [("", 0)]
+    if count > 1:
+        raise InputError(f"the label {label!r:.60} is that of {count} classes")
 
 
 def check_thresholds(kind: str, labels: Sequence[str], thresholds: Sequence[float]) -> None:

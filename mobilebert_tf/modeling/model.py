@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mobilebert_tf.environment import memory
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 from mobilebert_tf.modeling.heads import HEADS, Head, HeadName
@@ -151,13 +152,19 @@ def build_model(
         head: a key of HEADS, or None for the bare encoder.
         labels: class names of a classifier, multi_label_classifier or token_classifier.
 
-    Raises InputError for an unknown size or head, a bad config file, and for a classifier with
-    fewer than two labels.
+    Raises InputError for an unknown size or head, a bad config file, a model that is larger than
+    this machine's memory, and for a classifier with fewer than two labels.
     """
     if not isinstance(config, ModelConfig):
         config = load_model_config(config)
     if (head or "encoder") not in HEADS:
         raise InputError(f"no head named '{head}'; heads: {', '.join(HEADS)}")
+    needed = 4 * config.encoder_parameters
+    if needed > memory():
+        raise InputError(
+            f"a model of this config takes {needed / 1e9:,.0f} GB or more, this machine has "
+            f"{memory() / 1e9:,.0f}"
+        )
     return MobileBert(config, Head(kind=cast(HeadName, head or "encoder"), labels=tuple(labels)))
 
 

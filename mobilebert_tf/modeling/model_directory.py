@@ -5,11 +5,10 @@ and tokenizer_config.json; after quantization-aware training also quantization.n
 """
 
 import dataclasses
-import errno
+import io
 import json
 import math
 import os
-import shutil
 from pathlib import Path
 
 import h5py
@@ -57,22 +56,24 @@ def save_model(
 
 
 def _write_files(model: MobileBert, directory: Path, tokenizer: WordPiece | None) -> None:
-    _check_room(model, directory)
     (directory / "config.json").write_text(model.config.to_json())
     head = json.dumps(dataclasses.asdict(model.head), indent=2)
     (directory / HEAD_FILE).write_text(head + "\n")
-    model.save_weights(directory / WEIGHTS_FILE)
+    weights = _InMemory()
+    model.save_weights(weights)
+    (directory / WEIGHTS_FILE).write_bytes(weights.getbuffer())
     if model.quantization is not None:
         model.quantization.save(directory)
     if tokenizer is not None:
         tokenizer.save_files(directory)
 
 
-def _check_room(model: MobileBert, directory: Path) -> None:
-    """Raises OSError if the weights do not fit on the disk: HDF5 would kill the interpreter."""
-    needed = sum(math.prod(w.shape) * np.dtype(w.dtype).itemsize + 4096 for w in model.weights)
-    if shutil.disk_usage(directory).free < needed + 2**16:
-        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} for a model", str(directory))
+class _InMemory(io.BytesIO):
+    """What Keras takes for a file of weights: HDF5 kills the process where a disk is full or a file
+    may not grow, so its bytes go to the disk by Python, which raises OSError."""
+
+    def __str__(self) -> str:
+        return WEIGHTS_FILE
 
 
 def load_model(directory: str | Path) -> MobileBert:
@@ -91,7 +92,11 @@ def load_model(directory: str | Path) -> MobileBert:
     weights = directory / WEIGHTS_FILE
     if not weights.is_file():
         raise InputError(f"{directory} is not a whole model directory: it has no {WEIGHTS_FILE}")
-    check_size(config, _count_numbers(weights), weights.stat().st_size, weights)
+    numbers, tensors = _count(weights)
+    check_size(config, numbers, weights.stat().st_size, weights)
+    check_depth(config, tensors, weights)
+    if len(head.labels) > numbers:
+        raise InputError(f"{weights} belongs to another head: {head_file} has more labels")
     with zero_initialized():
         model = MobileBert(config, head)
     load_weights(model, directory)
@@ -135,6 +140,25 @@ def check_size(config: ModelConfig, numbers: int, size: int, source: str | Path)
         )
 
 
+def check_depth(config: ModelConfig, tensors: int, source: str | Path) -> None:
+    """Raises InputError if a config asks for more blocks than its file has tensors: to build or
+    name them would take minutes."""
+    if config.num_hidden_layers * config.num_feedforward_networks > tensors:
+        raise InputError(
+            f"{source} is damaged or belongs to another config: it holds {tensors} tensors, too "
+            f"few for {config.num_hidden_layers} layers"
+        )
+
+
+def check_vocabulary(model: MobileBert, tokenizer: WordPiece) -> None:
+    """Raises InputError if a vocabulary has pieces without a row in the model's table."""
+    if len(tokenizer) > model.config.vocab_size:
+        raise InputError(
+            f"the vocabulary has {len(tokenizer):,} pieces, the model's table "
+            f"{model.config.vocab_size:,} rows: they do not belong together"
+        )
+
+
 def load_weights(model: MobileBert, directory: Path) -> None:
     """Loads the weights of a model directory into `model`.
 
@@ -144,8 +168,8 @@ def load_weights(model: MobileBert, directory: Path) -> None:
     try:
         model.load_weights(path)
         _check_all_used(path, model)
-    except (ValueError, OSError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # HDF5 and Keras raise errors of many kinds for a damaged file
+        reason = (str(error) or repr(error)).splitlines()[0][:200]
         raise InputError(f"{path} is damaged or belongs to another config: {reason}") from None
     bad = [weight.path for weight in model.weights if not np.isfinite(weight.numpy()).all()]
     if bad:
@@ -154,22 +178,32 @@ def load_weights(model: MobileBert, directory: Path) -> None:
 
 def _check_all_used(path: Path, model: MobileBert) -> None:
     """Raises ValueError if the file has more numbers than the model: Keras ignores the rest."""
-    stored = _count_numbers(path)
+    stored, _ = _count(path)
     expected = sum(math.prod(weight.shape) for weight in model.weights)
     if stored != expected:
         raise ValueError(f"it holds {stored:,} numbers, the config says {expected:,}")
 
 
-def _count_numbers(path: Path) -> int:
-    """Returns how many numbers an HDF5 file holds. Raises InputError if it is no HDF5 file."""
-    sizes = []
+def _count(path: Path) -> tuple[int, int]:
+    """Returns how many numbers and tensors an HDF5 file holds.
+
+    Raises InputError if it is no HDF5 file, or says that it holds more than its bytes.
+    """
+    tensors = []
+
+    def note(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            tensors.append((item.size, item.size * item.dtype.itemsize))
+
     try:
         with h5py.File(path) as file:
-            file.visititems(lambda _, item: sizes.append(getattr(item, "size", 0)))
-    except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+            file.visititems(note)
+    except Exception as error:  # h5py raises errors of many kinds for a damaged file
+        reason = (str(error) or repr(error)).splitlines()[0][:200]
         raise InputError(f"{path} is damaged or no weights file: {reason}") from None
-    return sum(sizes)
+    if sum(size for _, size in tensors) > path.stat().st_size:
+        raise InputError(f"{path} is damaged: it holds fewer bytes than its tensors")
+    return sum(count for count, _ in tensors), len(tensors)
 
 
 def load_tokenizer(directory: str | Path) -> WordPiece:

@@ -4,7 +4,6 @@ The export reads it and writes an int8 file with exactly the quantization that w
 """
 
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import read_arrays
 
 QUANTIZATION_FILE = "quantization.npz"
 # Name of the residual stream between blocks; other streams are named after their layers.
@@ -47,15 +47,16 @@ class Quantization:
     def load(cls, directory: str | os.PathLike) -> "Quantization":
         """Reads quantization.npz of a model directory. Raises InputError if it is damaged."""
         path = Path(directory) / QUANTIZATION_FILE
-        try:
-            # Opened here: np.load does not close what it finds to be damaged.
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                named = {tuple(key.split(":", 1)): arrays[key] for key in arrays.files}
-            scales = {name: scale for (kind, name), scale in named.items() if kind == "scale"}
-            pairs = {name: pair.tolist() for (kind, name), pair in named.items() if kind == "range"}
-            ranges = {name: (low, high) for name, (low, high) in pairs.items()}
-        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+        scales, ranges = {}, {}
+        for key, array in read_arrays(path).items():
+            kind, _, name = key.partition(":")
+            is_finite = array.dtype.kind == "f" and np.isfinite(array).all()
+            if kind == "scale" and is_finite and (array > 0).all():
+                scales[name] = array
+            elif kind == "range" and is_finite and array.shape == (2,) and array[0] <= array[1]:
+                ranges[name] = (float(array[0]), float(array[1]))
+            else:
+                raise InputError(f"{path} is damaged: {key:.60} is no scale and no range")
         return cls(scales, ranges)
 
     def first_mismatch(self, widths: dict[str, int]) -> str | None:

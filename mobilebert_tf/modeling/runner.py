@@ -12,6 +12,7 @@ import tensorflow as tf
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.heads import HEADS, TOKEN_OUTPUTS
 from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert
+from mobilebert_tf.modeling.model_directory import check_vocabulary
 from mobilebert_tf.text.tokenizer import WordPiece
 
 
@@ -51,6 +52,7 @@ class KerasModel:
     """
 
     def __init__(self, model: MobileBert, tokenizer: WordPiece, head: str | None = None):
+        check_vocabulary(model, tokenizer)
         self.kind = head or model.head.kind
         self.labels = [] if self.kind == "encoder" else list(model.head.output_labels)
         self.thresholds = list(model.head.thresholds) if self.labels else []

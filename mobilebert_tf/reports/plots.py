@@ -19,9 +19,17 @@ PANELS = {
     ),
     "masked LM terms, before weighting": ("masked_lm", "distillation"),
     "next sentence loss": ("next_sentence",),
+    "norm of the gradients before clipping": ("gradient_norm",),
     "masked LM accuracy on training batches": ("mlm_accuracy",),
 }  # fmt: skip
 TEACHER_STUDENT = ("teacher", "student")
+MEASURES = {
+    "feature_map": "feature maps: mean square error after normalisation",
+    "attention_map": "attention maps: KL(teacher || student)",
+    "attention_entropy": "entropy of the attention, nats",
+    "largest_score": "largest attention score",
+    "token_variation": "share of the feature maps that varies from token to token",
+}
 
 # Text stays text, in the reader's fonts, and a token such as "$" does not start a formula.
 _STYLE: dict[Any, Any] = {
@@ -144,14 +152,11 @@ def distances(before_and_after: dict[str, dict[str, list[float]]]) -> list[Plot]
     """Returns bar charts by student layer.
 
     Args:
-        before_and_after: {"before", "after", "end"} of held_out.map_distances.
+        before_and_after: {"before", "after", "end"} of layer_measures.map_distances.
     """
-    titles = {
-        "feature_map": "feature maps: mean square error after normalisation",
-        "attention_map": "attention maps: KL(teacher || student)",
-    }
     plots = []
-    for name, title in titles.items():
+    for name in ("feature_map", "attention_map"):
+        title = MEASURES[name]
         axes = _axes(bottom=0.25, top=0.97)
         for offset, when, label, color in (
             (-0.27, "before", "before transfer", "#b8c2cc"),
@@ -165,6 +170,35 @@ def distances(before_and_after: dict[str, dict[str, list[float]]]) -> list[Plot]
         axes.set_xlabel("student layer")
         _legend_below(axes)
         plots.append(_plot(title, axes))
+    return plots
+
+
+@_styled
+def layers_through_time(model: str, measures: list[dict]) -> list[Plot]:
+    """Returns line charts of each measure over the steps of a run, a line for each layer.
+
+    Args:
+        model: name in the titles.
+        measures: of layer_measures.read_measures.
+    """
+    titles = {name: title for name, title in MEASURES.items() if name in measures[0]}
+    steps = [values["step"] for values in measures]
+    plots = []
+    for name, title in titles.items():
+        axes = _axes(bottom=0.25)
+        layers = np.array([values[name] for values in measures]).T  # [layers, records]
+        for number, values in enumerate(layers):
+            color = matplotlib.colormaps["viridis"](number / max(len(layers) - 1, 1))
+            shown = number in (0, len(layers) - 1)
+            label = f"layer {number + 1}" if shown else f"_layer {number + 1}"
+            axes.plot(steps, values, color=color, label=label, marker=".", markersize=3)
+        taught = [values.get(f"teacher_{name}") for values in measures]
+        if taught[0] is not None:
+            axes.axhline(np.mean(taught[0]), color="#777", linestyle=":", label="teacher's mean")
+        _choose_scale(axes)
+        axes.set_xlabel("step")
+        _legend_below(axes)
+        plots.append(_plot(f"{model}: {title}", axes))
     return plots
 
 
@@ -224,3 +258,72 @@ def latency(files: list[dict]) -> Plot | None:
     axes.set_ylabel("ms")
     axes.legend(loc="upper left", frameon=False, fontsize=8)
     return _plot("median line, band up to the 90th percentile", axes)
+
+
+@_styled
+def scores(accuracies: dict[str, list[float]], teacher: float | None) -> Plot:
+    """Returns held-out scores by group: a point for each run, the mean, two standard errors.
+
+    Args:
+        accuracies: of the runs of each group, 0 to 1; of sentence encoders, cosines.
+        teacher: that of their teacher, or None.
+    """
+    figure = Figure(figsize=(7, 0.9 + 0.3 * len(accuracies)))
+    axes = figure.add_axes((0.28, 0.45 / figure.get_figheight(), 0.69, 0.8))
+    for row, values in enumerate(100 * np.array(v) for v in accuracies.values()):
+        error = 2 * values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0
+        axes.errorbar(values.mean(), row, xerr=error, fmt="o", color="#1f77b4", capsize=3)
+        axes.plot(values, [row] * len(values), "|", color="#555", markersize=9)
+    if teacher is not None:
+        axes.axvline(100 * teacher, color="#777", linestyle=":", label="teacher")
+        axes.legend(loc="upper left", frameon=False, fontsize=8)
+    axes.set_yticks(range(len(accuracies)), list(accuracies))
+    axes.set_ylim(len(accuracies) - 0.5, -0.5)
+    axes.set_xlabel("%")
+    title = "masked LM accuracy (of sentence encoders: cosine with the teacher) on held-out text"
+    return _plot(f"{title}: mean, two standard errors, and each run", axes)
+
+
+@_styled
+def compared_curves(runs: dict[str, list[dict]]) -> list[Plot]:
+    """Returns masked LM accuracy and loss on training batches over the steps, a line for each run.
+
+    Args:
+        runs: {label: history of a run}.
+    """
+    plots = []
+    for name, title in (("mlm_accuracy", "masked LM accuracy on training batches"),
+                        ("masked_lm", "masked LM loss on training batches")):  # fmt: skip
+        axes = _axes(bottom=0.32)
+        for label, records in runs.items():
+            points = [(r["total_step"], r[name]) for r in records if name in r]
+            if points:
+                parts = np.array_split(points, min(len(points), CURVE_POINTS))
+                axes.plot(*np.array([part.mean(axis=0) for part in parts]).T, label=label)
+        if axes.lines:
+            axes.set_xlabel("step")
+            _legend_below(axes)
+            plots.append(_plot(title, axes))
+    return plots
+
+
+@_styled
+def compared_layers(runs: dict[str, list[dict]]) -> list[Plot]:
+    """Returns each measure's mean over the layers over the steps, a line for each run that has it.
+
+    Args:
+        runs: {label: measures of layer_measures.read_measures}.
+    """
+    plots = []
+    for name, title in MEASURES.items():
+        axes = _axes(bottom=0.32)
+        for label, measures in runs.items():
+            points = [(m["step"], np.mean(m[name])) for m in measures if name in m]
+            if points:
+                axes.plot(*np.array(points).T, marker=".", markersize=3, label=label)
+        if axes.lines:
+            _choose_scale(axes)
+            axes.set_xlabel("step")
+            _legend_below(axes)
+            plots.append(_plot(f"{title}; mean over layers", axes))
+    return plots

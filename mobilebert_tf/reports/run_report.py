@@ -7,7 +7,6 @@ that makes it.
 import datetime
 import json
 import statistics
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import write_whole
+from mobilebert_tf.files import read_arrays, read_json, write_whole
 from mobilebert_tf.reports import plots
 from mobilebert_tf.reports.attention_examples import predict_masks
 from mobilebert_tf.reports.html_pages import percent, render
+from mobilebert_tf.training.layer_measures import read_measures
 from mobilebert_tf.training.run_folder import RunFolder
 
 LEARNED = 1.5  # times the accuracy of always predicting the most frequent token
@@ -52,7 +52,8 @@ def write_report(run_directory: Path) -> Path:
         evaluation=evaluation,
         stages=stages,
         curves=plots.curves(stages),
-        distances=plots.distances(evaluation["distances"]) if evaluation is not None else None,
+        distances=plots.distances(evaluation["distances"]) if _distilled(evaluation) else None,
+        through_time=_through_time(folder),
         attention=_attention(examples) if examples is not None else None,
         sentences=_sentences(examples, files, folder.path) if examples is not None else None,
         latency=plots.latency(files),
@@ -62,21 +63,11 @@ def write_report(run_directory: Path) -> Path:
 
 
 def _read_json(path: Path) -> dict | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+    return read_json(path) if path.exists() else None
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray] | None:
-    try:
-        # Opened here: np.load does not close a file that it finds damaged.
-        with open(path, "rb") as file, np.load(file) as arrays:
-            return dict(arrays)
-    except FileNotFoundError:
-        return None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+    return read_arrays(path) if path.exists() else None
 
 
 def _files(directory: Path) -> list[dict[str, Any]]:
@@ -116,6 +107,7 @@ class Row:
         name: teacher, student, or the name of the file.
         bytes: size of the file, or of a model's float32 weights.
         accuracy: held-out masked LM accuracy.
+        cosine: of a sentence encoder's and its teacher's embeddings.
         parameters: number of a model's parameters.
         timing: one row of a file's latency.
         agreement: share of predictions in which a file agrees with the model it was made from.
@@ -124,6 +116,7 @@ class Row:
     name: str
     bytes: int
     accuracy: float | None
+    cosine: float | None = None
     parameters: int | None = None
     timing: dict | None = None
     agreement: float | None = None
@@ -134,7 +127,8 @@ def _rows(evaluation: dict | None, files: list[dict], tokens: int) -> list[Row]:
     rows = []
     for name, model in (evaluation["models"] if evaluation else {}).items():
         count = model["parameters"]
-        rows.append(Row(name, 4 * count, model["mlm_accuracy"], parameters=count))
+        scores = (model.get("mlm_accuracy"), model.get("embedding_cosine"))
+        rows.append(Row(name, 4 * count, *scores, parameters=count))
     for file in files:
         timings = sorted(file["latency"], key=lambda row: abs(row["tokens"] - tokens))
         choices = [values["choice"] for values in file["agreement"].values() if "choice" in values]
@@ -153,7 +147,7 @@ def _rows(evaluation: dict | None, files: list[dict], tokens: int) -> list[Row]:
 def _headline(stages: list[dict], rows: list[Row]) -> str:
     """Returns the result in a sentence or two."""
     by_name = {row.name: row for row in rows}
-    if "student" not in by_name:
+    if not {"teacher", "student"} <= by_name.keys():
         ends = {stage["model"]: stage["records"][-1] for stage in stages}
         return (
             "; ".join(
@@ -163,11 +157,14 @@ def _headline(stages: list[dict], rows: list[Row]) -> str:
             or "nothing has been trained yet"
         )
     teacher, student = by_name["teacher"], by_name["student"]
-    text = (
-        f"The student restores {percent(student.accuracy)} of the masked tokens in held-out "
-        f"text, its teacher {percent(teacher.accuracy)}; it has "
-        f"{student.parameters / teacher.parameters:.0%} of the teacher's parameters."
-    )
+    if student.cosine is not None:
+        text = f"Student and teacher embed held-out sentences with a cosine of {student.cosine:.3f}"
+    else:
+        restored = percent(student.accuracy)
+        text = f"The student restores {restored} of the masked tokens in held-out text"
+        if teacher.accuracy is not None:
+            text += f", its teacher {percent(teacher.accuracy)}"
+    text += f"; it has {student.parameters / teacher.parameters:.0%} of the teacher's parameters."
     timed = [row for row in rows if row.timing]
     if timed:
         best = min(timed, key=lambda row: row.bytes)
@@ -192,6 +189,8 @@ def _checks(
         text = f"The loss did not fall in: {', '.join(stuck)}"
         checks.append((not stuck, text if stuck else "The loss fell in every stage"))
     for name, model in (evaluation["models"] if evaluation and chance else {}).items():
+        if "mlm_accuracy" not in model:
+            continue
         learned = model["mlm_accuracy"] > LEARNED * chance
         text = (
             f"The {name} {'learned' if learned else 'hardly learned'}: always guessing the most "
@@ -199,9 +198,24 @@ def _checks(
             f"it restores {percent(model['mlm_accuracy'])}"
         )
         checks.append((learned, text))
-    if evaluation and evaluation["strategy"] != "none":
+    if _distilled(evaluation) and evaluation["strategy"] != "none":
         checks += _distance_checks(evaluation["distances"])
     return checks
+
+
+def _distilled(evaluation: dict | None) -> bool:
+    """Returns whether an evaluation is that of a student with a teacher."""
+    return evaluation is not None and "distances" in evaluation
+
+
+def _through_time(folder: RunFolder) -> list[plots.Plot]:
+    """Returns the measures of each model's layers over the steps."""
+    shown = []
+    for name in ("teacher", "student"):
+        measures = read_measures(folder / "measures", name)
+        if len(measures) > 1:
+            shown += plots.layers_through_time(name, measures)
+    return shown
 
 
 def _distance_checks(distances: dict[str, dict[str, list[float]]]) -> list[tuple[bool, str]]:

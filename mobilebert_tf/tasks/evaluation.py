@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilebert_tf.errors import InputError, require
+from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.modeling.heads import HEADS
+from mobilebert_tf.modeling.model import SHORTEST
 from mobilebert_tf.modeling.runner import Runnable, chosen_labels, run_all
 from mobilebert_tf.tasks.glue import GLUE
 from mobilebert_tf.tasks.metrics import ranking
 from mobilebert_tf.tasks.multi_label_task import best_thresholds
 from mobilebert_tf.tasks.registry import MLPERF, SEQUENCE_LENGTH, SPAN_LENGTH, open_task
 from mobilebert_tf.tasks.task import Encoded, Task
+from mobilebert_tf.tasks.text_task import TextTask
 
 BY_CLASS = ("probability", "token_probability", "chosen")  # outputs with an entry for each class
 
@@ -50,7 +52,7 @@ def evaluate_split(
     """Runs a model on encoded examples and scores its outputs.
 
     Args:
-        model: with the task's head.
+        model: with the task's head, or an encoder for pairs of texts with a score.
         task: the task.
         encoded: a split, from the task's `encode`.
         order: from `class_order`; None if model and task have the same classes in the same order.
@@ -58,7 +60,10 @@ def evaluate_split(
             model's; for a multi_label_classifier.
     """
     started = time.perf_counter()
-    outputs = run_all(model, encoded.arrays)
+    if model.kind != task.kind and isinstance(task, TextTask):
+        outputs = {"score": _similarities(model, task, encoded)[:, None]}
+    else:
+        outputs = run_all(model, encoded.arrays)
     seconds = time.perf_counter() - started
     multi_label = HEADS[model.kind].multi_label
     thresholds: tuple[float, ...] = ()
@@ -73,6 +78,17 @@ def evaluate_split(
         thresholds = best_thresholds(encoded.arrays["targets"], outputs["probability"])
         outputs["chosen"] = outputs["probability"] >= np.array(thresholds)
     return Evaluation(encoded, outputs, task.score(encoded, outputs), seconds, thresholds)
+
+
+def _similarities(model: Runnable, task: TextTask, encoded: Encoded) -> np.ndarray:
+    """Returns the cosine of an encoder's embeddings for each pair of texts of a split, [N]."""
+    examples, longest = task.splits[encoded.split], max_length(model, task)
+    first, second = (
+        run_all(model, model.tokenizer.encode(texts, None, longest))["embedding"]
+        for texts in (examples.texts, examples.pairs)
+    )
+    lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
+    return (first * second).sum(axis=-1) / np.maximum(lengths, SHORTEST)
 
 
 def max_length(model: Runnable, task: Task, sequence_length: int | None = None) -> int:
@@ -95,9 +111,13 @@ def class_order(name: str, model: Runnable, task: Task) -> list[int] | None:
         model: a model for the task.
         task: the task.
 
+    An encoder scores pairs of texts by the cosine of their embeddings.
+
     Raises InputError for a model with another head or other classes, and for a model of pairs of
     texts on single ones.
     """
+    if model.kind == "encoder" and task.kind == "regression" and task.pairs:
+        return None
     if model.kind != task.kind:
         raise InputError(f"{name} has a {model.kind} head, {task.name} needs a {task.kind}")
     if model.pairs and task.pairs is False:
@@ -149,7 +169,7 @@ def check_options(task: str | None, data_dir: str | None, max_drop: float) -> No
         raise InputError("`task` and `data_dir` go together")
     if task == MLPERF:
         raise InputError(f"`task` {MLPERF}: python -m mobilebert_tf.evaluate scores it")
-    require(0 <= max_drop < np.inf, "max_drop", max_drop, "a number from 0 on")
+    check_number("max_drop", max_drop, 0)
 
 
 class DevScores:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from mobilebert_tf.data.sentences import batch_rows
 from mobilebert_tf.data.tables import Row
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.text.tokenizer import WordPiece, padded
 
 NO_LABEL = -1  # the target of what has no label: [CLS], padding, all but the first piece of a word
 _WIDTH_MULTIPLE = 8  # of the width of a bucketed batch, so that few shapes occur
-_POOL = 50  # batches that are sorted by length together: random enough, with little padding
 
 
 @dataclass(frozen=True)
@@ -214,17 +214,9 @@ class Batches:
     def _plan(self, epoch: int) -> list[np.ndarray]:
         """Returns the rows of each batch of an epoch."""
         if self._cached_plan[0] != epoch:
+            lengths = self.lengths if self.bucketed else np.zeros_like(self.lengths)
             rng = np.random.default_rng([self.seed, epoch])
-            order = rng.permutation(len(self.lengths))
-            if self.bucketed:
-                pool = _POOL * self.batch_size
-                pools = [order[i : i + pool] for i in range(0, len(order), pool)]
-                order = np.concatenate(
-                    [p[np.argsort(self.lengths[p], kind="stable")] for p in pools]
-                )
-            size = self.batch_size
-            batches = [order[i : i + size] for i in range(0, len(order), size)]
-            self._cached_plan = epoch, [batches[i] for i in rng.permutation(len(batches))]
+            self._cached_plan = epoch, batch_rows(lengths, self.batch_size, rng)
         return self._cached_plan[1]
 
 

@@ -22,9 +22,11 @@ import tokenizers
 from numpy.typing import ArrayLike
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import write_whole
+from mobilebert_tf.files import read_bytes, write_whole
 from mobilebert_tf.text.fast_tokenizer import LONGEST_WORD, build_fast_tokenizer
 
+LARGEST_VOCABULARY = 1_000_000  # pieces; that of 100 languages has 250,000
+_LARGEST_FILE = 2**26  # bytes of such a vocab.txt
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 # Inside the graph private-use characters stand for the special tokens. Cleaning first removes all
@@ -108,15 +110,14 @@ class WordPiece:
         Raises InputError if the file cannot be read or is no vocabulary.
         """
         try:
-            with open(path, encoding="utf-8-sig", newline="\n") as file:
-                lines = file.read().split("\n")
+            text = read_bytes(path, _LARGEST_FILE).decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise InputError(
                 f"{path} is not UTF-8 text (byte {error.start}): a vocabulary is one piece a line"
             ) from None
-        except OSError as error:
-            raise InputError(f"cannot read the vocabulary {path}: {error.strerror}") from None
-        vocabulary = [line.rstrip(" \t\r") for line in lines]
+        if text.count("\n") > LARGEST_VOCABULARY:
+            raise InputError(f"{path} has more than {LARGEST_VOCABULARY:,} lines: no vocabulary")
+        vocabulary = [line.rstrip(" \t\r") for line in text.split("\n")]
         while vocabulary and not vocabulary[-1]:
             vocabulary.pop()
         if lower_case is None:

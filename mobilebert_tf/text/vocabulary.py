@@ -4,9 +4,10 @@ import collections
 from collections.abc import Iterable
 
 import tokenizers
-from tokenizers import models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, models, normalizers, pre_tokenizers, trainers
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.text.fast_tokenizer import LONGEST_WORD
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS
 
 # The most frequent characters are pieces; words with others become [UNK]. The limit is at least a
@@ -39,7 +40,9 @@ def train_vocabulary(
     )
     if not strip_accents:  # WordPiece composes accents that it keeps
         learner.normalizer = normalizers.Sequence([learner.normalizer, normalizers.NFC()])
-    learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # BERT takes longer words for [UNK]; the library would learn from one of a megabyte for hours.
+    cut = pre_tokenizers.Split(Regex(f".{{{LONGEST_WORD}}}"), "isolated")
+    learner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), cut])
     alphabet_size = max(_ALPHABET_SIZE, int(_ALPHABET_SHARE * size))
     initial, inner = _alphabet(texts, learner, alphabet_size)
     # The library orders the "##" characters by a hash map, differently in each run, and all later

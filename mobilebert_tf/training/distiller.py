@@ -21,16 +21,21 @@ class Distiller(keras.Model):
     have no noise. A model that trains alone has its dropout.
 
     Args:
-        student: a pre-training model; layers that the stage does not train are frozen.
+        student: with the head that the stage trains; layers that it does not train are frozen.
         stage: from strategies.plan or strategies.bare.
         transfer: weights of the transfer losses, and the share of the hard labels.
-        teacher: a pre-training model that fits the student; None for pre-training alone.
+        teacher: a model that fits the student; None for pre-training alone. One without a masked LM
+            teaches layers, and leaves the masked LM to the true tokens.
+        accumulation_steps: parts into which a step cuts its batch. It runs one after the other and
+            adds up their gradients, so that a large batch needs the memory of a part. Without
+            dropout the weights are those of the whole batch, but for rounding.
 
-    Batches are the dicts of data/pretraining.py. `compile()` without arguments makes the stage's
-    own optimizer. Works with `fit`, and with a loop that calls `train_step`.
+    Batches are the dicts of data/pretraining.py, or of data/sentences.py for sentence encoders.
+    `compile()` without arguments makes the stage's own optimizer. Works with `fit`, and with a loop
+    that calls `train_step`.
 
-    Raises InputError if teacher and student do not fit, or a stage that transfers layers has no
-    teacher.
+    Raises InputError if teacher and student do not fit, or a stage that transfers layers or
+    embeddings has no teacher.
     """
 
     def __init__(
@@ -39,18 +44,21 @@ class Distiller(keras.Model):
         stage: Stage,
         transfer: TransferConfig | None = None,
         teacher: MobileBert | None = None,
+        accumulation_steps: int = 1,
     ):
         super().__init__(name="distiller")
+        self.accumulation_steps = accumulation_steps
         self.transfer = transfer or TransferConfig()
         if teacher is not None:
             check_fit(teacher.config, student.config, self.transfer)
-        elif stage.layers:
-            raise InputError(f"stage '{stage.name}' transfers layers: it needs a teacher")
+        elif stage.layers or stage.embedding:
+            raise InputError(f"stage '{stage.name}' transfers knowledge: it needs a teacher")
         self.student, self.stage = student, stage
         for layer in student.layers:
             layer.trainable = layer.name in stage.rates
         self.run_student = _first_blocks(student, stage.depth)
         self.teacher_layers = self.run_teacher = None
+        self.distils_masks = teacher is not None and teacher.head.predicts_masks
         if teacher is not None:
             self.teacher_layers = layer_map(student.config, self.transfer)
             depth = None if stage.depth is None else self.teacher_layers[stage.depth - 1] + 1
@@ -78,35 +86,62 @@ class Distiller(keras.Model):
         return self.student(inputs, training=training)
 
     def train_step(self, batch):
+        gradients, values = self._accumulate(batch)
+        scale = self.optimizer.scale_loss(1.0)
+        values["gradient_norm"] = tf.linalg.global_norm(gradients) / scale
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return self._track(values)
+
+    def test_step(self, batch):
+        terms, measures = self.objectives(batch, training=False)
+        return self._track(_with_loss(terms, measures, _WHOLE))
+
+    def _accumulate(self, batch: dict) -> tuple[list, dict]:
+        """Returns the gradients of a batch and {value: mean over it}, from one part of it at a
+        time."""
+        parts = self.accumulation_steps
+        if parts == 1:
+            return self._gradients(batch, _WHOLE)
+        split = {name: tf.reshape(x, [parts, -1, *x.shape[1:]]) for name, x in batch.items()}
+
+        def of_part(index):
+            part = {name: x[index] for name, x in split.items()}
+            return self._gradients(part, _shares(part, batch, parts))
+
+        def add_part(index, sums):
+            return index + 1, tf.nest.map_structure(tf.add, sums, of_part(index))
+
+        # The first part stands before the loop: its results show the loop their shapes.
+        _, sums = tf.while_loop(
+            lambda index, _: index < parts, add_part, (1, of_part(0)), parallel_iterations=1
+        )
+        return sums
+
+    def _gradients(self, part: dict, shares: dict) -> tuple[list, dict]:
+        """Returns a part's share of the gradients and of {value: mean over the batch}."""
         # The tape records nothing below the variables that it watches.
         sources = [variable.value for variable in self.trainable_variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
-            terms, measures = self.objectives(batch, training=self.run_teacher is None)
-            loss = sum(weight * value for weight, value in terms.values())
-            scaled = self.optimizer.scale_loss(loss)
+            terms, measures = self.objectives(part, training=self.run_teacher is None)
+            values = _with_loss(terms, measures, shares)
+            scaled = self.optimizer.scale_loss(values["loss"])
         gradients = tape.gradient(scaled, sources)
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        self.optimizer.apply(gradients, self.trainable_variables)
-        return self._track(loss, terms, measures)
-
-    def test_step(self, batch):
-        terms, measures = self.objectives(batch, training=False)
-        loss = sum(weight * value for weight, value in terms.values())
-        return self._track(loss, terms, measures)
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], values
 
     def _value_names(self) -> list[str]:
-        names = ["loss"]
+        names = ["loss", "gradient_norm"]
         if self.stage.layers:
             names += list(loss_kinds(self.transfer))
         if self.stage.pretraining:
             names += ["masked_lm", "next_sentence", "mlm_accuracy"]
-            if self.run_teacher is not None:
+            if self.distils_masks:
                 names.append("distillation")
+        if self.stage.embedding:
+            names += ["embedding", "similarity"]
         return names
 
-    def _track(self, loss, terms: dict, measures: dict) -> dict:
-        values = {"loss": loss, **{name: value for name, (_, value) in terms.items()}, **measures}
+    def _track(self, values: dict) -> dict:
         for name, value in values.items():
             self.trackers[name].update_state(value)
         return {name: self.trackers[name].result() for name in values}
@@ -135,20 +170,64 @@ class Distiller(keras.Model):
             measures["mlm_accuracy"] = losses.masked_lm_accuracy(
                 student["mlm_logits"], batch["masked_lm_ids"], batch["masked_lm_weights"]
             )
+        if self.stage.embedding:
+            terms |= self._embedding_terms(teacher["embedding"], student["embedding"])
         return terms, measures
 
     def _pretraining_terms(self, teacher: dict | None, student: dict, batch: dict) -> dict:
         """Returns alpha * MLM + (1 - alpha) * KD + NSP (paper, equation 6) as terms; without a
-        teacher MLM + NSP."""
-        alpha = 1.0 if teacher is None else self.transfer.alpha
+        teacher that has a masked LM, MLM + NSP."""
+        alpha = self.transfer.alpha if self.distils_masks else 1.0
         logits, weights = student["mlm_logits"], batch["masked_lm_weights"]
         mlm = losses.masked_lm_loss(logits, batch["masked_lm_ids"], weights)
         nsp = losses.next_sentence_loss(student["nsp_logits"], batch["next_sentence_labels"])
         terms = {"masked_lm": (alpha, mlm), "next_sentence": (1.0, nsp)}
-        if teacher is not None:
+        if self.distils_masks:
             distilled = losses.masked_lm_distillation_loss(teacher["mlm_logits"], logits, weights)
             terms["distillation"] = (1.0 - alpha, distilled)
         return terms
+
+    def _embedding_terms(self, teacher, student) -> dict:
+        """Returns the terms of embeddings [B,H]."""
+        similarity = losses.similarity_loss(teacher, student)
+        return {
+            "embedding": (1.0, losses.embedding_loss(teacher, student)),
+            "similarity": (self.transfer.similarity_weight, similarity),
+        }
+
+
+# What each value is a mean over; all others are means over real tokens.
+_MEAN_OVER = {
+    "masked_lm": "predictions",
+    "distillation": "predictions",
+    "mlm_accuracy": "predictions",
+    "next_sentence": "examples",
+}
+_WHOLE = {"tokens": 1.0, "predictions": 1.0, "examples": 1.0}  # shares of a whole batch
+
+
+def _shares(part: dict, batch: dict, parts: int) -> dict:
+    """Returns which share of a batch's tokens, predictions and examples one of its parts has."""
+
+    def share(name):
+        whole = tf.maximum(tf.reduce_sum(tf.cast(batch[name], "float32")), 1.0)
+        return tf.reduce_sum(tf.cast(part[name], "float32")) / whole
+
+    return {
+        "tokens": share("input_mask"),
+        "predictions": share("masked_lm_weights"),
+        "examples": 1.0 / parts,
+    }
+
+
+def _with_loss(terms: dict, measures: dict, shares: dict) -> dict:
+    """Returns {name: share of the value} of all terms and measures, and the loss."""
+    weights = {name: weight for name, (weight, _) in terms.items()}
+    values = {name: value for name, (_, value) in terms.items()} | measures
+    shared = {
+        name: shares[_MEAN_OVER.get(name, "tokens")] * value for name, value in values.items()
+    }
+    return {"loss": sum(weights[name] * shared[name] for name in terms)} | shared
 
 
 def _first_blocks(model: MobileBert, depth: int | None) -> keras.Model:

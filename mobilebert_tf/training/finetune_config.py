@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mobilebert_tf.errors import InputError, require
+from mobilebert_tf.errors import InputError, check_number, require
 from mobilebert_tf.tasks.registry import SQUAD
 from mobilebert_tf.tasks.user_files import Columns
 from mobilebert_tf.training.run_config import LayerTransfer, Phase, check_seed
@@ -69,7 +69,8 @@ class FinetuneConfig:
             file with one text a line, or a .tsv, .csv or .jsonl with `columns`.
         bucketed: make batches of texts of similar length; false pads all to sequence_length.
         quantization_aware: train with weights and activations rounded to int8, so that int8-full
-            files keep the score; best begun from a model that is fine-tuned already.
+            files keep the score; or with weights rounded as in files of int4 or int4-mixed. Best
+            begun from a model that is fine-tuned already.
         overwrite: delete everything in output_dir when the training begins.
         precision: Keras dtype policy.
         log_steps: steps between lines of the history.
@@ -100,19 +101,18 @@ class FinetuneConfig:
     transfer: LayerTransfer = LayerTransfer()
     augment: str | None = None
     bucketed: bool = True
-    quantization_aware: bool = False
+    quantization_aware: bool | Literal["int4", "int4-mixed"] = False
     overwrite: bool = False
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     log_steps: int = 20
 
     def __post_init__(self):
-        require(self.log_steps >= 1, "log_steps", self.log_steps, "at least 1")
-        length = self.sequence_length
-        require(length is None or length >= 3, "sequence_length", length, "at least 3")
-        require(self.patience is None or self.patience >= 1, "patience", self.patience, "above 0")
-        require(0 <= self.teacher_weight <= 1, "teacher_weight", self.teacher_weight, "0 to 1")
-        require(self.temperature > 0, "temperature", self.temperature, "above 0")
-        require(self.transfer_weight >= 0, "transfer_weight", self.transfer_weight, "at least 0")
+        check_number("log_steps", self.log_steps, 1)
+        check_number("sequence_length", self.sequence_length, 3)
+        check_number("patience", self.patience, 1)
+        check_number("teacher_weight", self.teacher_weight, 0, 1)
+        check_number("temperature", self.temperature, 0, above=True)
+        check_number("transfer_weight", self.transfer_weight, 0)
         for key in ("augment", "transfer_weight"):
             if getattr(self, key) and not self.teacher:
                 raise InputError(f"`{key}` is of use with a teacher only (`teacher`)")
@@ -129,12 +129,14 @@ class FinetuneConfig:
         for name, values in (self._grid() | {"seeds": self.seeds}).items():
             distinct = len(values) == len(set(values)) > 0
             require(distinct, name, list(values), "one number or more, all different")
+            for value in values:
+                check_number(name, value, 0, 2**32 - 1 if name == "seeds" else None)
             whole = name == "learning_rate" or all(float(value).is_integer() for value in values)
             require(whole, name, list(values), "whole numbers")
         for trial in self.trials():
             check_seed(trial.seed)
-            require(trial.batch_size >= 1, "batch_size", trial.batch_size, "at least 1")
-            require(trial.epochs >= 1, "epochs", trial.epochs, "at least 1")
+            check_number("batch_size", trial.batch_size, 1)
+            check_number("epochs", trial.epochs, 1)
             Phase(  # checks these settings
                 trial.epochs,
                 learning_rate=trial.learning_rate,

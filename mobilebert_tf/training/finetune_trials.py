@@ -131,8 +131,9 @@ class Trials:
     def _train(self, trial: Trial, directory: Path) -> None:
         prepare_process(trial.seed, self.config.precision)
         model = _with_head(self.start.model, self.head)
-        if self.config.quantization_aware:
-            model = QuantizationAware(model, _range_samples(self._train_arrays))
+        if mode := self.config.quantization_aware:
+            mode = "int8-full" if mode is True else mode
+            model = QuantizationAware(model, _range_samples(self._train_arrays), mode)
         batches = Batches(self._train_arrays, trial.batch_size, trial.seed, self.config.bucketed)
         steps = batches.steps_per_epoch
         evaluator = _EpochEvaluator(

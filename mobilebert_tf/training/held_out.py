@@ -1,4 +1,4 @@
-"""Evaluates models on the held-out text of a run: masked LM accuracy and distances of maps."""
+"""Scores models on held-out text: masked LM, embeddings, agreement with a teacher."""
 
 import json
 from collections.abc import Callable
@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from scipy.special import log_softmax
 
 from mobilebert_tf.data.prepared_text import prepare_text
 from mobilebert_tf.data.pretraining import PretrainingExamples
+from mobilebert_tf.data.sentences import SentenceExamples
 from mobilebert_tf.files import write_json
 from mobilebert_tf.lite.runtime import LiteModel
-from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert
-from mobilebert_tf.training import losses
+from mobilebert_tf.modeling.model import MODEL_INPUTS, SHORTEST, MobileBert
 from mobilebert_tf.training.run_folder import data_settings
 
 MAX_EXAMPLES = 1024  # about 10,000 predictions: a standard error of half a point
@@ -25,54 +26,65 @@ def batches(examples: PretrainingExamples) -> list[dict[str, np.ndarray]]:
     return [examples.batch(step) for step in range(count)]
 
 
-def masked_lm_accuracy(model: MobileBert, examples: PretrainingExamples) -> float:
-    """Returns the share of masked held-out tokens that the model predicts right."""
+def masked_lm_scores(
+    model: MobileBert, examples: PretrainingExamples, teacher: MobileBert | None = None
+) -> dict[str, float]:
+    """Returns the scores of a pre-training model on masked held-out tokens.
+
+    mlm_accuracy: share of the tokens that it predicts right.
+    mlm_loss: mean cross-entropy with the tokens, in nats.
+    agreement: share of the tokens where it makes the teacher's choice, right or wrong; only if
+        there is a teacher.
+    """
+    return _scores(_logits(model), examples, None if teacher is None else _logits(teacher))
+
+
+def embedding_scores(
+    model: MobileBert, teacher: MobileBert, examples: SentenceExamples
+) -> dict[str, float]:
+    """Returns how near a sentence encoder is to its teacher on held-out sentences.
+
+    embedding_cosine: between the two embeddings of a sentence, mean over sentences.
+    """
+    cosines = []
+    for step in range(min(examples.batches_per_epoch, -(-MAX_EXAMPLES // examples.batch_size))):
+        batch = examples.batch(step)
+        first, second = (
+            np.asarray(encoder(batch, training=False)["embedding"]) for encoder in (model, teacher)
+        )
+        lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
+        cosines.append((first * second).sum(axis=-1) / np.maximum(lengths, SHORTEST))
+    return {"embedding_cosine": float(np.concatenate(cosines).mean())}
+
+
+def _logits(model: MobileBert) -> Callable[[dict], np.ndarray]:
+    """Returns a function from a batch to logits [B,P,V]."""
 
     @tf.function(autograph=False)
-    def logits(batch):
+    def run(batch):
         return model({name: batch[name] for name in model.input}, training=False)["mlm_logits"]
 
-    return _accuracy(lambda batch: np.asarray(logits(batch)), examples)
+    return lambda batch: np.asarray(run(batch))
 
 
-def _accuracy(mlm_logits: Callable[[dict], np.ndarray], examples: PretrainingExamples) -> float:
-    """Returns the masked LM accuracy of a function from a batch to logits [B,P,V]."""
-    correct = total = 0.0
+def _scores(
+    logits: Callable[[dict], np.ndarray],
+    examples: PretrainingExamples,
+    teacher: Callable[[dict], np.ndarray] | None = None,
+) -> dict[str, float]:
+    """Returns masked_lm_scores of functions from a batch to logits [B,P,V]."""
+    sums = {"mlm_accuracy": 0.0, "mlm_loss": 0.0} | ({} if teacher is None else {"agreement": 0.0})
+    total = 0.0
     for batch in batches(examples):
-        is_correct = mlm_logits(batch).argmax(axis=-1) == batch["masked_lm_ids"]
-        correct += float((is_correct * batch["masked_lm_weights"]).sum())
-        total += float(batch["masked_lm_weights"].sum())
-    return correct / total
-
-
-def map_distances(
-    teacher: MobileBert, student: MobileBert, layer_map: list[int], batch: dict
-) -> dict[str, list[float]]:
-    """Returns {"feature_map", "attention_map"}: the loss of each student layer on a batch.
-
-    Args:
-        teacher, student: pre-training models.
-        layer_map: the teacher layer, from 0, for each student layer.
-        batch: as data/pretraining.py makes it.
-    """
-    inputs = {name: batch[name] for name in student.input}
-    teacher_outputs = teacher(inputs, training=False)
-    student_outputs = student(inputs, training=False)
-    distances = {"feature_map": [], "attention_map": []}
-    for layer, teacher_layer in enumerate(layer_map):
-        features = losses.feature_map_loss(
-            teacher_outputs["hidden_states"][teacher_layer + 1],
-            student_outputs["hidden_states"][layer + 1],
-            batch["input_mask"],
-        )
-        attention = losses.attention_map_loss(
-            teacher_outputs["attention_scores"][teacher_layer],
-            student_outputs["attention_scores"][layer],
-            batch["input_mask"],
-        )
-        distances["feature_map"].append(float(features))
-        distances["attention_map"].append(float(attention))
-    return distances
+        scores, ids, weights = logits(batch), batch["masked_lm_ids"], batch["masked_lm_weights"]
+        best = scores.argmax(axis=-1)  # [B,P]
+        of_ids = np.take_along_axis(log_softmax(scores, axis=-1), ids[..., None], axis=-1)[..., 0]
+        sums["mlm_accuracy"] += float(((best == ids) * weights).sum())
+        sums["mlm_loss"] -= float((of_ids * weights).sum())
+        if teacher is not None:
+            sums["agreement"] += float(((best == teacher(batch).argmax(axis=-1)) * weights).sum())
+        total += float(weights.sum())
+    return {name: value / total for name, value in sums.items()}
 
 
 def score_file(path: Path) -> float | None:
@@ -88,11 +100,10 @@ def score_file(path: Path) -> float | None:
     text = prepare_text(data_settings(directory), directory / "data")
     if lite.max_tokens < text.config.sequence_length:
         return None  # a file of a shorter fixed length
-    accuracy = _accuracy(lambda batch: _file_logits(lite, batch), text.held_out_examples())
+    scores = _scores(lambda batch: _file_logits(lite, batch), text.held_out_examples())
     report = path.with_suffix(".json")
-    values = json.loads(report.read_text()) | {"mlm_accuracy": accuracy}
-    write_json(report, values)
-    return accuracy
+    write_json(report, json.loads(report.read_text()) | scores)
+    return scores["mlm_accuracy"]
 
 
 def _file_logits(lite: LiteModel, batch: dict) -> np.ndarray:

@@ -1,10 +1,14 @@
 """The model that pre-training starts from: random weights of some size, or another model's."""
 
+import numpy as np
+
 from mobilebert_tf.checkpoints.formats import LoadedModel, load
 from mobilebert_tf.data.prepared_text import DataConfig, PreparedText
 from mobilebert_tf.errors import InputError, named
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
-from mobilebert_tf.modeling.model import MobileBert, build_model, copy_weights
+from mobilebert_tf.modeling.heads import Head
+from mobilebert_tf.modeling.model import MobileBert, copy_weights
+from mobilebert_tf.training.strategies import PRETRAINING
 
 
 def read_init(path: str | None, size: str, default: str, data: DataConfig) -> LoadedModel | None:
@@ -59,20 +63,45 @@ def _check_length(data: DataConfig, config: ModelConfig, source: str) -> None:
         )
 
 
-def initial_model(config: ModelConfig, init: LoadedModel | None) -> MobileBert:
-    """Returns a pre-training model with the weights of `init`, or with random ones.
+def initial_model(
+    config: ModelConfig, init: LoadedModel | None, text: PreparedText, head: Head = PRETRAINING
+) -> MobileBert:
+    """Returns a model with the weights of `init`, or with random ones.
 
     The heads that `init` lacks are random, which is said in one line.
 
     Args:
         config: that of `init`, or from initial_config.
         init: the model to continue from, or None.
+        text: of the run.
+        head: of the model, pre-training or a sentence encoder.
     """
-    model = build_model(config, "pretraining")
+    model = MobileBert(config, head)
     if init is None:
+        if config.normalization_type == "layer_norm":
+            _keep_tokens_apart(model, text)
         return model
     copied = copy_weights(init.model, model)
     rest = sorted(weight.path for weight in model.weights if weight.path not in copied)
     if rest:
         print(f"not in `init`, so initialised at random: {', '.join(rest)}", flush=True)
     return model
+
+
+def _keep_tokens_apart(model: MobileBert, text: PreparedText) -> None:
+    """Changes a random model in two points, without which it collapses if it is deep.
+
+    The feature maps of 12 layers became alike for all tokens within 100 steps, and stayed so
+    (docs/ablation.md): the layers learn the frequencies of the tokens first, as a vector that they
+    add to every token, and each layer norm scales it up and the rest down. So the bias of the
+    masked LM starts as the logarithm of the frequencies, and the outputs of the blocks start small,
+    as in GPT-2. NoNorm scales nothing: its models start as in Google's code.
+    """
+    config = model.config
+    if model.head.predicts_masks:
+        counts = text.train.token_counts(config.vocab_size)
+        model.get_layer("masked_lm").output_bias.assign(np.log(counts / counts.sum()))
+    ends = "output_bottleneck/dense/kernel" if config.use_bottleneck else "output/dense/kernel"
+    for weight in model.weights:
+        if weight.path.endswith(ends):
+            weight.assign(weight * (2 * config.num_hidden_layers) ** -0.5)

@@ -61,7 +61,7 @@ def train(
     name: str,
     folder: RunFolder,
     pace: Pace,
-    after_saving: Callable[[int], bool] | None = None,
+    after_saving: Callable[[int], bool | None] | None = None,
 ) -> None:
     """Trains `model` through all stages, from the newest state in the folder if there is one.
 
@@ -76,8 +76,8 @@ def train(
         name: of the model within the run ("teacher", "student").
         folder: of the run.
         pace: when to log and save.
-        after_saving: called with the stage's step when a state was saved, and again with that of
-            the state from which a killed run continues; returns whether to end the stage.
+        after_saving: called with the step of the run when a state was saved, and again with that
+            of the state from which a killed run continues; returns whether to end the stage.
 
     Raises InputError if the loss is no longer finite.
     """
@@ -139,10 +139,10 @@ class _StageLoop:
     writer: tf.summary.SummaryWriter
 
     def run(
-        self, examples: StepBatches, first: int, after_saving: Callable[[int], bool] | None
+        self, examples: StepBatches, first: int, after_saving: Callable[[int], bool | None] | None
     ) -> None:
         """Trains all steps after the first `first`; see `train` for `after_saving`."""
-        if first and after_saving is not None and after_saving(first):
+        if first and after_saving is not None and after_saving(self.steps_before + first):
             return
         steps = self.stage.steps
         batches = examples.dataset(self.steps_before + first, steps - first)
@@ -177,7 +177,7 @@ class _StageLoop:
                     started, logged = time.perf_counter(), step
                 if saving:
                     self._save(step)
-                    if after_saving is not None and after_saving(step):
+                    if after_saving is not None and after_saving(self.steps_before + step):
                         break
                     started = time.perf_counter()
 

@@ -4,6 +4,8 @@ Shape letters as in modeling/layers.py. Means are taken over real tokens only: `
 there, 0 at padding. The teacher's tensor is the first argument.
 """
 
+import math
+
 from keras import ops
 
 VARIANCE_EPSILON = 1e-12
@@ -40,9 +42,11 @@ def attention_map_loss(teacher, student, input_mask):
     """Returns KL(teacher || student) of the attention distributions (paper, equation 5).
 
     Both are given as masked scores before softmax, [B,N,T,T]. Mean over heads and real queries.
+    If one has more heads than the other, the probabilities of consecutive heads are averaged until
+    both have the greatest common divisor of their numbers: 12 and 4 heads are compared as 4.
     """
-    log_teacher = ops.log_softmax(_float32(teacher), axis=-1)
-    log_student = ops.log_softmax(_float32(student), axis=-1)
+    heads = math.gcd(teacher.shape[1], student.shape[1])
+    log_teacher, log_student = (_log_attention(scores, heads) for scores in (teacher, student))
     divergence = ops.sum(ops.exp(log_teacher) * (log_teacher - log_student), axis=-1)  # [B,N,T]
     return masked_mean(ops.mean(divergence, axis=1), input_mask)
 
@@ -76,6 +80,21 @@ def masked_lm_accuracy(logits, ids, weights):
     return masked_mean(ops.cast(ops.equal(best, ids), "float32"), weights)
 
 
+def embedding_loss(teacher, student):
+    """Returns 1 - cosine of the embeddings [B,H] of the same texts, mean over texts."""
+    return 1.0 - ops.mean(ops.sum(_unit(teacher) * _unit(student), axis=-1))
+
+
+def similarity_loss(teacher, student):
+    """Returns the mean square error of the cosines between all texts of a batch: embeddings [B,H]
+    give [B,B]."""
+    teacher, student = _unit(teacher), _unit(student)
+    difference = ops.matmul(teacher, ops.transpose(teacher)) - ops.matmul(
+        student, ops.transpose(student)
+    )
+    return ops.mean(ops.square(difference))
+
+
 def masked_mean(values, weights):
     """Returns the mean of `values` at positions of weight 1; 0 if there are none."""
     weights = _float32(weights)
@@ -87,6 +106,23 @@ def _normalize(x):
     mean = ops.mean(x, axis=-1, keepdims=True)
     variance = ops.var(x, axis=-1, keepdims=True)
     return (x - mean) * ops.rsqrt(variance + VARIANCE_EPSILON)
+
+
+def _unit(x):
+    """Returns embeddings [B,H] with length 1."""
+    x = _float32(x)
+    return x * ops.rsqrt(ops.sum(ops.square(x), axis=-1, keepdims=True) + VARIANCE_EPSILON)
+
+
+def _log_attention(scores, heads: int):
+    """Returns the logarithms of the probabilities [B,heads,T,T] of scores [B,N,T,T]."""
+    log_probabilities = ops.log_softmax(_float32(scores), axis=-1)
+    averaged = scores.shape[1] // heads
+    if averaged == 1:
+        return log_probabilities
+    tokens = ops.shape(scores)[-1]
+    grouped = ops.reshape(log_probabilities, (-1, heads, averaged, tokens, tokens))
+    return ops.logsumexp(grouped, axis=2) - math.log(averaged)
 
 
 def _float32(x):

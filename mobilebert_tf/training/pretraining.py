@@ -6,6 +6,7 @@ from mobilebert_tf.data.prepared_text import PreparedText
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.modeling.model_directory import save_model
 from mobilebert_tf.training.distiller import Distiller
+from mobilebert_tf.training.layer_measures import LayerRecorder
 from mobilebert_tf.training.loop import LoopStage, train
 from mobilebert_tf.training.run_config import Phase, RunConfig
 from mobilebert_tf.training.run_folder import RunFolder
@@ -31,10 +32,19 @@ def pretrain_alone(
         folder: of the run.
         config: of the run.
     """
-    stages = [
-        LoopStage(stage.name, stage.phase.steps, functools.partial(Distiller, model, stage))
-        for stage in bare(model.config.num_hidden_layers, phase)
-    ]
-    examples = text.training_examples(config.seed)
-    train(model, stages, examples, name=name, folder=folder, pace=config.pace)
+    (stage,) = bare(model.config.num_hidden_layers, phase)
+    make_trainer = functools.partial(
+        Distiller, model, stage, accumulation_steps=config.accumulation_steps
+    )
+    recorder = LayerRecorder(folder / "measures", name, model, text.held_out_examples().batch(0))
+    recorder.record(0)
+    train(
+        model,
+        [LoopStage(stage.name, stage.phase.steps, make_trainer)],
+        text.training_examples(config.seed),
+        name=name,
+        folder=folder,
+        pace=config.pace,
+        after_saving=recorder.record,
+    )
     save_model(model, folder / name, text.tokenizer)

@@ -1,8 +1,8 @@
-"""Quantization-aware training: the int8 inference graph as a trainable Keras model.
+"""Quantization-aware training: the quantized inference graph as a trainable Keras model.
 
-The forward pass rounds weights and activations to int8; the backward pass ignores the rounding
-(Jacob et al., 2018, section 3). The layers are the folded and merged ones of lite/graph.py's
-int8-full graph, so the exported file computes exactly what was trained.
+The forward pass rounds weights and activations to int8, or weights alone to 4 bits; the backward
+pass ignores the rounding (Jacob et al., 2018, section 3). The layers are the folded and merged ones
+of lite/graph.py's int8-full graph, so the exported file computes exactly what was trained.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,8 @@ from mobilebert_tf.lite.arithmetic import BLOCK, MASKED, RESIDUAL, SCORES, Arith
 from mobilebert_tf.lite.equalize import observe
 from mobilebert_tf.lite.fold import fold
 from mobilebert_tf.lite.graph import INPUTS, HeadByHeadGraph
-from mobilebert_tf.lite.quantize import score_margin
+from mobilebert_tf.lite.int4 import HIGHEST, searched_scales
+from mobilebert_tf.lite.quantize import FOUR_BITS, in_4_bits, score_margin
 from mobilebert_tf.modeling.config import ModelConfig
 from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.modeling.layers import NoNorm
@@ -70,7 +71,7 @@ class FakeQuantization(keras.layers.Layer):
 
 
 class QuantizationAware(keras.Model):
-    """A model that computes what its int8-full file will compute.
+    """A model that computes what its file will compute.
 
     Its outputs are those of the loss: logits, score, or start_logits and end_logits.
 
@@ -79,11 +80,17 @@ class QuantizationAware(keras.Model):
             norms, which are frozen.
         samples: texts to find the first ranges and the scales of channels with: ids, mask and
             segment_ids, int32 [1,T] each, without padding.
+        mode: of the file: int8-full, int4 or int4-mixed.
 
     Raises InputError for a model with layer norms or another activation.
     """
 
-    def __init__(self, model: MobileBert, samples: Sequence[dict[str, np.ndarray]]):
+    def __init__(
+        self,
+        model: MobileBert,
+        samples: Sequence[dict[str, np.ndarray]],
+        mode: str = "int8-full",
+    ):
         super().__init__(name="quantization_aware")
         check_folds(model.config)
         self.model, self.config, self.head = model, model.config, model.head
@@ -91,7 +98,7 @@ class QuantizationAware(keras.Model):
             if isinstance(layer, NoNorm):
                 layer.trainable = False
         self.scales = observe(model, samples).scales
-        self._graph = _TrainingGraph(model, self.scales)
+        self._graph = _TrainingGraph(model, self.scales, mode)
         for sample in samples:
             ids, mask, segment_ids = (tf.constant(sample[name]) for name in INPUTS)
             self._graph(ids, mask, segment_ids, observing=True)
@@ -149,7 +156,7 @@ class _Folded(Mapping):
 
     def kernel(self, layer: str):
         """Returns the rounded kernel of a dense layer: [in,out]."""
-        return _rounded_columns(self[f"{layer}/kernel"])
+        return _rounded_channels(self[f"{layer}/kernel"], 127)
 
     def table(self, name: str):
         """Returns a rounded embedding table: [rows,width]."""
@@ -167,6 +174,35 @@ class _Folded(Mapping):
             difference = np.asarray(value) - self._shifts[path]
             values[path] = np.divide(difference, factor, out=unchanged.copy(), where=factor != 0)
         return values
+
+
+class _FoldedInt4(_Folded):
+    """The same with 4 bits for tables and for the dense layers that have them in `mode`.
+
+    The widest weight of a channel sets its scale, times the share of the range that was best for
+    the weights at the start (lite/int4.py): so at least one weight is 7 or -7, and the export finds
+    the same scale.
+    """
+
+    def __init__(self, mode: str, *arguments):
+        super().__init__(*arguments)
+        layers = [path.removesuffix("/kernel") for path in self if path.endswith("/kernel")]
+        self._layers = [layer for layer in layers if in_4_bits(mode, layer)]
+        tables = [f"embeddings/{name}" for name in _TABLES]
+        self._shares = {path: _best_shares(self[path], axis=1) for path in tables}
+        for layer in self._layers:
+            path = f"{layer}/kernel"
+            self._shares[path] = _best_shares(self[path], axis=0)
+
+    def kernel(self, layer):
+        if layer not in self._layers:
+            return super().kernel(layer)
+        path = f"{layer}/kernel"
+        return _rounded_channels(self[path], HIGHEST, self._shares[path])
+
+    def table(self, name):
+        path = f"embeddings/{name}"
+        return _rounded_channels(self[path], HIGHEST, self._shares[path], axis=1)
 
 
 class _SimulatedInt8(Arithmetic):
@@ -269,6 +305,21 @@ class _SimulatedInt8(Arithmetic):
         return x if self._observing else _rounded(x, *ends)
 
 
+class _SimulatedInt4(_SimulatedInt8):
+    """The arithmetic of a file with 4-bit weights. Activations, which it rounds to 8 bits for each
+    token, stay float; their ranges are observed for files of other modes."""
+
+    def _quantized(self, name, x):
+        super()._quantized(name, x)
+        return x
+
+    def _fixed(self, x, ends):
+        return x
+
+    def rescale(self, name, x, factor):
+        return self._quantized(name, x * factor)
+
+
 class _TrainingGraph(HeadByHeadGraph):
     """The int8-full graph on batches, [B,T,width] instead of [T,width], with the outputs of the
     loss."""
@@ -276,10 +327,15 @@ class _TrainingGraph(HeadByHeadGraph):
     arithmetic: _SimulatedInt8
     weights: _Folded  # type: ignore[assignment]  # reads like the dict, but follows the training
 
-    def __init__(self, model: MobileBert, scales: dict[str, np.ndarray]):
+    def __init__(self, model: MobileBert, scales: dict[str, np.ndarray], mode: str):
         super().__init__(model, scales=scales)
-        weights = _Folded(model, self.head_layer, scales)
-        self.weights, self.arithmetic = weights, _SimulatedInt8(weights, model)
+        arguments = (model, self.head_layer, scales)
+        if mode in FOUR_BITS:
+            self.weights = _FoldedInt4(mode, *arguments)
+            self.arithmetic = _SimulatedInt4(self.weights, model)
+        else:
+            self.weights = _Folded(*arguments)
+            self.arithmetic = _SimulatedInt8(self.weights, model)
 
     def __call__(self, ids, mask, segment_ids, training=False, observing=False):
         self.arithmetic.begin(mask, training, observing)
@@ -341,7 +397,19 @@ def _rounded(x, low, high):
     return inside + tf.stop_gradient(tf.round(inside / step) * step - inside)
 
 
-def _rounded_columns(kernel):
-    """Returns a kernel [in,out] rounded to 127 levels on each side of 0, column by column."""
-    step = tf.maximum(tf.reduce_max(tf.abs(kernel), axis=0), _SMALLEST) / 127
-    return kernel + tf.stop_gradient(tf.round(kernel / step) * step - kernel)
+def _rounded_channels(weights, highest: int, shares=1.0, axis: int = 0):
+    """Returns weights, each of a channel along `axis`, rounded to `highest` levels on each side of
+    0: up to a share of the widest weight. The gradient is 1."""
+    widest = tf.reduce_max(tf.abs(weights), axis=axis, keepdims=True)
+    step = tf.maximum(widest, _SMALLEST) * shares / highest
+    levels = tf.clip_by_value(tf.round(weights / step), -highest, highest)
+    return weights + tf.stop_gradient(levels * step - weights)
+
+
+def _best_shares(weights, axis: int) -> np.ndarray:
+    """Returns the share of each channel's range that 4 bits express best, as for
+    _rounded_channels."""
+    channels = np.moveaxis(np.asarray(weights), axis, -1)  # [channels,width]
+    widest = np.maximum(np.abs(channels).max(axis=1, keepdims=True), _SMALLEST)
+    shares = searched_scales(channels) * HIGHEST / widest  # [channels,1]
+    return np.minimum(shares, 1) if axis else np.minimum(shares, 1).T

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mobilebert_tf.data.prepared_text import DataConfig
-from mobilebert_tf.errors import InputError, require
+from mobilebert_tf.errors import InputError, check_number
 
 
 def check_seed(seed: int) -> None:
     """Raises InputError for a seed that NumPy's random generators do not accept."""
-    require(0 <= seed < 2**32, "seed", seed, "from 0 to 4294967295")
+    check_number("seed", seed, 0, 2**32 - 1)
 
 
 Strategy = Literal["auxiliary", "joint", "progressive", "none"]
@@ -37,12 +37,12 @@ class Phase:
     clip_norm: float = 1.0
 
     def __post_init__(self):
-        require(self.steps >= 0, "steps", self.steps, "at least 0")
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        require(0 <= self.warmup <= 1, "warmup", self.warmup, "from 0 to 1")
-        require(0 <= self.end_factor <= 1, "end_factor", self.end_factor, "from 0 to 1")
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
-        require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
+        check_number("steps", self.steps, 0)
+        check_number("learning_rate", self.learning_rate, 0, above=True)
+        check_number("warmup", self.warmup, 0, 1)
+        check_number("end_factor", self.end_factor, 0, 1)
+        check_number("weight_decay", self.weight_decay, 0)
+        check_number("clip_norm", self.clip_norm, 0, above=True)
 
     def replace(self, **changes) -> "Phase":
         return dataclasses.replace(self, **changes)
@@ -72,8 +72,7 @@ class LayerTransfer:
     def __post_init__(self):
         for item in dataclasses.fields(LayerTransfer):
             if item.name.endswith("_weight"):
-                value = getattr(self, item.name)
-                require(value >= 0, item.name, value, "at least 0")
+                check_number(item.name, getattr(self, item.name), 0)
 
 
 @dataclass(frozen=True)
@@ -86,18 +85,20 @@ class TransferConfig(LayerTransfer):
         lower_layer_rate: relative learning rate of the layers below the one that a progressive
             stage transfers; 0 freezes them, Google's code uses 0.1.
         alpha: share of the true tokens in the masked LM loss; the rest is the teacher's.
+        similarity_weight: of the square error of the cosines between the texts of a batch; a
+            sentence encoder learns it beside the embeddings, whose weight is 1.
     """
 
     phase: Phase = Phase(240, learning_rate=1e-2, end_factor=0.1)
     lower_layer_rate: float = 0.0
     alpha: float = 0.5
+    similarity_weight: float = 1.0
 
     def __post_init__(self):
         super().__post_init__()
-        require(
-            0 <= self.lower_layer_rate <= 1, "lower_layer_rate", self.lower_layer_rate, "0 to 1"
-        )
-        require(0 <= self.alpha <= 1, "alpha", self.alpha, "from 0 to 1")
+        check_number("lower_layer_rate", self.lower_layer_rate, 0, 1)
+        check_number("alpha", self.alpha, 0, 1)
+        check_number("similarity_weight", self.similarity_weight, 0)
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ class RunConfig(DataConfig):
         seed: of weights, vocabulary, data order, masks and dropout.
         overwrite: delete everything in output_dir when the training begins.
         precision: Keras dtype policy.
+        accumulation_steps: parts into which a step cuts its batch; their gradients are added up, so
+            that batch_size may be as large as you like and a part must fit in memory.
         checkpoint_steps: steps between checkpoints.
         log_steps: steps between lines of the history.
     """
@@ -125,14 +128,20 @@ class RunConfig(DataConfig):
     seed: int = 0
     overwrite: bool = False
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    accumulation_steps: int = 1
     checkpoint_steps: int = 200
     log_steps: int = 20
 
     def __post_init__(self):
         super().__post_init__()
         check_seed(self.seed)
-        for key in ("checkpoint_steps", "log_steps"):
-            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+        for key in ("accumulation_steps", "checkpoint_steps", "log_steps"):
+            check_number(key, getattr(self, key), 1)
+        if self.batch_size % self.accumulation_steps:
+            raise InputError(
+                f"`batch_size` is {self.batch_size}: it must be a multiple of "
+                f"`accumulation_steps` ({self.accumulation_steps})"
+            )
         if self.checkpoint_steps % self.log_steps:
             raise InputError(
                 f"`checkpoint_steps` is {self.checkpoint_steps}: it must be a multiple of "
@@ -158,7 +167,7 @@ class PretrainConfig(RunConfig):
     model: str = "demo-teacher"
     init: str | None = None
     role: Literal["teacher", "student"] = "teacher"
-    training: Phase = Phase(1000, learning_rate=1e-2)
+    training: Phase = Phase(1200, learning_rate=5e-3)
 
 
 @dataclass(frozen=True)
@@ -167,6 +176,7 @@ class DistillConfig(RunConfig):
 
     Args:
         teacher: a model in any format that convert reads; null to pre-train `teacher_model` first.
+            A sentence encoder teaches its embeddings, a model without a masked LM layers alone.
         teacher_model: a named size or a bert_config.json of the teacher to pre-train.
         teacher_training: steps and optimizer of its pre-training.
         student: a named size or a bert_config.json.
@@ -174,14 +184,14 @@ class DistillConfig(RunConfig):
             and the teacher's embeddings.
         strategy: how knowledge is transferred (paper, figure 2); none for distillation alone.
         transfer: the layer-wise objectives.
-        distillation: steps and optimizer of pre-training distillation.
+        distillation: steps and optimizer of pre-training distillation, or that of embeddings.
     """
 
     teacher: str | None = None
     teacher_model: str = "demo-teacher"
-    teacher_training: Phase = Phase(1000, learning_rate=1e-2)
+    teacher_training: Phase = Phase(1200, learning_rate=5e-3)
     student: str = "demo-student"
     init: str | None = None
     strategy: Strategy = "progressive"
     transfer: TransferConfig = TransferConfig()
-    distillation: Phase = Phase(560, learning_rate=1e-2)
+    distillation: Phase = Phase(560, learning_rate=5e-3)

@@ -220,7 +220,7 @@ def _files(value: str) -> Iterator[str]:
 
 def _settings(config: RunConfig | FinetuneConfig) -> dict[str, Any]:
     settings = dataclasses.asdict(config)
-    for key in CHANGEABLE:
+    for key in (*CHANGEABLE, *getattr(config, "CHANGEABLE", ())):
         settings.pop(key)
     return settings | {"kind": type(config).__name__}
 
@@ -238,7 +238,7 @@ def _check_settings(path: Path, config: RunConfig | FinetuneConfig) -> None:
         write_json(run, content)
         return
     content = read_json(run)
-    before, now = _flatten(content.get("settings", {})), _flatten(settings)
+    before, now = flatten_settings(content.get("settings", {})), flatten_settings(settings)
     changed = [key for key in before | now if before.get(key) != now.get(key)]
     searches = not isinstance(config, FinetuneConfig) or config.search
     if changed == ["epochs"] and not searches and now["epochs"] > before["epochs"]:
@@ -255,14 +255,15 @@ def data_settings(path: Path) -> DataConfig:
     """Returns the text settings of the run in a folder."""
     settings = json.loads((path / "run.json").read_text())["settings"]
     names = [field.name for field in dataclasses.fields(DataConfig)]
-    return DataConfig(**{name: settings[name] for name in names})
+    return DataConfig(**{name: settings[name] for name in names if name in settings})
 
 
-def _flatten(settings: dict, prefix: str = "") -> dict[str, Any]:
+def flatten_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested settings as {name with dots: value}."""
     flat = {}
     for key, value in settings.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten_settings(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

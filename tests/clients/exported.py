@@ -41,6 +41,8 @@ MODES = {
     "int8 2.4": ("--quantize", "int8", "--min-runtime", "2.4"),
     "int8-full": ("--quantize", "int8-full"),
     "int16x8": ("--quantize", "int16x8"),
+    "int4": ("--quantize", "int4"),
+    "int4-mixed": ("--quantize", "int4-mixed"),
 }
 SENTENCES = (
     "The cat sleeps near the river.",

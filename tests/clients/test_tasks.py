@@ -12,9 +12,11 @@ from mobilebert_tf.lite.runtime import LiteModel
 MEDIAPIPE, TASK_LIBRARY = CLIENTS
 # What a client says of the modes that it does not take. It must say it: not die, not misread.
 OLD_RUNTIME = "Didn't find op for builtin opcode 'FULLY_CONNECTED' version '12'"
+ONE_BYTE_EACH = "bytes, but is allocated with"  # what it thinks that 4-bit weights take
 REFUSED = {
     MEDIAPIPE: {},
-    TASK_LIBRARY: {"dynamic": OLD_RUNTIME, "int8": OLD_RUNTIME},
+    TASK_LIBRARY: {"dynamic": OLD_RUNTIME, "int8": OLD_RUNTIME}
+    | dict.fromkeys(("int4", "int4-mixed"), ONE_BYTE_EACH),
 }
 # Largest difference, of the largest output. MediaPipe 1.2.2 has our LiteRT's kernels: mostly 0.
 # The Task Library's are TFLite's own, without XNNPACK's (our interpreter without XNNPACK gives its

@@ -104,7 +104,7 @@ def test_percentiles_by_hand():
         (["{}/any.tflite", "--vs", "{}/none.tflite"], "no file"),
         (["{}/any.tflite", "--lengths", "7,38"], "38, but"),
         (["{}/any.tflite", "--lengths", "7;8"], "positive numbers"),
-        (["{}/any.tflite", "--threads", "0"], "positive numbers"),
+        (["{}/any.tflite", "--threads", "0"], "--threads is 0: it must be at least 1"),
         (["{}/any.tflite", "--runs", "0"], "at least 1"),
         (["{}/any.tflite", "--runs", "many"], "many"),
     ],

@@ -40,6 +40,7 @@ NOT_RUN = {
     "npx": "needs a network",
     "./gradlew": "needs the Android SDK",
     "python -m mobilebert_tf.convert google/": "needs a network",
+    "python -m mobilebert_tf.ablate": "takes hours: test_ablate.py runs a small one",
 }
 DATA_CENTRE = ("configs/mobilebert.yaml", "configs/ib_bert_large.yaml")  # only parsed
 TRAINING = {"mobilebert_tf.distill": DistillConfig, "mobilebert_tf.pretrain": PretrainConfig}

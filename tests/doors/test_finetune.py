@@ -18,6 +18,7 @@ from support.texts import NEUTRAL, WIDE_VOCABULARY, labelled_texts
 from support.texts import WIDE_TOKENIZER as TOKENIZER
 
 from mobilebert_tf import Pipeline, build_model, load_model, save_model
+from mobilebert_tf.cli import parse
 from mobilebert_tf.convert import ConvertConfig, convert
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.evaluate import EvaluateConfig, evaluate
@@ -271,6 +272,24 @@ def test_quantization_aware_from_training_to_the_file(place, tuned, tmp_path, ca
     judged(capsys, file, place, json=str(tmp_path / "scores.json"))
     (found,) = json.loads((tmp_path / "scores.json").read_text())["scores"]
     assert abs(found["accuracy"] - expected) < 0.04 and found["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--quantization-aware"], True),
+        (["--quantization-aware", "false"], False),
+        (["--quantization-aware", "int4"], "int4"),
+        (["--quantization-aware=int4-mixed"], "int4-mixed"),
+        ([], False),
+    ],
+)
+def test_quantization_aware_as_an_option(words, expected):
+    needed = ["--task", "sst-2", "--model", "m", "--data-dir", "d"]
+    for arguments in (needed + words, words + needed):
+        assert parse(FinetuneConfig, arguments).quantization_aware == expected
+    with pytest.raises(InputError, match="quantization_aware"):
+        parse(FinetuneConfig, [*needed, "--quantization-aware", "int5"])
 
 
 def test_quantization_aware_wants_what_folds(place, tmp_path):

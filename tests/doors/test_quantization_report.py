@@ -35,7 +35,7 @@ def test_equal_files_have_no_error():
     assert {error.operation for error in errors} >= {"FULLY_CONNECTED", "ADD", "SOFTMAX"}
 
 
-@pytest.mark.parametrize("mode", ["dynamic", "int8", "int8-full", "int16x8"])
+@pytest.mark.parametrize("mode", ["dynamic", "int8", "int8-full", "int16x8", "int4"])
 def test_errors_of_quantized_files(mode):
     built = model("student", "span")
     twin = quantize.float_twin(built, mode, SAMPLES)
@@ -45,9 +45,24 @@ def test_errors_of_quantized_files(mode):
     low, high = {"int16x8": (15, 90)}.get(mode, (5, 60))
     assert all(low < error.snr < high for error in dense)
     integers = {error.dtype for error in dense}
+    if mode == "int4":
+        assert [error.name for error in dense if error.dtype == "float32"] == [dense[-1].name]
+        return
     assert integers <= {"float32", "int8", "int16"} and (integers == {"float32"}) == (
         mode == "dynamic"
     )
+
+
+def test_operations_of_a_4_bit_file_with_8_bit_weights():
+    twin = quantize.float_twin(model("student", "span"), "int4", SAMPLES)
+    before = layer_errors(quantize.quantized(twin, "int4", SAMPLES), twin, SAMPLES[:3])
+    first, *others = [error for error in before if error.dtype == "int4"]
+    names = [first.name, others[3].name]
+    mixed = quantize.quantized(twin, "int4", SAMPLES, in_float=names)
+    after = {error.name: error for error in layer_errors(mixed, twin, SAMPLES[:3])}
+    assert {name for name in names if after[name].dtype == "float32"} == set(names)
+    assert after[first.name].snr > first.snr + 1
+    assert sum(error.dtype == "int4" for error in after.values()) == len(others) - 1
 
 
 def test_operations_in_float_are_exact_again():
@@ -106,7 +121,7 @@ def test_a_drop_that_is_none(drop):
     """Every comparison with NaN is false: no file would do."""
     for config in (quantization_report.ReportConfig, ToTfliteConfig):
         arguments = ("x.tflite",) if config is quantization_report.ReportConfig else ()
-        with pytest.raises(InputError, match="`max_drop` is .*: it must be a number from 0 on"):
+        with pytest.raises(InputError, match="`max_drop` is .*: it must be at least 0"):
             config(*arguments, model="x", max_drop=drop)
 
 

@@ -185,7 +185,7 @@ def test_what_stands_at_padding_changes_nothing(variant, mode):
 
 @pytest.mark.parametrize(
     ("mode", "limit"),
-    [("none", 1e-5), ("int8", 1e-5), ("int8-full", 0.0), ("int16x8", 0.002)],  # the softmax, above
+    [("none", 1e-5), ("int8", 1e-5), ("int8-full", 0.0), ("int16x8", 0.002), ("int4", 1e-5)],
 )
 def test_more_padding_changes_nothing(mode, limit):
     """Though the calibration texts have none: in integers its scores must have a place."""
@@ -218,6 +218,8 @@ def test_only_builtins_and_no_shape_operation(mode):
         ("int8-full", 13, True, "2.3"),
         ("int8-full", 13, False, "2.3"),
         ("int16x8", None, True, "2.4"),
+        ("int4", None, True, "2.18"),
+        ("int4-mixed", 13, True, "2.18"),
     ],
 )
 def test_minimum_runtime(mode, length, per_channel, runtime):
@@ -321,6 +323,7 @@ def test_quantized_outputs_are_near(mode):
     for tokens, values in zip((7, 13, 37), expected, strict=True):
         outputs = run(content("student", "span", mode), inputs(tokens, seed=3))
         limits = {"float16": 0.01, "dynamic": 0.1, "int8": 0.3, "int8-full": 0.4, "int16x8": 0.2}
+        limits |= {"int4": 0.6, "int4-mixed": 0.5}
         for name in values:
             assert 0 < relative_error(outputs[name], values[name]) < limits[mode]
 

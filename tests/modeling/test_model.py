@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 import shutil
 
 import keras
@@ -362,12 +363,16 @@ def test_save_to_the_current_directory(tmp_path, models, monkeypatch):
         pass
 
 
-def test_save_to_a_full_disk(tmp_path, models, monkeypatch):
-    """HDF5 would end the process."""
-    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(OSError, match="No space left"):
-        save_model(models["classifier"], tmp_path / "model")
+@pytest.mark.parametrize("most", [300, 10_000, 100_000])
+def test_save_where_files_may_not_grow(tmp_path, models, most):
+    """As on a full disk, in every file of a model; HDF5 would end the process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        with pytest.raises(OSError, match="File too large.*model"):
+            save_model(models["classifier"], tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
 
 

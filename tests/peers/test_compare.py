@@ -19,7 +19,7 @@ PEERS = {
     "ONNX Runtime, dynamic int8",
     "ONNX Runtime, dynamic int8, any length",
 }
-OURS = {"ours, float32", "ours, dynamic int8", "ours, int8", "ours, int8-full"}
+OURS = {"ours, float32", "ours, dynamic int8", "ours, int8", "ours, int8-full", "ours, int4"}
 EXACT = ("ours, float32", "Hugging Face, float32")
 
 

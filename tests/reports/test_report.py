@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -23,6 +24,7 @@ LAYER_MAP = [1, 1]
 SECTIONS = {  # a part of the folder: the heading of its section
     "history.jsonl": "Training",
     "evaluation.json": "Distance to the teacher, layer by layer",
+    "measures": "Layers through the run",
     "maps.npz": "Attention maps of a held-out example",
     "student-int8.tflite": "Latency of the exported files",
 }
@@ -107,6 +109,11 @@ def run(tmp_path, maps):
         (tmp_path / name).write_text(json.dumps(values))
     (tmp_path / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records()))
     (tmp_path / "maps.npz").write_bytes(maps.read_bytes())
+    (tmp_path / "measures").mkdir()
+    for step in (0, 30):
+        measured = distances | {"attention_entropy": [3.0, 2.0], "largest_score": [1.0, 9.0]}
+        path = tmp_path / "measures" / f"student-{step:08d}.json"
+        path.write_text(json.dumps({"step": step} | measured))
     (tmp_path / "data").mkdir()
     tokens = np.array([7] * 3 + [*range(17)])  # 4 of 20 are 7s
     np.savez(tmp_path / "data" / "held_out.npz", tokens=tokens)
@@ -219,7 +226,7 @@ def test_finished_run_shows_everything(run):
     assert "layer 1 (teacher's 2)" in page.text(SECTIONS["maps.npz"])
     assert "true:" in page.text("Fill in the mask")
     assert not any("Not there yet" in text for text in page.sections.values())
-    assert page.tags.count("img") == 4 + 5 + 2 + 2 + 4 + 1
+    assert page.tags.count("img") == 4 + 5 + 2 + 4 + 2 + 4 + 1
 
 
 def test_failed_run_says_so(run):
@@ -252,7 +259,7 @@ def test_hostile_text_stays_text_and_nothing_is_loaded(run):
 def test_partial_folder_says_what_is_missing(run, kept):
     for name in SECTIONS:
         if name not in kept:
-            (run / name).unlink()
+            shutil.rmtree(run / name) if (run / name).is_dir() else (run / name).unlink()
     page = page_of(run)
     for name, heading in SECTIONS.items():
         assert ("Not there yet" in page.text(heading)) == (name not in kept)

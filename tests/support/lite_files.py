@@ -2,6 +2,8 @@
 
 import functools
 
+import numpy as np
+
 from mobilebert_tf.lite import flatbuffer, metadata, quantize
 from mobilebert_tf.lite.graph import INPUTS
 from mobilebert_tf.modeling import heads
@@ -44,6 +46,15 @@ def packed_file(path, head="classifier", mode="none", length=None, changed=lambd
         )
     )
     return path
+
+
+def steps_of(file, tensor):
+    """The whole numbers of a quantized constant of a parsed file, unpacked if they have 4 bits."""
+    data = np.frombuffer(bytes(file.buffers[tensor.buffer].data), np.uint8)
+    if tensor.type == flatbuffer.INT4:
+        halves = np.stack([data % 16, data // 16], axis=1).ravel()[: np.prod(tensor.shape)]
+        data = np.where(halves < 8, halves, halves + 240).astype(np.uint8)
+    return data.view(np.int8).reshape(tensor.shape)
 
 
 def with_distant_scales(content):

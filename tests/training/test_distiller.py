@@ -113,6 +113,7 @@ def test_bare_pretraining_moves_everything_with_dropout():
     weights = {variable.path: variable.numpy() for variable in model.weights}
     assert trainer.train_step(BATCH).keys() == {
         "loss",
+        "gradient_norm",
         "masked_lm",
         "next_sentence",
         "mlm_accuracy",
@@ -324,6 +325,7 @@ def test_fit_lowers_the_loss_and_evaluate_agrees(models):
     assert history["loss"][1] < 0.9 * history["loss"][0]
     assert history.keys() == {
         "loss",
+        "gradient_norm",
         "feature_map",
         "feature_mean",
         "feature_variance",
@@ -417,3 +419,44 @@ def test_embeddings_are_the_nearest_of_their_rank():
     singular = np.linalg.svd(product, compute_uv=False)
     best = np.sqrt(np.square(singular[rank:]).sum())
     assert width > rank and np.linalg.norm(product - found) == pytest.approx(best, rel=1e-4)
+
+
+@pytest.mark.parametrize("stage", [stages("auxiliary")[0], stages("progressive")[1]], ids=str)
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulation_is_the_whole_batch(models, stage, parts):
+    """The four texts differ in length and in their number of predictions: each part counts with
+    its share of both."""
+    whole, accumulated = [], []
+    for results, steps in ((whole, 1), (accumulated, parts)):
+        teacher, student = models
+        trainer = Distiller(student, stage, TRANSFER, teacher, accumulation_steps=steps)
+        trainer.compile()
+        gradients, logged = trainer._accumulate(BATCH)
+        results += [[g.numpy() for g in gradients], {k: float(v) for k, v in logged.items()}]
+    assert whole[1].keys() == accumulated[1].keys()
+    for name, value in whole[1].items():
+        assert accumulated[1][name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+    largest = max(abs(gradient).max() for gradient in whole[0])
+    for gradient, other in zip(whole[0], accumulated[0], strict=True):
+        np.testing.assert_allclose(other, gradient, atol=2e-6 * largest)
+
+
+def test_accumulation_inside_a_graph_moves_the_weights_alike(models):
+    """As the loop runs it; three steps of LAMB, with a part without any prediction."""
+    batch = BATCH | {"masked_lm_weights": BATCH["masked_lm_weights"] * [[1.0], [1.0], [0.0], [0.0]]}
+    ends = []
+    for parts in (1, 2):
+        teacher, student = models
+        before = values(student)
+        made = Distiller(student, stages("none")[0], TRANSFER, teacher, parts)
+        made.compile()
+        step = tf.function(made.train_step, autograph=False)
+        for _ in range(3):
+            logged = step(batch)
+        ends.append(
+            [weight.numpy() for weight in student.weights if UNDETERMINED not in weight.path]
+        )
+        assert np.isfinite(float(logged["loss"]))
+        restore(student, before)
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(other, one, atol=2e-3 * abs(one).max())

@@ -6,14 +6,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support.lite_files import named, samples
+from ai_edge_litert.interpreter import Interpreter
+from support.lite_files import named, samples, steps_of
 from support.models import VARIANTS, batch, inputs, model
 from support.texts import LABELS, TOKENIZER
 
 from mobilebert_tf import InputError, build_model, load_model, save_model
 from mobilebert_tf.convert import ConvertConfig, convert
 from mobilebert_tf.lite import flatbuffer, quantize
-from mobilebert_tf.lite.layer_errors import _AllTensors
+from mobilebert_tf.lite.layer_errors import AllTensors
+from mobilebert_tf.lite.quantize import FOUR_BITS
 from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.modeling.quantization import QUANTIZATION_FILE, Quantization
 from mobilebert_tf.training.finetuner import Finetuner
@@ -126,15 +128,15 @@ def first_token_batch(seed):
 
 
 @functools.cache
-def learnt():
-    """After 60 steps: the QuantizationAware and the losses."""
+def learnt(mode="int8-full", steps=60):
+    """After some steps: the QuantizationAware and the losses."""
     keras.utils.set_random_seed(0)
-    simulated = QuantizationAware(start(), SAMPLES)
-    trainer = Finetuner(simulated, Phase(60, 1e-2, warmup=0.0))
+    simulated = QuantizationAware(start(), SAMPLES, mode)
+    trainer = Finetuner(simulated, Phase(steps, 1e-2, warmup=0.0))
     trainer.compile()
     step = tf.function(trainer.train_step, autograph=False)
     losses = []
-    for number in range(60):
+    for number in range(steps):
         trainer.reset_metrics()
         losses.append(float(step(first_token_batch(number % 3))["loss"]))
     return simulated, losses
@@ -179,6 +181,58 @@ def test_the_file_has_the_trained_int8_weights():
         assert found == 2 * 8 + 2  # blocks, the embedding transformation and the classifier
 
 
+@pytest.mark.parametrize("mode", FOUR_BITS)
+def test_the_file_has_the_trained_4_bit_weights(mode):
+    """Bit for bit, though the export searches for scales and rounds again."""
+    simulated, _ = learnt(mode, 12)
+    weights = simulated._graph.weights
+    file = flatbuffer.read(quantize.convert(simulated.trained(), mode, SAMPLES))
+    compared = 0
+    for name, operator, graph in flatbuffer.operators(file):
+        layer = flatbuffer.scope(graph.tensors[operator.outputs[0]].name.decode())
+        if name not in ("FULLY_CONNECTED", "EMBEDDING_LOOKUP"):
+            continue
+        tensor = graph.tensors[operator.inputs[1]]
+        if tensor.type != flatbuffer.INT4:
+            continue
+        if name == "EMBEDDING_LOOKUP":
+            wanted = weights.table(layer.removeprefix("embeddings/")).numpy()
+        else:
+            wanted = np.concatenate([weights.kernel(part) for part in _merged(layer)], axis=1).T
+        widest = np.abs(wanted).max(axis=1, keepdims=True)
+        np.testing.assert_array_equal(steps_of(file, tensor), np.round(wanted / widest * 7))
+        scale = np.float32(tensor.quantization.scale)[:, None]
+        np.testing.assert_allclose(scale * 7, widest, rtol=1e-6)
+        compared += 1
+    assert compared == 3 + (2 * 8 + 1 if mode == "int4" else 2 * 4)
+
+
+@pytest.mark.parametrize("variant", ["student", "tiny", "bert"])
+def test_in_4_bits_it_is_the_model_with_rounded_weights(variant):
+    simulated = QuantizationAware(start(variant), SAMPLES, "int4")
+    trained = simulated.trained()
+    file = Interpreter(model_content=quantize.convert(trained, "int4", SAMPLES))
+    for tokens, padding in ((7, 0), (13, 4)):
+        sample = inputs(tokens, seed=tokens, padding=padding)
+        logits = simulated(sample)["logits"].numpy()
+        expected = trained(sample, training=False)["logits"].numpy()
+        np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=3e-5 * np.abs(expected).max())
+        found = file.get_signature_runner()(**named(sample))["probability"]
+        assert np.abs(found - tf.nn.softmax(expected)).max() < 0.05  # activations in 8 bits
+
+
+def test_in_4_bits_it_learns_and_observes_ranges_for_other_modes():
+    simulated, losses = learnt("int4", 12)
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+    trained = simulated.trained()
+    assert trained.quantization.ranges.keys() == learnt()[0].trained().quantization.ranges.keys()
+    sample = inputs(13)
+    expected = tf.nn.softmax(trained(sample, training=False)["logits"])
+    file = Interpreter(model_content=quantize.convert(trained, "int8-full", SAMPLES))
+    found = file.get_signature_runner()(**named(sample))["probability"]
+    assert np.abs(found - expected).max() < 0.1
+
+
 def _merged(layer):
     """The layers that are one product in the graph, by the name of the first."""
     block = layer.split("/")[0]
@@ -197,7 +251,7 @@ def test_the_file_computes_what_was_simulated(variant, head):
     """
     simulated = aware(variant, head)
     trained = simulated.trained()
-    file = _AllTensors(quantize.convert(trained, "int8-full", SAMPLES))
+    file = AllTensors(quantize.convert(trained, "int8-full", SAMPLES))
     places = {flatbuffer.scope(name.removesuffix("/params")) for name in file.tensors}
     assert trained.quantization.ranges.keys() <= places
     for tokens, padding in ((13, 0), (37, 20)):

@@ -120,7 +120,7 @@ def test_killed_at_several_points(tmp_path, corpus, uninterrupted):
         *(logged(lines) for lines in range(1, 12)),
         exists("teacher.partial"),
         exists("teacher"),
-        exists("distances_before.json"),
+        exists("measures/student-00000000.json"),
         exists("student.partial"),
         exists("student"),
         exists("evaluation.json"),

@@ -111,7 +111,6 @@ def test_ib_bert_fits_mobilebert():
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"num_attention_heads": 7}, ["num_attention_heads", "(7)", "(2)"]),
         ({"hidden_size": 26}, ["hidden_size", "(26)", "(24)"]),
         ({"vocab_size": 301}, ["vocab_size", "(301)", "(300)"]),
         ({"num_hidden_layers": 3}, ["3 layers", "2", "layer_map"]),

@@ -1,0 +1,175 @@
+"""Weights in 4 bits: which numbers they become, and how a file holds them.
+
+A dense layer's kernel has a scale for each output, an embedding table one for each row, and no zero
+points. Fifteen steps over a channel's whole range are too coarse, so a narrower range is searched
+for, and a dense layer's weights are rounded one input after the other: the inputs that follow make
+up for an input's error, as far as calibration texts show them to go together (GPTQ; Frantar et al.,
+2023). What quantization-aware training has rounded is such numbers already, and stays as it is.
+
+Steps go from -7 to 7: where a weight is -8, TFLite's own kernel for float activations (1.0.1 to 2.3
+of LiteRT; not XNNPACK's) gives wrong sums without a word. Blocks of a channel with scales of their
+own give wrong sums in LiteRT 1.2 to 2.0.3, so there are none.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from mobilebert_tf.lite import flatbuffer
+from mobilebert_tf.lite.layer_errors import AllTensors
+
+HIGHEST = 7
+_SHARES = np.linspace(1, 0.3, 36, dtype=np.float32)  # of a channel's range that are tried
+_DAMPING = 1.0  # of the inputs' mean square; with less, wide layers learn the texts by heart
+_LAZY = 64  # inputs that are rounded before those far behind them hear of the errors
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A dense layer of the float twin: weights [out,in], and the name of the tensor it reads."""
+
+    weights: np.ndarray
+    reads: str
+
+
+def store_in_4_bits(
+    model: schema.ModelT,
+    twin: bytes,
+    calibration: Sequence[dict[str, np.ndarray]],
+    dense: Sequence[str],
+) -> None:
+    """Replaces the int8 kernels and the float embedding tables of a model by 4-bit ones.
+
+    Args:
+        model: quantized; changed in place.
+        twin: a file of the same graph in float.
+        calibration: ids, mask and segment_ids, int32 [1,T] each.
+        dense: the tensors that the dense layers that get 4 bits write.
+    """
+    layers = _dense_layers(flatbuffer.read(twin), dense)
+    squares = _squares(twin, {layer.reads for layer in layers.values()}, calibration)
+    for name, operator, graph in flatbuffer.operators(model):
+        output = graph.tensors[operator.outputs[0]].name.decode()
+        if name == "FULLY_CONNECTED" and output in layers:
+            layer = layers[output]
+            scales = searched_scales(layer.weights, np.diag(squares[layer.reads]))
+            steps = compensated_steps(layer.weights, scales, squares[layer.reads])
+            _store(model, graph.tensors[operator.inputs[1]], steps, scales)
+        elif name == "GATHER" and output.startswith("embeddings/"):
+            _look_up(model, graph, operator)
+    flatbuffer.drop_unused_buffers(model)
+
+
+def searched_scales(weights: np.ndarray, importance: np.ndarray | None = None) -> np.ndarray:
+    """Returns the scale of each channel that gives the least square error, float32 [channels,1].
+
+    Weights that are whole multiples, up to HIGHEST, of a scale give that scale.
+
+    Args:
+        weights: [channels,width].
+        importance: of each weight of a channel, [width]: what its error counts.
+    """
+    importance = np.ones(weights.shape[1]) if importance is None else importance
+    widest = np.abs(weights).max(axis=1, keepdims=True) / np.float32(HIGHEST)
+    widest = np.where(widest > 0, widest, 1).astype(np.float32)
+    best, least = widest, np.full(widest.shape, np.inf)
+    for share in _SHARES:
+        scales = widest * share
+        errors = weights - scales * nearest_steps(weights, scales)
+        error = (np.square(errors) @ importance)[:, None]
+        best, least = np.where(error < least, scales, best), np.minimum(error, least)
+    return best
+
+
+def nearest_steps(weights: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Returns weights in whole scales, from -HIGHEST to HIGHEST."""
+    return np.clip(np.rint(weights / scales), -HIGHEST, HIGHEST)
+
+
+def compensated_steps(weights: np.ndarray, scales: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """Returns weights in whole scales such that the outputs, rather than the weights, are near.
+
+    Args:
+        weights: [out,in].
+        scales: [out,1].
+        squares: x.T @ x of the layer's inputs x [tokens,in]: [in,in].
+    """
+    width = len(squares)
+    order = np.argsort(-np.diag(squares), kind="stable")  # the inputs that count most come first
+    squares = squares[np.ix_(order, order)].astype(np.float64)
+    squares += max(_DAMPING * np.trace(squares) / width, 1e-12) * np.eye(width)
+    # Row i: how an error of input i is spread over the inputs from i on.
+    spread = np.linalg.cholesky(np.linalg.inv(squares)).T.astype(np.float32)
+    left, steps = weights[:, order].astype(np.float32), np.empty(weights.shape, np.float32)
+    for start in range(0, width, _LAZY):
+        stop = min(start + _LAZY, width)
+        errors = np.empty([len(left), stop - start], np.float32)
+        for i in range(start, stop):
+            column = nearest_steps(left[:, i], scales[:, 0])
+            error = (left[:, i] - column * scales[:, 0]) / spread[i, i]
+            left[:, i:stop] -= np.outer(error, spread[i, i:stop])
+            steps[:, order[i]], errors[:, i - start] = column, error
+        left[:, stop:] -= errors @ spread[start:stop, stop:]
+    return steps
+
+
+def packed(steps: np.ndarray) -> np.ndarray:
+    """Returns steps as bytes, two in each: the first in the lower half, in two's complement."""
+    halves = steps.ravel().astype(np.int8).view(np.uint8) & 15
+    halves = np.pad(halves, (0, len(halves) % 2))
+    return halves[::2] | halves[1::2] << 4
+
+
+def _dense_layers(twin: schema.ModelT, outputs: Sequence[str]) -> dict[str, _Layer]:
+    """Returns dense layers by the name of the tensor that they write."""
+    found = {}
+    for name, operator, graph in flatbuffer.operators(twin):
+        output = graph.tensors[operator.outputs[0]].name.decode()
+        if name == "FULLY_CONNECTED" and output in outputs:
+            reads = graph.tensors[operator.inputs[0]].name.decode()
+            found[output] = _Layer(_constant(twin, graph, operator.inputs[1]), reads)
+    return found
+
+
+def _constant(model: schema.ModelT, graph: schema.SubGraphT, index: int) -> np.ndarray:
+    """Returns the values of a constant float tensor."""
+    tensor = graph.tensors[index]
+    return np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32).reshape(tensor.shape)
+
+
+def _squares(
+    twin: bytes, names: set[str], calibration: Sequence[dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Returns x.T @ x of each tensor x [tokens,width], over all real tokens: [width,width]."""
+    file = AllTensors(twin)
+    sums = {name: np.zeros((), np.float32) for name in names}
+    for sample in calibration:
+        file.run(sample)
+        real = sample["mask"][0] == 1  # [T]
+        for name in names:
+            x = file.value(name)
+            x = x[real] if len(x) == len(real) else x  # or a head's only row
+            sums[name] = sums[name] + x.T @ x
+    return sums
+
+
+def _store(model: schema.ModelT, tensor: schema.TensorT, steps, scales) -> None:
+    tensor.type = schema.TensorType.INT4
+    tensor.quantization = schema.QuantizationParametersT(
+        scale=scales[:, 0], zeroPoint=np.zeros(len(scales), np.int64), quantizedDimension=0
+    )
+    tensor.buffer = len(model.buffers)
+    model.buffers.append(schema.BufferT(data=packed(steps)))
+
+
+def _look_up(model: schema.ModelT, graph: schema.SubGraphT, operator: schema.OperatorT) -> None:
+    """Makes a GATHER of rows of a float table an EMBEDDING_LOOKUP of a 4-bit one."""
+    table, ids = operator.inputs
+    values = _constant(model, graph, table)
+    scales = searched_scales(values)
+    _store(model, graph.tensors[table], nearest_steps(values, scales), scales)
+    operator.inputs = [ids, table]
+    operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.NONE, None
+    operator.opcodeIndex = flatbuffer.code_index(model, schema.BuiltinOperator.EMBEDDING_LOOKUP)

@@ -1,0 +1,212 @@
+"""Compares runs of pretrain and distill: scores with their spread, layers, curves, time."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import read_json, write_whole
+from mobilebert_tf.reports import plots
+from mobilebert_tf.reports.html_pages import render
+from mobilebert_tf.training.layer_measures import read_measures
+from mobilebert_tf.training.run_folder import RunFolder, flatten_settings
+
+# What a comparison shows of a model, where it was measured: (title, factor, digits).
+SCORES = {
+    "mlm_accuracy": ("masked LM accuracy, %", 100, 2),
+    "embedding_cosine": ("cosine with the teacher, %", 100, 2),
+    "mlm_loss": ("masked LM loss, nats", 1, 3),
+    "agreement": ("teacher's choice, %", 100, 1),
+    "feature_map": ("feature maps", 1, 3),
+    "attention_map": ("attention maps", 1, 3),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished run left.
+
+    Args:
+        path: of its folder.
+        settings: of the run.
+        model: name of the model that it trained last: student or teacher.
+        parameters: number of that model's parameters.
+        scores: of the model on held-out text; distances are means over its layers at the end.
+        teacher: scores of its teacher; empty without one.
+        records: history of the model.
+        measures: of its layers, from training/layer_measures.py.
+        seconds: of training the model, without evaluation.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    model: str
+    parameters: int
+    scores: dict[str, float]
+    teacher: dict[str, float]
+    records: list[dict]
+    measures: list[dict]
+    seconds: float
+
+    @property
+    def main_score(self) -> float:
+        """Masked LM accuracy, or a sentence encoder's cosine with its teacher."""
+        return self.scores.get("mlm_accuracy", self.scores.get("embedding_cosine", math.nan))
+
+
+def read_run(path: Path) -> Run:
+    """Reads the folder of a run. Raises InputError if it holds no finished run."""
+    folder = RunFolder(Path(path))
+    if not (folder / "run.json").is_file():
+        raise InputError(f"{path} holds no run: it has no run.json")
+    if not (folder / "evaluation.json").is_file():
+        raise InputError(f"{path} holds no finished run: give its command again to go on with it")
+    settings = read_json(folder / "run.json")["settings"]
+    evaluation = read_json(folder / "evaluation.json")
+    model = "student" if "student" in evaluation["models"] else "teacher"
+    records = [record for record in folder.history() if record["model"] == model]
+    measures = read_measures(folder / "measures", model)
+    scores = dict(evaluation["models"][model])
+    parameters = scores.pop("parameters")
+    if measures and "feature_map" in measures[-1]:
+        for name in ("feature_map", "attention_map"):
+            scores[name] = statistics.fmean(measures[-1][name])
+    taught = model == "student" and "teacher" in evaluation["models"]
+    return Run(
+        path=folder.path,
+        settings=settings,
+        model=model,
+        parameters=parameters,
+        scores=scores,
+        teacher=evaluation["models"]["teacher"] if taught else {},
+        records=records,
+        measures=measures,
+        seconds=_seconds(records),
+    )
+
+
+def _seconds(records: Sequence[dict]) -> float:
+    """Returns the time of all steps: each record tells the mean time of those since the last."""
+    total, before = 0.0, 0
+    for record in records:
+        total += (record["total_step"] - before) * record["ms_per_step"] / 1000
+        before = record["total_step"]
+    return total
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """Returns the mean and the standard deviation; None of a single value."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def gap(before: Sequence[float], after: Sequence[float]) -> tuple[float, float | None]:
+    """Returns the difference of two means, and two standard errors of it; None for single values.
+
+    The runs of both are independent, each with its own seed.
+    """
+    difference = statistics.fmean(after) - statistics.fmean(before)
+    if min(len(before), len(after)) < 2:
+        return difference, None
+    errors = [statistics.variance(values) / len(values) for values in (before, after)]
+    return difference, 2 * math.sqrt(sum(errors))
+
+
+def table(groups: Mapping[str, Sequence[Run]], extra: Mapping[str, Mapping] | None = None):
+    """Returns the rows of a comparison, a dict of texts each.
+
+    Args:
+        groups: {label: runs that differ in their seed alone}.
+        extra: {title: {label: values of the runs}} of further scores, in percent.
+    """
+    rows: list[dict[str, str]] = []
+    first = next(iter(groups.values()))[0]
+    if first.teacher or any(run.teacher for runs in groups.values() for run in runs):
+        rows.append({"run": "teacher"} | _teacher_row(groups))
+    before: list[float] | None = None
+    for label, runs in groups.items():
+        row = {"run": label, "seeds": f"{len(runs)}"}
+        for name, (title, factor, digits) in SCORES.items():
+            values = [factor * run.scores[name] for run in runs if name in run.scores]
+            row[title] = _with_deviation(values, digits)
+        main_scores = [100 * run.main_score for run in runs]
+        row["gain on the row above"] = _gain(before, main_scores)
+        before = main_scores
+        for title, scores in (extra or {}).items():
+            row[title] = _with_deviation(list(scores.get(label, [])), 1)
+        row["steps"] = f"{runs[0].records[-1]['total_step']:,}" if runs[0].records else "0"
+        row["minutes"] = f"{statistics.fmean(run.seconds for run in runs) / 60:.1f}"
+        row["parameters"] = f"{runs[0].parameters:,}"
+        rows.append(row)
+    titles = list(dict.fromkeys(title for row in rows for title in row))
+    titles.sort(key=lambda title: title in ("steps", "minutes", "parameters"))
+    rows = [{title: row.get(title, "") for title in titles} for row in rows]
+    shown = [title for title in titles if any(row[title] for row in rows)]
+    return [{title: row[title] for title in shown} for row in rows]
+
+
+def _teacher_row(groups: Mapping[str, Sequence[Run]]) -> dict[str, str]:
+    teacher = next(run.teacher for runs in groups.values() for run in runs if run.teacher)
+    row = {
+        title: f"{factor * teacher[name]:.{digits}f}"
+        for name, (title, factor, digits) in SCORES.items()
+        if name in teacher
+    }
+    return row | {"parameters": f"{teacher['parameters']:,}"}
+
+
+def _with_deviation(values: Sequence[float], digits: int) -> str:
+    if not values:
+        return ""
+    mean, deviation = mean_and_deviation(values)
+    return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
+
+
+def _gain(before: Sequence[float] | None, after: Sequence[float]) -> str:
+    if before is None:
+        return ""
+    difference, error = gap(before, after)
+    return f"{difference:+.2f}" + ("" if error is None else f" ± {error:.2f}")
+
+
+def write_comparison(
+    path: Path,
+    title: str,
+    groups: Mapping[str, Sequence[Run]],
+    extra: Mapping[str, Mapping] | None = None,
+) -> None:
+    """Writes a self-contained page that compares groups of runs, whole or not at all.
+
+    Args:
+        path: of the page.
+        title: its heading.
+        groups, extra: as for `table`.
+    """
+    first = {label: runs[0] for label, runs in groups.items()}
+    page = render(
+        "comparison.html",
+        title=title,
+        rows=table(groups, extra),
+        spread=any(len(runs) > 1 for runs in groups.values()),
+        differences=_differences(first),
+        scores=plots.scores(
+            {label: [run.main_score for run in runs] for label, runs in groups.items()},
+            next((run.teacher["mlm_accuracy"] for runs in groups.values() for run in runs
+                  if "mlm_accuracy" in run.teacher), None),
+        ),
+        curves=plots.compared_curves({label: run.records for label, run in first.items()}),
+        layers=plots.compared_layers({label: run.measures for label, run in first.items()}),
+        hours=sum(run.seconds for runs in groups.values() for run in runs) / 3600,
+    )  # fmt: skip
+    write_whole(path, page)
+
+
+def _differences(runs: Mapping[str, Run]) -> dict[str, list[str]]:
+    """Returns {setting: its value in each run} of the settings in which runs differ."""
+    flat = [flatten_settings(run.settings) for run in runs.values()]
+    names = dict.fromkeys(name for settings in flat for name in settings)
+    values = {name: [str(settings.get(name, "–")) for settings in flat] for name in names}
+    skipped = ("output_dir", "overwrite", "kind")
+    return {n: v for n, v in values.items() if len(set(v)) > 1 and n not in skipped}

@@ -1,0 +1,210 @@
+"""ablate and compare: cells of one teacher with seeds, continued, refused, and what they report."""
+
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from support.texts import write_corpus
+
+from mobilebert_tf import ablate, compare
+from mobilebert_tf.cli import parse
+from mobilebert_tf.reports.comparison import gap, read_run, table, write_comparison
+from mobilebert_tf.training.ablation import AblateConfig, cell_commands
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {
+    "vocabulary_size": 300, "sequence_length": 13, "batch_size": 7, "checkpoint_steps": 2,
+    "max_predictions_per_sequence": 3, "log_steps": 1, "student": "test-student", "seeds": [3, 5],
+    "teacher_model": "test-teacher", "teacher_training": {"steps": 2, "learning_rate": 0.01},
+    "transfer": {"phase": {"steps": 2, "learning_rate": 0.01}},
+    "distillation": {"steps": 2, "learning_rate": 0.01}, "jobs": 2,
+    "cells": {"bare": {"alone": True}, "joint": {"strategy": "joint"}},
+}  # fmt: skip
+
+
+def run_door(door, arguments, capsys):
+    """(exit code, stdout, stderr) of a door."""
+    code = 0
+    try:
+        door.main(arguments)
+    except SystemExit as end:
+        code = end.code
+    return code, *capsys.readouterr()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A small ablation: two cells, two seeds."""
+    folder = tmp_path_factory.mktemp("ablation")
+    corpus = write_corpus(folder / "corpus.txt")
+    settings = SETTINGS | {"corpus": str(corpus), "output_dir": str(folder / "out")}
+    (folder / "ablation.yaml").write_text(yaml.safe_dump(settings))
+    ablate.main(["--config", str(folder / "ablation.yaml")])
+    return folder
+
+
+def test_table(finished):
+    content = json.loads((finished / "out" / "ablation.json").read_text())
+    assert content["cells"].keys() == {"bare", "joint"}
+    assert [run["seed"] for run in content["cells"]["joint"]] == [3, 5]
+    assert {run["steps"] for runs in content["cells"].values() for run in runs} == {4}
+    evaluation = finished / "out" / "cells" / "joint" / "seed5" / "evaluation.json"
+    student = json.loads(evaluation.read_text())["models"]["student"]
+    assert content["cells"]["joint"][1]["mlm_loss"] == student["mlm_loss"]
+    assert "agreement" in student and "agreement" not in content["cells"]["bare"][0]
+    losses = [run["mlm_loss"] for run in content["cells"]["joint"]]
+    shown = f"{statistics.fmean(losses):.3f} ± {statistics.stdev(losses):.3f}"
+    assert shown in (finished / "out" / "ablation.md").read_text()
+    assert shown in (finished / "out" / "ablation.html").read_text()
+
+
+def test_every_cell_learns_from_the_same_teacher(finished):
+    teachers = set()
+    for seed in (3, 5):
+        folder = finished / "out" / "cells" / "joint" / f"seed{seed}"
+        run = json.loads((folder / "run.json").read_text())
+        teachers.add((run["settings"]["teacher"], run["inputs"]["the teacher"]))
+    assert len(teachers) == 1
+    bare = json.loads((finished / "out" / "cells" / "bare" / "seed3" / "run.json").read_text())
+    assert bare["settings"]["kind"] == "PretrainConfig"
+    vocabularies = {path.read_text() for path in finished.rglob("data/vocab.txt")}
+    assert len(vocabularies) == 1
+
+
+def test_goes_on_with_what_is_new(finished, capsys):
+    """A seed more trains that seed alone; the runs that are there keep their files."""
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("seed*/evaluation.json")}
+    arguments = ["--config", str(finished / "ablation.yaml"), "--seeds", "[3]"]
+    code, out, _ = run_door(ablate, arguments, capsys)
+    assert code == 0 and "±" not in out  # one seed has no deviation
+    assert before == {p: p.stat().st_mtime_ns for p in finished.rglob("seed*/evaluation.json")}
+
+
+def test_compare_groups_seeds(finished, tmp_path, capsys):
+    runs = [str(path.parent) for path in sorted(finished.rglob("seed*/evaluation.json"))]
+    page = tmp_path / "page.html"
+    code, out, _ = run_door(compare, [*runs, "--output", str(page)], capsys)
+    assert code == 0 and page.read_text().count("<img") >= 6
+    rows = [line for line in out.splitlines() if "cells" in line]
+    assert len(rows) == 2 and all("±" in row for row in rows)
+    code, _, err = run_door(compare, [*runs, "--output", str(page)], capsys)
+    assert code == 2 and "--overwrite" in err
+    code, _, err = run_door(compare, [str(tmp_path)], capsys)
+    assert code == 2 and "holds no run" in err and len(err.splitlines()) == 1
+
+
+def test_sentence_encoders_are_compared_by_their_cosine(tmp_path):
+    record = {"model": "student", "total_step": 7, "ms_per_step": 13.0, "embedding": 0.5}
+    groups = {}
+    for name, cosine in (("short", 0.7), ("long", 0.9)):
+        folder = tmp_path / name
+        folder.mkdir()
+        student = {"embedding_cosine": cosine, "parameters": 37}
+        models = {"teacher": {"parameters": 370}, "student": student}
+        (folder / "run.json").write_text(json.dumps({"settings": {"steps": name}}))
+        (folder / "evaluation.json").write_text(json.dumps({"models": models}))
+        (folder / "history.jsonl").write_text(json.dumps(record) + "\n")
+        groups[name] = [read_run(folder)]
+    teacher, _, long = table(groups)
+    assert teacher["parameters"] == "370"
+    assert (long["cosine with the teacher, %"], long["gain on the row above"]) == (
+        "90.00",
+        "+20.00",
+    )
+    write_comparison(tmp_path / "page.html", "encoders", groups)
+    assert "steps" in (tmp_path / "page.html").read_text()
+
+
+def test_time_is_that_of_the_steps(finished):
+    run = read_run(finished / "out" / "cells" / "joint" / "seed3")
+    milliseconds = [record["ms_per_step"] for record in run.records]  # logged at every step
+    assert run.seconds == pytest.approx(sum(milliseconds) / 1000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cells": {}}, "--cells"),
+        ({"cells": {"a": {"stratgy": "joint"}}}, "cell 'a'"),
+        ({"cells": {"a": {"transfer": {"alpha": 2.0}}}}, "cell 'a'"),
+        ({"cells": {"a": {"student": {"hidden_size": 12}}}}, "`size`"),
+        ({"cells": {"a": {"student": {"size": "test-student", "hidden_size": "x"}}}}, "cell 'a'"),
+        ({"seeds": [1, 1]}, "seeds"),
+        ({"jobs": 0}, "jobs"),
+        ({"downstream": {"tasks": ["sst-2"]}}, "downstream.data"),
+        ({"downstream": {"tasks": ["nosuch"], "data_dir": "x"}}, "downstream.tasks"),
+    ],
+)
+def test_refused_before_anything_is_trained(tmp_path, capsys, changes, said):
+    path = tmp_path / "ablation.yaml"
+    path.write_text(yaml.safe_dump(SETTINGS | changes | {"output_dir": str(tmp_path / "out")}))
+    code, _, err = run_door(ablate, ["--config", str(path)], capsys)
+    assert code == 2 and said in err and len(err.splitlines()) == 1
+    assert not list(tmp_path.glob("out/teacher*"))
+
+
+def test_a_failing_run_is_named(tmp_path, capsys):
+    settings = SETTINGS | {"corpus": "nosuch.txt", "output_dir": str(tmp_path / "out"), "jobs": 1}
+    (tmp_path / "ablation.yaml").write_text(yaml.safe_dump(settings))
+    code, _, err = run_door(ablate, ["--config", str(tmp_path / "ablation.yaml")], capsys)
+    assert code == 2 and "nosuch.txt" in err.splitlines()[-1] and "Traceback" not in err
+
+
+def test_killed_and_started_again(tmp_path, capsys):
+    """SIGTERM ends the training that runs too, so that the same command can go on with it."""
+    settings = SETTINGS | {"corpus": str(write_corpus(tmp_path / "corpus.txt")), "seeds": [0]}
+    settings |= {"output_dir": str(tmp_path / "out"), "cells": {"joint": {"strategy": "joint"}}}
+    (tmp_path / "ablation.yaml").write_text(yaml.safe_dump(settings))
+    arguments = ["--config", str(tmp_path / "ablation.yaml")]
+    process = subprocess.Popen([sys.executable, "-m", "mobilebert_tf.ablate", *arguments])
+    while not (tmp_path / "out" / "teacher" / "run.json").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    code, _, err = run_door(ablate, arguments, capsys)
+    assert code == 0, err
+    assert (tmp_path / "out" / "ablation.html").is_file()
+
+
+def test_settings_of_a_cell(tmp_path):
+    config = AblateConfig(
+        output_dir=str(tmp_path),
+        teacher="T",
+        student="test-student",
+        cells={"a": {"transfer": {"alpha": 0.25}, "student": {"size": "test-student",
+                                                             "num_attention_heads": 1}}},
+    )  # fmt: skip
+    (command,) = cell_commands(config, "a", 7)
+    assert command.settings["transfer"]["alpha"] == 0.25
+    phase = command.settings["transfer"]["phase"]
+    assert phase["steps"] == config.transfer.phase.steps  # the rest of the group stays
+    assert (command.settings["seed"], command.settings["teacher"]) == (7, "T")
+    sizes = json.loads((tmp_path / "cells" / "a" / "bert_config.json").read_text())
+    assert sizes["num_attention_heads"] == 1
+
+
+def test_the_config_that_is_printed(tmp_path):
+    path = ROOT / "configs" / "ablation.yaml"
+    config = parse(AblateConfig, ["--config", str(path), "--output-dir", str(tmp_path)])
+    totals = set()
+    for cell in config.cells:
+        (command,) = cell_commands(config, cell, 0)
+        phases = [command.settings[name] for name in ("training", "distillation") if name in
+                  command.settings]  # fmt: skip
+        phases += [command.settings["transfer"]["phase"]] if "transfer" in command.settings else []
+        totals.add(sum(phase["steps"] for phase in phases))
+    assert totals == {600}  # every cell trains for the same number of steps
+
+
+def test_gap():
+    """By hand: means 2 and 5, variances 1 and 4, three values each."""
+    difference, error = gap([1, 2, 3], [3, 5, 7])
+    assert difference == 3 and error == pytest.approx(2 * (1 / 3 + 4 / 3) ** 0.5)
+    assert gap([1], [2, 3]) == (1.5, None)

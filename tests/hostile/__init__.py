@@ -1,0 +1,1 @@
+"""Tries to break every door: damaged and foreign files, wild options and texts, full disks."""
