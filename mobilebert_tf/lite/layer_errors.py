@@ -96,10 +96,11 @@ class AllTensors:
 
     def outputs(self) -> Iterator[tuple[str, str, str]]:
         """Yields the name of each tensor that one of OPERATIONS writes, the operation, and the
-        dtype of the tensor; int4 if the operation has such weights."""
+        dtype of the tensor; int4 if the operation has such weights. The signatures that tokenize
+        are left out: they are not run."""
         for operation, operator, graph in flatbuffer.operators(self._model):
-            if operation in OPERATIONS:
-                name = graph.tensors[operator.outputs[0]].name.decode()
+            name = graph.tensors[operator.outputs[0]].name.decode()
+            if operation in OPERATIONS and name in self.tensors:
                 in_4_bits = any(graph.tensors[i].type == flatbuffer.INT4 for i in operator.inputs)
                 yield name, operation, "int4" if in_4_bits else self._dtype(name).name
 

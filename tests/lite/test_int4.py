@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -190,15 +191,20 @@ def test_sizes():
 
 @pytest.mark.parametrize("head", HEADS)
 def test_every_head(head):
+    """The error is that of all texts together: a single logit may be near 0."""
     interpreter = Interpreter(model_content=content("student", head, "int4")).get_signature_runner()
+    found, expected = defaultdict(list), defaultdict(list)
     for tokens in (1, 7, 37):
         sample = inputs(tokens, seed=tokens)
         outputs = interpreter(**named(sample))
-        expected = keras_model("student", head)(**sample)
-        assert outputs.keys() == expected.keys()
-        for name, values in expected.items():
+        of_keras = keras_model("student", head)(**sample)
+        assert outputs.keys() == of_keras.keys()
+        for name, values in of_keras.items():
             assert outputs[name].shape == values.shape
-            assert relative_error(outputs[name], values) < 0.7
+            found[name].append(outputs[name].ravel())
+            expected[name].append(values.ravel())
+    for name, values in expected.items():
+        assert relative_error(np.concatenate(found[name]), np.concatenate(values)) < 0.7
 
 
 @pytest.mark.parametrize("mode", quantize.FOUR_BITS)
