@@ -16,7 +16,8 @@ import kotlin.test.assertTrue
 
 @RunWith(RobolectricTestRunner::class)
 class ModelsActivityTest {
-    private val included = listOf("classifier", "encoder", "masked_lm", "span", "token_classifier").map { "$it.tflite" }
+    private val included =
+        listOf("classifier", "encoder", "masked_lm", "multi_label_classifier", "span", "token_classifier").map { "$it.tflite" }
 
     private fun Screen<*>.button(text: String) = views().filterIsInstance<Button>().first { it.text == text }
 
