@@ -33,12 +33,19 @@ def test_the_phones_rows_stand_above_the_new_ones(noisy, said, tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"machine": 1}', '{"machine": {"cpu": "a"}, "files": 1}']
+    ("content", "said"),
+    [
+        ("", "is not a readable JSON file"),
+        ("[]", "is not a JSON object"),
+        ("{}", "is no report of a benchmark"),
+        ('{"machine": 1}', "is no report of a benchmark"),
+        ('{"machine": {"cpu": "a"}, "files": 1}', "is no report of a benchmark"),
+    ],
 )
-def test_what_is_no_report(tmp_path, content):
+def test_what_is_no_report(tmp_path, content, said):
     path = tmp_path / "report.json"
     path.write_text(content)
-    with pytest.raises(InputError, match="is no report of a benchmark"):
+    with pytest.raises(InputError, match=said):
         benchmark(config(path))
 
 
