@@ -4,13 +4,12 @@ One teacher teaches one student in several ways, the cells, with several seeds e
 tables 2, 3, 8 and 9 at any size. Each cell is a run of distill or pretrain in a process of its own.
 """
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -43,19 +42,21 @@ def ablate(config: AblateConfig) -> None:
         raise InputError("`cells` is empty: see configs/ablation.yaml")
     with open_run(config) as folder:
         teacher = teacher_command(config)
-        chains = [
-            cell_commands(config, cell, seed) for seed in config.seeds for cell in config.cells
-        ]
+        chains = {
+            (cell, seed): cell_commands(config, cell, seed)
+            for seed in config.seeds
+            for cell in config.cells
+        }
         folder.begin()
         with _Processes(config.jobs) as processes:
             if teacher is not None:
                 processes.run_all([[teacher]], "teacher")
-            processes.run_all(chains, "cells")
+            processes.run_all(list(chains.values()), "cells")
         groups = {
             cell: [read_run(cell_directory(config, cell, seed)) for seed in config.seeds]
             for cell in config.cells
         }
-        _report(config, groups, _task_scores(config))
+        _report(config, groups, _task_scores(chains))
 
 
 class _Processes:
@@ -126,8 +127,8 @@ class _Processes:
                 )
                 self.running.add(process)
             code = process.wait()
-            with self.lock, contextlib.suppress(KeyError):
-                self.running.remove(process)
+            with self.lock:
+                self.running.discard(process)
         if code and not self.closed:
             lines = command.log_file.read_text(encoding="utf-8").splitlines() or ["no output"]
             raise InputError(
@@ -136,16 +137,21 @@ class _Processes:
             )
 
 
-def _task_scores(config: AblateConfig) -> dict[str, dict[str, list[float]]]:
-    """Returns {task and metric: {cell: scores of its students, in percent}}."""
+def _task_scores(
+    chains: Mapping[tuple[str, int], Sequence[Command]],
+) -> dict[str, dict[str, list[float]]]:
+    """Returns {task and metric: {cell: scores of its students, in percent}}.
+
+    Args:
+        chains: {(cell, seed): training, then each task}.
+    """
     scores: dict[str, dict[str, list[float]]] = {}
-    for cell in config.cells:
-        for seed in config.seeds:
-            for command in cell_commands(config, cell, seed)[1:]:
-                (result,) = read_json(command.result, list)
-                for metric, value in result["scores"].items():
-                    title = f"{command.settings['task']} {metric}, %"
-                    scores.setdefault(title, {}).setdefault(cell, []).append(100 * value)
+    for (cell, _), (_, *tasks) in chains.items():
+        for command in tasks:
+            (result,) = read_json(command.result, list)
+            for metric, value in result["scores"].items():
+                title = f"{command.settings['task']} {metric}, %"
+                scores.setdefault(title, {}).setdefault(cell, []).append(100 * value)
     return scores
 
 
@@ -158,7 +164,7 @@ def _report(
     text = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
     write_whole(directory / "ablation.md", text + "\n")
     runs = {
-        cell: [{"seed": run.settings["seed"], "seconds": run.seconds, "steps": _steps(run)}
+        cell: [{"seed": run.settings["seed"], "seconds": run.seconds, "steps": run.steps}
                | run.scores for run in runs]
         for cell, runs in groups.items()
     }  # fmt: skip
@@ -166,10 +172,6 @@ def _report(
     print(tabulate(rows, headers="keys", disable_numparse=True))
     hours = sum(run.seconds for runs in groups.values() for run in runs) / 3600
     print(f"\n{hours:.2f} hours of training without the teacher\n{directory / 'ablation.html'}")
-
-
-def _steps(run: Run) -> int:
-    return run.records[-1]["total_step"] if run.records else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -56,6 +56,11 @@ class Run:
         """Masked LM accuracy, or a sentence encoder's cosine with its teacher."""
         return self.scores.get("mlm_accuracy", self.scores.get("embedding_cosine", math.nan))
 
+    @property
+    def steps(self) -> int:
+        """Number of the model's updates."""
+        return self.records[-1]["total_step"] if self.records else 0
+
 
 def read_run(path: Path) -> Run:
     """Reads the folder of a run. Raises InputError if it holds no finished run."""
@@ -97,11 +102,6 @@ def _seconds(records: Sequence[dict]) -> float:
     return total
 
 
-def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
-    """Returns the mean and the standard deviation; None of a single value."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
-
-
 def gap(before: Sequence[float], after: Sequence[float]) -> tuple[float, float | None]:
     """Returns the difference of two means, and two standard errors of it; None for single values.
 
@@ -122,8 +122,7 @@ def table(groups: Mapping[str, Sequence[Run]], extra: Mapping[str, Mapping] | No
         extra: {title: {label: values of the runs}} of further scores, in percent.
     """
     rows: list[dict[str, str]] = []
-    first = next(iter(groups.values()))[0]
-    if first.teacher or any(run.teacher for runs in groups.values() for run in runs):
+    if any(run.teacher for runs in groups.values() for run in runs):
         rows.append({"run": "teacher"} | _teacher_row(groups))
     before: list[float] | None = None
     for label, runs in groups.items():
@@ -136,7 +135,7 @@ def table(groups: Mapping[str, Sequence[Run]], extra: Mapping[str, Mapping] | No
         before = main_scores
         for title, scores in (extra or {}).items():
             row[title] = _with_deviation(list(scores.get(label, [])), 1)
-        row["steps"] = f"{runs[0].records[-1]['total_step']:,}" if runs[0].records else "0"
+        row["steps"] = f"{runs[0].steps:,}"
         row["minutes"] = f"{statistics.fmean(run.seconds for run in runs) / 60:.1f}"
         row["parameters"] = f"{runs[0].parameters:,}"
         rows.append(row)
@@ -160,8 +159,8 @@ def _teacher_row(groups: Mapping[str, Sequence[Run]]) -> dict[str, str]:
 def _with_deviation(values: Sequence[float], digits: int) -> str:
     if not values:
         return ""
-    mean, deviation = mean_and_deviation(values)
-    return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{digits}f}{spread}"
 
 
 def _gain(before: Sequence[float] | None, after: Sequence[float]) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 from mobilebert_tf.errors import InputError, require
 from mobilebert_tf.files import write_json, write_whole
-from mobilebert_tf.modeling.config import load_model_config, parse_strictly
+from mobilebert_tf.modeling.config import ModelConfig, load_model_config, parse_strictly
 from mobilebert_tf.tasks.glue import GLUE
 from mobilebert_tf.training.run_config import DistillConfig, PretrainConfig
 
@@ -167,9 +167,7 @@ def _student(config: AblateConfig, cell: str, student: Any) -> str:
         raise InputError(f"cell '{cell}': student must have a `size` to start from")
     start = dataclasses.asdict(load_model_config(student["size"]))
     differing = {name: value for name, value in student.items() if name != "size"}
-    sizes = parse_strictly(
-        type(load_model_config(student["size"])), start | differing, f"cell '{cell}'"
-    )
+    sizes = parse_strictly(ModelConfig, start | differing, f"cell '{cell}'")
     path = Path(config.output_dir) / "cells" / cell / "bert_config.json"
     write_json(path, dataclasses.asdict(sizes))
     return str(path)
