@@ -13,7 +13,7 @@ import tensorflow as tf
 import yaml
 from jsonargparse import ArgumentParser
 
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, Stopped
 from mobilebert_tf.files import read_bytes
 
 EXIT_BAD_INPUT = 2
@@ -41,7 +41,8 @@ def door(
         positionals: {field given by position: its nargs}; None is exactly one.
         arguments: of the command; None for those of this process.
 
-    Raises SystemExit with code 2 for bad input.
+    Raises SystemExit with code 2 for bad input, 143 or 130 for a training that SIGTERM or Ctrl-C
+    stopped.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not in a notebook
@@ -58,6 +59,9 @@ def door(
         _give_up_stdout()
         print(f"error: {message}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

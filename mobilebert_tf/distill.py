@@ -42,12 +42,13 @@ from mobilebert_tf.training.held_out import (
     MAX_EXAMPLES,
     batches,
     embedding_scores,
+    evaluation_batches,
     masked_lm_scores,
 )
 from mobilebert_tf.training.initial_model import initial_config, initial_model, read_init
 from mobilebert_tf.training.layer_measures import LayerRecorder, read_measures
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map
-from mobilebert_tf.training.loop import LoopStage, prepare_process, train
+from mobilebert_tf.training.loop import LoopStage, is_trained, prepare_process, train
 from mobilebert_tf.training.pretraining import pretrain_alone
 from mobilebert_tf.training.run_config import DistillConfig
 from mobilebert_tf.training.run_folder import RunFolder, open_run
@@ -82,7 +83,7 @@ def distill(config: DistillConfig) -> None:
         inputs = {"the teacher": teacher} | ({"`init`": init.model} if init else {})
         folder.check_unchanged({name: checksum(model) for name, model in inputs.items()})
         check_fit(teacher.config, student_config, config.transfer)
-        if not (folder / "student").exists():
+        if not is_trained(folder, "student", [s.phase.steps for s in stages], config.loop):
             keras.utils.set_random_seed(config.seed)
             student = initial_model(student_config, init, text, head)
             if init is None:
@@ -192,12 +193,12 @@ def _train_student(
     folder: RunFolder,
 ) -> None:
     embeds = student.head.embeds_sentences
-    held_out = text.held_out_sentences() if embeds else text.held_out_examples()
+    held_out = evaluation_batches(text.held_out_sentences() if embeds else text.held_out_examples())
     recorder = LayerRecorder(
         folder / "measures",
         "student",
         student,
-        held_out.batch(0),
+        held_out[0],
         teacher=teacher,
         layer_map=layer_map(student.config, config.transfer),
     )
@@ -215,7 +216,8 @@ def _train_student(
         (text.training_sentences if embeds else text.training_examples)(config.seed),
         name="student",
         folder=folder,
-        pace=config.pace,
+        settings=config.loop,
+        held_out=held_out,
         after_saving=recorder.record,
     )
     save_model(student, folder / "student", text.tokenizer)

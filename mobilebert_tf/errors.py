@@ -11,6 +11,19 @@ class InputError(Exception):
     """Bad input. The message says what is wrong, where, and what to do about it."""
 
 
+class Stopped(Exception):
+    """A signal ended the command, which can go on.
+
+    Args:
+        message: where it stopped, and how to go on.
+        code: with which the process exits: 128 and the number of the signal.
+    """
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.code = code
+
+
 def require(condition: bool, setting: str, value: Any, requirement: str) -> None:
     """Raises InputError, with a setting, its value and what it must be, unless `condition`."""
     if not condition:

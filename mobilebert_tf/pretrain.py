@@ -13,7 +13,7 @@ from mobilebert_tf.reports.html_pages import percent
 from mobilebert_tf.reports.run_report import write_report
 from mobilebert_tf.training.held_out import batches, masked_lm_scores
 from mobilebert_tf.training.initial_model import initial_config, initial_model, read_init
-from mobilebert_tf.training.loop import prepare_process
+from mobilebert_tf.training.loop import is_trained, prepare_process
 from mobilebert_tf.training.pretraining import pretrain_alone
 from mobilebert_tf.training.run_config import PretrainConfig
 from mobilebert_tf.training.run_folder import open_run
@@ -33,7 +33,7 @@ def pretrain(config: PretrainConfig) -> None:
         if init is not None:
             folder.check_unchanged({"`init`": checksum(init.model)})
         directory = folder / config.role
-        if not directory.exists():
+        if not is_trained(folder, config.role, [config.training.steps], config.loop):
             keras.utils.set_random_seed(config.seed)
             model = initial_model(model_config, init, text)
             pretrain_alone(

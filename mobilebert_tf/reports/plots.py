@@ -13,14 +13,16 @@ CURVE_POINTS = 300  # the curves of a long run are drawn from this many means
 LOG_FROM = 20  # a curve gets a log scale if its largest value is so many times the smallest
 DARKEST = 8  # times a uniform distribution, at least: maps without structure stay light
 PANELS = {
-    "total loss": ("loss",),
+    "total loss": ("loss", "held_out_loss"),
     "transfer terms, before weighting": (
         "feature_map", "feature_mean", "feature_variance", "attention_map",
     ),
     "masked LM terms, before weighting": ("masked_lm", "distillation"),
     "next sentence loss": ("next_sentence",),
     "norm of the gradients before clipping": ("gradient_norm",),
-    "masked LM accuracy on training batches": ("mlm_accuracy",),
+    "masked LM accuracy, on training batches and held-out ones": (
+        "mlm_accuracy", "held_out_mlm_accuracy",
+    ),
 }  # fmt: skip
 TEACHER_STUDENT = ("teacher", "student")
 MEASURES = {
@@ -86,7 +88,7 @@ def curves(stages: list[dict]) -> list[Plot]:
             logged = [
                 stage
                 for stage in stages
-                if stage["model"] == model and set(names) & set(stage["records"][0])
+                if stage["model"] == model and any(set(names) & set(r) for r in stage["records"])
             ]
             if logged:
                 plots.append(_curve_plot(f"{model}: {title}", logged, names))
@@ -116,14 +118,15 @@ def _curve_plot(title: str, stages: list[dict], names: tuple[str, ...]) -> Plot:
 
 def _stage_curves(stages: list[dict], name: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """Returns (steps, values) of each stage that logged `name`, averaged to CURVE_POINTS in all."""
-    total = max(CURVE_POINTS, sum(len(stage["records"]) for stage in stages))
+    logged = [
+        [(r["total_step"], r[name]) for r in stage["records"] if name in r] for stage in stages
+    ]
+    total = max(CURVE_POINTS, sum(map(len, logged)))
     curves = []
-    for stage in stages:
-        points = [(r["total_step"], r[name]) for r in stage["records"] if name in r]
-        if points:
-            parts = np.array_split(points, max(1, len(points) * CURVE_POINTS // total))
-            steps, values = np.array([part.mean(axis=0) for part in parts]).T
-            curves.append((steps, values))
+    for points in filter(None, logged):
+        parts = np.array_split(points, max(1, len(points) * CURVE_POINTS // total))
+        steps, values = np.array([part.mean(axis=0) for part in parts]).T
+        curves.append((steps, values))
     return curves
 
 

@@ -25,7 +25,7 @@ from mobilebert_tf.training.finetune_config import FinetuneConfig, Trial
 from mobilebert_tf.training.finetuner import Finetuner
 from mobilebert_tf.training.loop import LoopStage, prepare_process, train
 from mobilebert_tf.training.quantization_aware import QuantizationAware
-from mobilebert_tf.training.run_config import Pace, Phase
+from mobilebert_tf.training.run_config import LoopSettings, Phase
 from mobilebert_tf.training.run_folder import RunFolder
 
 _RANGE_TEXTS = 64  # texts that quantization-aware training takes its first ranges from
@@ -153,7 +153,7 @@ class Trials:
             batches,
             name=trial.name,
             folder=self.folder,
-            pace=Pace(self.config.log_steps, checkpoint_steps=steps),
+            settings=LoopSettings(self.config.log_steps, checkpoint_steps=steps),
             after_saving=evaluator,
         )
 

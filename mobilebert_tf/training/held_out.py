@@ -1,7 +1,7 @@
 """Scores models on held-out text: masked LM, embeddings, agreement with a teacher."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,38 @@ from mobilebert_tf.modeling.model import MODEL_INPUTS, SHORTEST, MobileBert
 from mobilebert_tf.training.run_folder import data_settings
 
 MAX_EXAMPLES = 1024  # about 10,000 predictions: a standard error of half a point
+EVALUATED = 256  # examples of an evaluation during training
+ROWS = 64  # most examples that are scored at once: a training batch may be large
 
 
 def batches(examples: PretrainingExamples) -> list[dict[str, np.ndarray]]:
-    """Returns the first epoch of held-out examples, at most MAX_EXAMPLES of them."""
-    size = len(examples.batch(0)["input_ids"])
-    count = max(1, min(examples.batches_per_epoch, MAX_EXAMPLES // size))
-    return [examples.batch(step) for step in range(count)]
+    """Returns the first epoch of held-out examples, at most MAX_EXAMPLES of them, in batches of at
+    most ROWS."""
+    return list(_parts(examples, MAX_EXAMPLES))
+
+
+def evaluation_batches(
+    examples: PretrainingExamples | SentenceExamples,
+) -> list[dict[str, np.ndarray]]:
+    """Returns the first EVALUATED held-out examples (all, if there are fewer), in batches of at
+    most ROWS, for evaluations during training."""
+    return list(_parts(examples, EVALUATED))
+
+
+def _parts(
+    examples: PretrainingExamples | SentenceExamples, most: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the first epoch's batches, cut into parts of at most ROWS rows, until there are `most`
+    rows: whole parts, but one at least."""
+    taken = 0
+    for step in range(examples.batches_per_epoch):
+        batch = examples.batch(step)
+        size = len(batch["input_ids"])
+        for rows in np.array_split(np.arange(size), -(-size // ROWS)):
+            if taken and taken + len(rows) > most:
+                return
+            taken += len(rows)
+            yield {name: values[rows] for name, values in batch.items()}
 
 
 def masked_lm_scores(
@@ -47,8 +72,7 @@ def embedding_scores(
     embedding_cosine: between the two embeddings of a sentence, mean over sentences.
     """
     cosines = []
-    for step in range(min(examples.batches_per_epoch, -(-MAX_EXAMPLES // examples.batch_size))):
-        batch = examples.batch(step)
+    for batch in _parts(examples, MAX_EXAMPLES):
         first, second = (
             np.asarray(encoder(batch, training=False)["embedding"]) for encoder in (model, teacher)
         )

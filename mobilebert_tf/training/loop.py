@@ -1,12 +1,12 @@
-"""The training loop of pretrain, distill and finetune: steps, checkpoints and history.
+"""The training loop of pretrain, distill and finetune: steps, evaluations and checkpoints.
 
 Keras's `fit` cannot resume a run exactly: BackupAndRestore repeats the epoch after a crash and
 does not save the states of dropout. Each step is the train_step of a Distiller or a Finetuner.
 """
 
 import math
-import time
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,13 +14,21 @@ from typing import Protocol
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, Stopped
+from mobilebert_tf.files import whole_file
 from mobilebert_tf.modeling.model import MobileBert
-from mobilebert_tf.training.checkpoint import load_state, save_state
-from mobilebert_tf.training.run_config import Pace
+from mobilebert_tf.training.checkpoint import (
+    Position,
+    load_numbered,
+    load_state,
+    newest_position,
+    save_state,
+)
+from mobilebert_tf.training.run_config import LoopSettings
 from mobilebert_tf.training.run_folder import RunFolder
+from mobilebert_tf.training.run_log import Place, StageLog
+from mobilebert_tf.training.stopping import LossGuard, StopRequest, stop_requests
 
 
 @dataclass(frozen=True)
@@ -60,14 +68,15 @@ def train(
     *,
     name: str,
     folder: RunFolder,
-    pace: Pace,
+    settings: LoopSettings,
+    held_out: Sequence[Mapping[str, np.ndarray]] = (),
     after_saving: Callable[[int], bool | None] | None = None,
 ) -> None:
     """Trains `model` through all stages, from the newest state in the folder if there is one.
 
     A run that is killed anywhere and started again ends with the same bits as an uninterrupted
-    one: a state holds the model, its dropout seeds, the optimizer and the position, and the data
-    depend on the position alone.
+    one: a state holds the model, its dropout seeds, the optimizer, the values that are not logged
+    yet and the position, and the data depend on the position alone.
 
     Args:
         model: the model, which is trained in place.
@@ -75,169 +84,261 @@ def train(
         examples: of all stages; step numbers continue from stage to stage.
         name: of the model within the run ("teacher", "student").
         folder: of the run.
-        pace: when to log and save.
+        settings: when to log, evaluate, save and stop.
+        held_out: batches on which each stage's own objectives are evaluated.
         after_saving: called with the step of the run when a state was saved, and again with that
             of the state from which a killed run continues; returns whether to end the stage.
 
-    Raises InputError if the loss is no longer finite.
+    Raises InputError if a loss or gradient is not finite, or the loss explodes; Stopped, after
+    saving a state, at SIGTERM or Ctrl-C.
     """
-    states = folder / "checkpoints" / name
-    position, tensors = load_state(states) or ({"stage": 0, "step": 0}, None)
-    steps_before = sum(stage.steps for stage in stages[: position["stage"]])
-    folder.rewind_history(name, steps_before + position["step"])
+    states = _states(folder, name)
+    position, tensors = load_state(states) or (Position(), None)
+    starts = np.cumsum([0, *(stage.steps for stage in stages)]).tolist()
+    folder.rewind_history(name, starts[position.stage] + position.step)
     writer = tf.summary.create_file_writer(str(folder / "tensorboard" / name))
-    for index in range(position["stage"], len(stages)):
-        resumed = tensors is not None and index == position["stage"]
-        trainer = stages[index].make_trainer()
-        trainer.compile()
-        if resumed:
-            _restore(trainer, model, tensors)
-        folder.begin()
-        loop = _StageLoop(
-            name=name,
-            index=index,
-            stage=stages[index],
-            steps_before=steps_before,
-            trainer=trainer,
-            model=model,
-            states=states,
-            folder=folder,
-            pace=pace,
-            writer=writer,
-        )
-        loop.run(examples, position["step"] if resumed else 0, after_saving)
-        steps_before += stages[index].steps
+    with stop_requests() as stop_request:
+        for index in range(position.stage, len(stages)):
+            trainer = stages[index].make_trainer()
+            trainer.compile()
+            if tensors is not None:
+                _restore(_variables(trainer, model), tensors)
+            folder.begin()
+            place = Place(
+                model=name,
+                stage=stages[index].name,
+                index=index,
+                stages=len(stages),
+                steps=stages[index].steps,
+                steps_before=starts[index],
+                total_steps=starts[-1],
+            )
+            loop = _StageLoop(
+                place=place,
+                trainer=trainer,
+                model=model,
+                states=states,
+                log=StageLog(folder, place, writer),
+                settings=settings,
+                examples=examples,
+                held_out=held_out,
+                after_saving=after_saving,
+                stop_request=stop_request,
+            )
+            position = loop.run(position)
+            if stop_request.signal:
+                raise _stopped(stop_request.signal, place, position.step)
+            loop.choose(position)
+            position, tensors = Position(stage=index + 1), None
     folder.write_history_csv()
+
+
+def is_trained(folder: RunFolder, name: str, steps: Sequence[int], settings: LoopSettings) -> bool:
+    """Returns whether the folder holds the model that `train` makes with so many steps a stage.
+
+    It does not if it holds one of fewer steps, which `train` continues.
+    """
+    if not (folder / name).exists():
+        return False
+    position = newest_position(_states(folder, name))
+    if position is None:  # deleted by hand, after the training
+        return True
+    last = position.stage == len(steps) - 1
+    return last and (position.step >= steps[-1] or settings.out_of_patience(position.waited))
+
+
+def _states(folder: RunFolder, name: str) -> Path:
+    return folder / "checkpoints" / name
 
 
 @dataclass(frozen=True)
 class _StageLoop:
-    """Runs, logs and saves the steps of one stage.
+    """Runs, evaluates and saves the steps of one stage.
 
     Args:
-        name: of the model.
-        index: of the stage, from 0.
-        stage: the stage.
-        steps_before: number of steps in the stages before it.
+        place: the stage.
         trainer: the stage's compiled Distiller or Finetuner.
         model: the model that it trains.
         states: folder of the model's states.
-        folder: of the run.
-        pace: when to log and save.
-        writer: writes TensorBoard's scalars.
+        log: of the stage.
+        settings: of the loop.
+        examples, held_out, after_saving: as for `train`.
+        stop_request: whether to stop.
     """
 
-    name: str
-    index: int
-    stage: LoopStage
-    steps_before: int
+    place: Place
     trainer: keras.Model
     model: MobileBert
     states: Path
-    folder: RunFolder
-    pace: Pace
-    writer: tf.summary.SummaryWriter
+    log: StageLog
+    settings: LoopSettings
+    examples: StepBatches
+    held_out: Sequence[Mapping[str, np.ndarray]]
+    after_saving: Callable[[int], bool | None] | None
+    stop_request: StopRequest
 
-    def run(
-        self, examples: StepBatches, first: int, after_saving: Callable[[int], bool | None] | None
-    ) -> None:
-        """Trains all steps after the first `first`; see `train` for `after_saving`."""
-        if first and after_saving is not None and after_saving(self.steps_before + first):
-            return
-        steps = self.stage.steps
-        batches = examples.dataset(self.steps_before + first, steps - first)
-        step_function = tf.function(
-            self.trainer.train_step, input_signature=[batches.element_spec], autograph=False
-        )
-        description = f"{self.name}: {self.stage.name}"
-        with tqdm(
-            total=steps, initial=first, desc=description, unit="step", mininterval=1
-        ) as progress:
-            started, logged = time.perf_counter(), first
+    def run(self, position: Position) -> Position:
+        """Trains the steps after a position, and returns that of the last one."""
+        first, steps = position.step, self.place.steps
+        if first and self._saves(first) and self._ends(position):
+            return position
+        batches = self.examples.dataset(self._number(first), steps - first)
+        guard = LossGuard(self.trainer.optimizer)
+        run_step = self._step_function(guard, batches.element_spec)
+        evaluate = self._evaluation()
+        self._limit_loss(guard)
+        with self.log.progress(first):
             for step, batch in enumerate(batches, start=first + 1):
-                saving = step % self.pace.checkpoint_steps == 0 or step == steps
-                logging = saving or step % self.pace.log_steps == 0
+                saving, evaluating = self._saves(step), self._evaluates(step)
+                logging = saving or step % self.settings.log_steps == 0
                 # Read before the step, after which it is the next one's.
-                learning_rate = float(self.trainer.optimizer.learning_rate) if logging else None
-                values = step_function(batch)
-                progress.update()
+                rate = float(self.trainer.optimizer.learning_rate) if logging else math.nan
+                values = run_step(batch, tf.constant(step, "int64"))
+                self.log.count(math.prod(batch["input_ids"].shape))
+                position = position.at(step)
+                if logging or self.stop_request.signal:
+                    self._check(guard, step)
                 if logging:
-                    seconds = (time.perf_counter() - started) / (step - logged)
-                    tokens_per_second = math.prod(batch["input_ids"].shape) / seconds
-                    logs = self._log(
-                        values,
-                        step=step,
-                        learning_rate=learning_rate,
-                        seconds_per_step=seconds,
-                        tokens_per_second=tokens_per_second,
-                    )
-                    progress.set_postfix(
-                        loss=f"{logs['loss']:.3f}", tokens_per_s=f"{tokens_per_second:,.0f}"
-                    )
-                    started, logged = time.perf_counter(), step
-                if saving:
-                    self._save(step)
-                    if after_saving is not None and after_saving(self.steps_before + step):
-                        break
-                    started = time.perf_counter()
+                    values = {name: float(value) for name, value in values.items()}
+                    seconds = self.log.seconds
+                    self.trainer.reset_metrics()
+                    judged = evaluate() if evaluating else {}
+                    if judged:
+                        position = position.judged(judged["loss"], self._number(step))
+                    self.log.write(step, seconds, rate, values, judged)
+                    self._limit_loss(guard)
+                if saving or self.stop_request.signal:
+                    self._save(position)
+                ended = saving and self._ends(position)
+                if ended or self.stop_request.signal:
+                    break
+                if logging:
+                    self.log.restart_clock()
+        return position
 
-    def _save(self, step: int) -> None:
-        position = {"stage": self.index, "step": step}
-        tensors = _tensors(self.trainer, self.model)
-        save_state(self.states, self.steps_before + step, position, tensors)
+    def _number(self, step: int) -> int:
+        """Returns a step's number in the whole training."""
+        return self.place.steps_before + step
 
-    def _log(
-        self,
-        values: dict,
-        *,
-        step: int,
-        learning_rate: float,
-        seconds_per_step: float,
-        tokens_per_second: float,
-    ) -> dict[str, float]:
-        """Writes the values that train_step returned to the history, and returns them as floats."""
-        values = {name: float(value) for name, value in values.items()}
-        self.trainer.reset_metrics()
-        if not math.isfinite(values["loss"]):
-            raise InputError(
-                f"the loss of {self.name} became {values['loss']} in stage '{self.stage.name}' "
-                f"before step {step}: lower the stage's learning_rate, and `overwrite`"
+    def _evaluates(self, step: int) -> bool:
+        return bool(self.held_out) and self.settings.evaluates(step, self.place.steps)
+
+    def _saves(self, step: int) -> bool:
+        """Returns whether a state is saved after a step, also if nobody asks to stop."""
+        regular = step % self.settings.checkpoint_steps == 0 or step == self.place.steps
+        return regular or self._evaluates(step)
+
+    def _step_function(self, guard: LossGuard, batch_spec: dict) -> Callable:
+        """Returns a graph function that trains a step, and returns train_step's values."""
+
+        def run_step(batch, step):
+            values = self.trainer.train_step(batch)
+            guard.watch(values, step)
+            return values
+
+        signature = [batch_spec, tf.TensorSpec([], "int64")]
+        return tf.function(run_step, input_signature=signature, autograph=False)
+
+    def _evaluation(self) -> Callable[[], dict[str, float]]:
+        """Returns a function that returns the means of test_step's values over held-out batches."""
+        test_step = tf.function(self.trainer.test_step, reduce_retracing=True, autograph=False)
+
+        def evaluate():
+            for batch in self.held_out:
+                values = test_step(batch)
+            values = {name: float(value) for name, value in values.items()}
+            self.trainer.reset_metrics()
+            return values
+
+        return evaluate
+
+    def _limit_loss(self, guard: LossGuard) -> None:
+        """Sets the guard's limit, once the stage's first loss is logged."""
+        if not self.settings.loss_limit or guard.is_limited:
+            return
+        place = self.place
+        records = (
+            r["loss"]
+            for r in self.log.folder.history()
+            if (r["model"], r.get("stage_index")) == (place.model, place.index)
+        )
+        first_loss = next(records, None)
+        if first_loss is not None:
+            guard.limit(self.settings.loss_limit * max(first_loss, 1.0))
+
+    def _check(self, guard: LossGuard, step: int) -> None:
+        """Raises InputError if a step went wrong, and keeps its batch."""
+        wrong, place = guard.wrong_step, self.place
+        if wrong is None:
+            return
+        path = self.log.folder / "failed" / f"{place.model}-{self._number(wrong):09d}.npz"
+        (batch,) = self.examples.dataset(self._number(wrong) - 1, 1).as_numpy_iterator()
+        with whole_file(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **batch)
+        newest = newest_position(self.states)
+        kept = (
+            "there is no state before it"
+            if newest is None
+            else (f"the newest state, of step {newest.step} in stage {newest.stage + 1}, is intact")
+        )
+        raise InputError(
+            f"the loss or the gradients of {place.model} went wrong in stage '{place.stage}' at "
+            f"step {wrong}: {guard.reason()}. Its batch is kept in {path}; {kept}. Lower the "
+            "stage's learning_rate, and `overwrite`"
+        )
+
+    def _save(self, position: Position) -> None:
+        tensors = {name: np.asarray(v) for name, v in _variables(self.trainer, self.model).items()}
+        number, kept = self._number(position.step), self.settings.checkpoints_kept
+        save_state(self.states, number, position, tensors, kept)
+
+    def _ends(self, position: Position) -> bool:
+        """Returns whether the stage ends with a state that was saved, before its last step."""
+        asked = self.after_saving and self.after_saving(self._number(position.step))
+        return bool(asked) or self.settings.out_of_patience(position.waited)
+
+    def choose(self, position: Position) -> None:
+        """Gives the model the weights with which a stage ends, which has come to a position."""
+        if position.step < self.place.steps and self.settings.out_of_patience(position.waited):
+            best = position.best - self.place.steps_before
+            print(
+                f"{self.place.model}: {self.place.stage} ends at step {position.step}: since step "
+                f"{best} no held-out loss was lower",
+                flush=True,
             )
-        record = {
-            "model": self.name,
-            "stage": self.stage.name,
-            "stage_index": self.index,
-            "step": step,
-            "total_step": self.steps_before + step,
-            "learning_rate": learning_rate,
-            **values,
-            "ms_per_step": 1000 * seconds_per_step,
-            "tokens_per_second": tokens_per_second,
-        }
-        self.folder.append_history(record)
-        with self.writer.as_default(step=self.steps_before + step):
-            for name, value in values.items():
-                tf.summary.scalar(name, value)
-        return values
+        if self.settings.keep_best and position.best not in (None, self._number(position.step)):
+            tensors = load_numbered(self.states, position.best)
+            _restore(_model_variables(self.model), tensors)
+
+
+def _stopped(number: int, place: Place, step: int) -> Stopped:
+    return Stopped(
+        f"stopped by {signal.Signals(number).name} at step {step} of {place.steps} "
+        f"({place.model}: {place.stage}); its state is saved: the same command goes on from there",
+        128 + number,
+    )
+
+
+def _model_variables(model: MobileBert) -> dict:
+    return _named("model", model.variables)
 
 
 def _variables(trainer: keras.Model, model: MobileBert) -> dict:
-    """Returns all variables that a step changes.
-
-    They are named by number: the names of seed generators differ from process to process.
-    """
-    groups = {"model": model.variables, "optimizer": trainer.optimizer.variables}
-    return {
-        f"{group}/{number:05d}": variable
-        for group, variables in groups.items()
-        for number, variable in enumerate(variables)
-    }
+    """Returns all variables that a step changes."""
+    return (
+        _model_variables(model)
+        | _named("optimizer", trainer.optimizer.variables)
+        | _named("metrics", trainer.metrics_variables)
+    )
 
 
-def _tensors(trainer: keras.Model, model: MobileBert) -> dict[str, np.ndarray]:
-    return {name: np.asarray(v) for name, v in _variables(trainer, model).items()}
+def _named(group: str, variables: Sequence) -> dict:
+    """Returns variables by number: the names of seed generators differ between processes."""
+    return {f"{group}/{number:05d}": variable for number, variable in enumerate(variables)}
 
 
-def _restore(trainer: keras.Model, model: MobileBert, tensors: dict[str, np.ndarray]) -> None:
-    for name, variable in _variables(trainer, model).items():
-        variable.assign(tensors[name])
+def _restore(variables: dict, tensors: Mapping[str, np.ndarray]) -> None:
+    for name, variable in variables.items():
+        # States of 2026-11-26 and before have no metrics: they were saved when those were zero.
+        if name in tensors or not name.startswith("metrics/"):
+            variable.assign(tensors[name])

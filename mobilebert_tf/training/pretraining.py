@@ -6,6 +6,7 @@ from mobilebert_tf.data.prepared_text import PreparedText
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.modeling.model_directory import save_model
 from mobilebert_tf.training.distiller import Distiller
+from mobilebert_tf.training.held_out import evaluation_batches
 from mobilebert_tf.training.layer_measures import LayerRecorder
 from mobilebert_tf.training.loop import LoopStage, train
 from mobilebert_tf.training.run_config import Phase, RunConfig
@@ -33,10 +34,11 @@ def pretrain_alone(
         config: of the run.
     """
     (stage,) = bare(model.config.num_hidden_layers, phase)
+    held_out = evaluation_batches(text.held_out_examples())
     make_trainer = functools.partial(
         Distiller, model, stage, accumulation_steps=config.accumulation_steps
     )
-    recorder = LayerRecorder(folder / "measures", name, model, text.held_out_examples().batch(0))
+    recorder = LayerRecorder(folder / "measures", name, model, held_out[0])
     recorder.record(0)
     train(
         model,
@@ -44,7 +46,8 @@ def pretrain_alone(
         text.training_examples(config.seed),
         name=name,
         folder=folder,
-        pace=config.pace,
+        settings=config.loop,
+        held_out=held_out,
         after_saving=recorder.record,
     )
     save_model(model, folder / name, text.tokenizer)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from mobilebert_tf.data.prepared_text import DataConfig
 from mobilebert_tf.errors import InputError, check_number
@@ -102,11 +102,25 @@ class TransferConfig(LayerTransfer):
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How often the training loop logs and saves, in steps."""
+class LoopSettings:
+    """When the training loop logs, evaluates, saves and stops: as in RunConfig."""
 
     log_steps: int
     checkpoint_steps: int
+    checkpoints_kept: int = 2
+    evaluation_steps: int = 0
+    early_stopping: int | None = None
+    keep_best: bool = False
+    loss_limit: float = 10.0
+
+    def evaluates(self, step: int, steps: int) -> bool:
+        """Returns whether a stage of so many steps is evaluated after one of them."""
+        every = self.evaluation_steps
+        return every > 0 and (step % every == 0 or step == steps)
+
+    def out_of_patience(self, waited: int) -> bool:
+        """Returns whether a stage ends after so many evaluations without a lower loss."""
+        return self.early_stopping is not None and waited >= self.early_stopping
 
 
 @dataclass(frozen=True)
@@ -121,7 +135,15 @@ class RunConfig(DataConfig):
         accumulation_steps: parts into which a step cuts its batch; their gradients are added up, so
             that batch_size may be as large as you like and a part must fit in memory.
         checkpoint_steps: steps between checkpoints.
+        checkpoints_kept: number of the newest checkpoints that stay, beside the best.
         log_steps: steps between lines of the history.
+        evaluation_steps: steps between evaluations on held-out text, each with a checkpoint; 0 for
+            one at the end of the run only.
+        early_stopping: end a stage after so many evaluations without a lower held-out loss; null
+            for never.
+        keep_best: end each stage with the weights of its lowest held-out loss; else with its last.
+        loss_limit: stop when the loss is so many times as high as where the stage began (counted
+            as 1 at least); 0 for no limit.
     """
 
     output_dir: str = "runs/demo"
@@ -130,27 +152,37 @@ class RunConfig(DataConfig):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     accumulation_steps: int = 1
     checkpoint_steps: int = 200
+    checkpoints_kept: int = 2
     log_steps: int = 20
+    evaluation_steps: int = 200
+    early_stopping: int | None = None
+    keep_best: bool = False
+    loss_limit: float = 10.0
+
+    CHANGEABLE: ClassVar[tuple[str, ...]] = ("checkpoints_kept", "loss_limit")
 
     def __post_init__(self):
         super().__post_init__()
         check_seed(self.seed)
-        for key in ("accumulation_steps", "checkpoint_steps", "log_steps"):
+        for key in ("accumulation_steps", "checkpoint_steps", "checkpoints_kept", "log_steps"):
             check_number(key, getattr(self, key), 1)
+        check_number("evaluation_steps", self.evaluation_steps, 0)
+        check_number("early_stopping", self.early_stopping, 1)
+        check_number("loss_limit", self.loss_limit, 0)
         if self.batch_size % self.accumulation_steps:
             raise InputError(
                 f"`batch_size` is {self.batch_size}: it must be a multiple of "
                 f"`accumulation_steps` ({self.accumulation_steps})"
             )
-        if self.checkpoint_steps % self.log_steps:
-            raise InputError(
-                f"`checkpoint_steps` is {self.checkpoint_steps}: it must be a multiple of "
-                f"`log_steps` ({self.log_steps})"
-            )
+        if self.evaluation_steps == 0 and (self.early_stopping or self.keep_best):
+            setting = "early_stopping" if self.early_stopping else "keep_best"
+            raise InputError(f"`{setting}` needs evaluations: `evaluation_steps` is 0")
 
     @property
-    def pace(self) -> Pace:
-        return Pace(self.log_steps, self.checkpoint_steps)
+    def loop(self) -> LoopSettings:
+        """The settings of the training loop."""
+        names = [field.name for field in dataclasses.fields(LoopSettings)]
+        return LoopSettings(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)

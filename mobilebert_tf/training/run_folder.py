@@ -2,12 +2,14 @@
 
 run.json           settings, versions, machine          data/       vocab.txt, tokenized text
 history.jsonl/csv  losses by stage and step             tensorboard/
+status.json        where the run is, for programs       failed/     batches that broke a training
 checkpoints/       training states                      teacher/, student/   model directories
 replaced/          with `overwrite`: what stood here, until the training begins
 
 A command that is refused before it trains leaves the folder as it was.
 """
 
+import contextlib
 import csv
 import dataclasses
 import glob
@@ -24,10 +26,11 @@ from filelock import FileLock, Timeout
 
 from mobilebert_tf.data.prepared_text import DataConfig
 from mobilebert_tf.environment import machine
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, Stopped
 from mobilebert_tf.files import PARTIAL, read_json, whole_file, write_json, write_whole
 from mobilebert_tf.training.finetune_config import FinetuneConfig
 from mobilebert_tf.training.run_config import RunConfig
+from mobilebert_tf.training.status import Status
 
 # Settings that may change when a run is continued.
 CHANGEABLE = ("output_dir", "overwrite")
@@ -40,12 +43,14 @@ class RunFolder:
 
     Attributes:
         path: of the folder.
+        status: tells other programs where the run is.
         has_begun: whether this process trained: from then on it does not undo what it did.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self.has_begun = False
+        self.status = Status(path / "status.json")
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -131,9 +136,26 @@ def open_run(config: RunConfig | FinetuneConfig):
                 _set_aside(path, config)
             with _unless_refused(RunFolder(path)) as folder:
                 _check_settings(path, config)
-                yield folder
+                with _ends_in_status(folder):
+                    yield folder
     except Timeout:
         raise InputError(f"{path} is in use by another process") from None
+
+
+@contextmanager
+def _ends_in_status(folder: RunFolder):
+    """Writes how the block ended into the folder's status.json."""
+    try:
+        yield
+    except BaseException as error:
+        if folder.has_begun:
+            stopped = isinstance(error, Stopped | KeyboardInterrupt | SystemExit)
+            text = " ".join(str(error).split())
+            # The disk may be full: the error that ended the run is the one to tell.
+            with contextlib.suppress(OSError):
+                folder.status.write("stopped" if stopped else "failed", error=text)
+        raise
+    folder.status.write("done")
 
 
 @contextmanager

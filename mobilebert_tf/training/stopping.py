@@ -1,0 +1,101 @@
+"""What ends a training before its last step: a signal, or a loss that went wrong."""
+
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+import tensorflow as tf
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and what a preempted machine gets
+
+
+class StopRequest:
+    """Whether the user or the system asked this process to stop.
+
+    Attributes:
+        signal: the number of the signal that asked; None if none did.
+    """
+
+    def __init__(self):
+        self.signal: int | None = None
+
+    def ask(self, number: int, _frame=None) -> None:
+        """Notes the first signal. The next one finds the system's own handling: it ends at once."""
+        self.signal = number
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Yields what tells whether SIGTERM or Ctrl-C came, which end nothing by themselves in the
+    block. In another thread than the main one, signals do what they did before."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.signal(number, request.ask) for number in _SIGNALS}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class LossGuard:
+    """Notes the first step whose loss or gradients went wrong, in the graph: no step waits for it.
+
+    Losses that are not finite are wrong, gradients too (unless the optimizer scales its loss: it
+    passes over those), and losses above a limit.
+
+    Args:
+        optimizer: of the trainer.
+    """
+
+    def __init__(self, optimizer: keras.optimizers.Optimizer):
+        scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        self._finite = ("loss",) if scales else ("loss", "gradient_norm")
+        self._limit = tf.Variable(float("inf"), dtype="float32", trainable=False)
+        self._first = tf.Variable(0, dtype="int64", trainable=False)
+        self._loss = tf.Variable(0.0, dtype="float32", trainable=False)
+
+    def watch(self, values: dict, step: tf.Tensor) -> None:
+        """Looks at the values of train_step: means since the last log, which stay wrong till then.
+
+        Args:
+            values: scalars by name.
+            step: int64, from 1.
+        """
+        right = values["loss"] <= self._limit
+        for name in self._finite:
+            if name in values:
+                right &= tf.math.is_finite(values[name])
+        noted = self._first > 0
+        self._first.assign(tf.where(noted | right, self._first, step))
+        self._loss.assign(tf.where(noted | right, self._loss, values["loss"]))
+
+    def limit(self, loss: float) -> None:
+        """Sets the limit."""
+        self._limit.assign(loss)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a limit is set."""
+        return math.isfinite(float(self._limit))
+
+    @property
+    def wrong_step(self) -> int | None:
+        """The first step that went wrong; None if all were right."""
+        return int(self._first) or None
+
+    def reason(self) -> str:
+        """Returns what was wrong with that step."""
+        loss, limit = float(self._loss), float(self._limit)
+        if not math.isfinite(loss):
+            return f"the loss was {loss}"
+        if loss > limit:
+            return f"the loss was {loss:.4g}, and the limit is {limit:.4g} (`loss_limit`)"
+        return "the norm of the gradients was not finite"
