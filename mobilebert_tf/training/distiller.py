@@ -6,6 +6,7 @@ import tensorflow as tf
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.training import losses
+from mobilebert_tf.training.distribution import summed
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map, loss_kinds, transfer_terms
 from mobilebert_tf.training.optimizer import Lamb, WarmupLinearDecay
 from mobilebert_tf.training.run_config import TransferConfig
@@ -86,7 +87,7 @@ class Distiller(keras.Model):
         return self.student(inputs, training=training)
 
     def train_step(self, batch):
-        gradients, values = self._accumulate(batch)
+        gradients, values = summed(self._accumulate(batch))
         scale = self.optimizer.scale_loss(1.0)
         values["gradient_norm"] = tf.linalg.global_norm(gradients) / scale
         self.optimizer.apply(gradients, self.trainable_variables)
@@ -97,16 +98,16 @@ class Distiller(keras.Model):
         return self._track(_with_loss(terms, measures, _WHOLE))
 
     def _accumulate(self, batch: dict) -> tuple[list, dict]:
-        """Returns the gradients of a batch and {value: mean over it}, from one part of it at a
-        time."""
-        parts = self.accumulation_steps
+        """Returns this device's share of the gradients of a batch and of {value: mean over it},
+        from one part of its rows at a time."""
+        parts, whole = self.accumulation_steps, summed(_counts(batch))
         if parts == 1:
-            return self._gradients(batch, _WHOLE)
+            return self._gradients(batch, _shares(batch, whole))
         split = {name: tf.reshape(x, [parts, -1, *x.shape[1:]]) for name, x in batch.items()}
 
         def of_part(index):
             part = {name: x[index] for name, x in split.items()}
-            return self._gradients(part, _shares(part, batch, parts))
+            return self._gradients(part, _shares(part, whole))
 
         def add_part(index, sums):
             return index + 1, tf.nest.map_structure(tf.add, sums, of_part(index))
@@ -206,18 +207,18 @@ _MEAN_OVER = {
 _WHOLE = {"tokens": 1.0, "predictions": 1.0, "examples": 1.0}  # shares of a whole batch
 
 
-def _shares(part: dict, batch: dict, parts: int) -> dict:
-    """Returns which share of a batch's tokens, predictions and examples one of its parts has."""
+def _counts(batch: dict) -> dict:
+    """Returns the number of tokens, predictions and examples that means are taken over."""
+    counts = {"tokens": tf.reduce_sum(batch["input_mask"])}
+    if "masked_lm_weights" in batch:
+        counts["predictions"] = tf.reduce_sum(batch["masked_lm_weights"])
+    counts["examples"] = tf.shape(batch["input_mask"])[0]
+    return {name: tf.cast(count, "float32") for name, count in counts.items()}
 
-    def share(name):
-        whole = tf.maximum(tf.reduce_sum(tf.cast(batch[name], "float32")), 1.0)
-        return tf.reduce_sum(tf.cast(part[name], "float32")) / whole
 
-    return {
-        "tokens": share("input_mask"),
-        "predictions": share("masked_lm_weights"),
-        "examples": 1.0 / parts,
-    }
+def _shares(part: dict, whole: dict) -> dict:
+    """Returns which share of a whole batch's counts one of its parts has."""
+    return {name: count / tf.maximum(whole[name], 1.0) for name, count in _counts(part).items()}
 
 
 def _with_loss(terms: dict, measures: dict, shares: dict) -> dict:

@@ -34,8 +34,24 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+class OfSummedGradients:
+    """Makes a Keras optimizer take gradients that are summed over all devices already.
+
+    Keras clips each device's gradients before it sums them, which is another norm than that of the
+    batch. A trainer of ours sums them first, and then they must not be summed again.
+    """
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return grads_and_vars
+
+
 @keras.saving.register_keras_serializable(package="mobilebert_tf")
-class Lamb(keras.optimizers.Optimizer):
+class AdamW(OfSummedGradients, keras.optimizers.AdamW):
+    """keras.optimizers.AdamW of summed gradients."""
+
+
+@keras.saving.register_keras_serializable(package="mobilebert_tf")
+class Lamb(OfSummedGradients, keras.optimizers.Optimizer):
     """LAMB without bias correction, with weight decay inside the trust ratio.
 
     keras.optimizers.Lamb differs: it corrects the bias, applies weight decay outside the trust

@@ -1,0 +1,173 @@
+"""Training on many devices, of one machine or of several: synchronous, each with its own rows.
+
+A step's batch is the same on one device and on many: each replica takes its rows of it, weighs their
+mean by their share of the batch, and gradients are summed. So no setting changes with the devices.
+
+Everything here reads tf.distribute's current strategy. Without one it does nothing.
+"""
+
+import functools
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from mobilebert_tf.errors import InputError
+
+Devices = Literal["one", "all", "workers", "tpu"]
+# What a collective operation raises when another worker ended, or its connection broke.
+_LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
+
+
+@contextmanager
+def on_devices(devices: Devices) -> Iterator[None]:
+    """Trains on these devices in the block, in which the models must be built.
+
+    Args:
+        devices: one: TensorFlow's first device. all: the accelerators of this machine, or its
+            logical processors if it has none. workers: the processes that TF_CONFIG names, each
+            with its machine's accelerators; this must be the process's first use of TensorFlow.
+            tpu: the TPU of this machine.
+
+    Raises InputError if there are no such devices, or another worker is lost in the block.
+    """
+    try:
+        with _strategy(devices).scope():
+            yield
+    except _LOST as error:
+        if devices != "workers":
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            "another worker ended or cannot be reached: start all workers again, and the run goes "
+            f"on from its newest state ({reason})"
+        ) from None
+
+
+def _strategy(devices: Devices) -> tf.distribute.Strategy:
+    if devices == "workers":
+        _check_tf_config()
+        print("waiting for all workers that TF_CONFIG names", flush=True)
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if devices == "tpu":
+        return tf.distribute.TPUStrategy(_connected_tpu())
+    if devices == "all":
+        found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        if len(found) > 1:
+            return tf.distribute.MirroredStrategy([device.name for device in found])
+    return tf.distribute.get_strategy()
+
+
+def _check_tf_config() -> None:
+    """Raises InputError unless TF_CONFIG names workers and which of them this process is."""
+    example = (
+        '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", '
+        '"index": 0}}'
+    )
+    try:
+        config = json.loads(os.environ.get("TF_CONFIG", ""))
+        workers, task = config["cluster"]["worker"], config["task"]
+        right = task["type"] == "worker" and 0 <= int(task["index"]) < len(workers)
+    except (ValueError, KeyError, TypeError):
+        right = False
+    if not right:
+        raise InputError(
+            f"`devices` workers needs the environment variable TF_CONFIG in each process: {example}"
+        )
+
+
+def _connected_tpu() -> tf.distribute.cluster_resolver.TPUClusterResolver:
+    try:
+        return tf.distribute.cluster_resolver.TPUClusterResolver.connect(tpu="local")
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"`devices` tpu finds no TPU on this machine: {reason}") from None
+
+
+# ---------------------------------------------------------------------------------------------
+# In a step
+# ---------------------------------------------------------------------------------------------
+
+
+def replicas() -> int:
+    """Returns the number of replicas that a batch is spread over."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def summed(values: Any) -> Any:
+    """Returns the sums over all replicas of nested tensors; within a step."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return values
+    tensors = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.nest.flatten(values))
+    return tf.nest.pack_sequence_as(values, tensors)
+
+
+def on_replicas(step: Callable, *arguments: Any) -> Any:
+    """Runs a step on all replicas, and returns the first local one's values: nested tensors."""
+    strategy = tf.distribute.get_strategy()
+    values = strategy.run(step, arguments)
+    return tf.nest.map_structure(lambda x: strategy.experimental_local_results(x)[0], values)
+
+
+def spread(batch: dict[str, tf.Tensor]) -> dict[str, Any]:
+    """Returns a batch of which each replica has its own rows: as many as the others, in order.
+
+    The number of rows must be a multiple of `replicas()`.
+    """
+    if replicas() == 1:
+        return batch
+
+    return tf.distribute.get_strategy().experimental_distribute_values_from_function(
+        lambda context: {
+            name: tf.split(x, context.num_replicas_in_sync)[context.replica_id_in_sync_group]
+            for name, x in batch.items()
+        }
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# Between workers
+# ---------------------------------------------------------------------------------------------
+
+
+def has_workers() -> bool:
+    """Returns whether several processes train together."""
+    return isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def is_first_worker() -> bool:
+    """Returns whether this process writes the run's folder: it is alone, or the first worker."""
+    return not has_workers() or tf.distribute.get_strategy().cluster_resolver.task_id == 0
+
+
+def sum_of_workers(number: int) -> int:
+    """Returns the sum of a whole number over all workers, who must all call this."""
+    if not has_workers():
+        return number
+    strategy = tf.distribute.get_strategy()
+    total = _sum(strategy)(tf.constant(number, "int64"))
+    locals_ = strategy.experimental_local_results(total)  # each has added the number
+    return int(locals_[0]) // len(locals_)
+
+
+def of_first_worker(number: int) -> int:
+    """Returns the whole number that the first worker gives; all workers must call this."""
+    return sum_of_workers(number if is_first_worker() else 0)
+
+
+@functools.cache
+def _sum(strategy: tf.distribute.Strategy) -> Callable:
+    return tf.function(
+        lambda number: strategy.run(summed, (number,)), input_signature=[tf.TensorSpec([], "int64")]
+    )
