@@ -54,7 +54,10 @@ class AblateConfig(DistillConfig):
         downstream: tasks on which each student is fine-tuned.
     """
 
-    CHANGEABLE: ClassVar[tuple[str, ...]] = ("cells", "seeds", "jobs", "downstream")
+    CHANGEABLE: ClassVar[tuple[str, ...]] = (
+        *DistillConfig.CHANGEABLE, "cells", "seeds", "jobs", "downstream",
+    )  # fmt: skip
+    EXTENDABLE: ClassVar[tuple[str, ...]] = ()  # cells that are finished stay
 
     output_dir: str = "runs/ablation"
     cells: dict[str, dict[str, Any]] = field(default_factory=dict)

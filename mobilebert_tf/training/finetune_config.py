@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from mobilebert_tf.errors import InputError, check_number, require
 from mobilebert_tf.tasks.registry import SQUAD
@@ -105,6 +105,8 @@ class FinetuneConfig:
     overwrite: bool = False
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     log_steps: int = 20
+
+    EXTENDABLE: ClassVar[tuple[str, ...]] = ("epochs",)  # unless it searches
 
     def __post_init__(self):
         check_number("log_steps", self.log_steps, 1)

@@ -159,7 +159,9 @@ class RunConfig(DataConfig):
     keep_best: bool = False
     loss_limit: float = 10.0
 
+    # Of a run that is continued: what may change, and what may become more.
     CHANGEABLE: ClassVar[tuple[str, ...]] = ("checkpoints_kept", "loss_limit")
+    EXTENDABLE: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self):
         super().__post_init__()
@@ -201,6 +203,8 @@ class PretrainConfig(RunConfig):
     role: Literal["teacher", "student"] = "teacher"
     training: Phase = Phase(1200, learning_rate=5e-3)
 
+    EXTENDABLE: ClassVar[tuple[str, ...]] = ("training.steps",)
+
 
 @dataclass(frozen=True)
 class DistillConfig(RunConfig):
@@ -227,3 +231,5 @@ class DistillConfig(RunConfig):
     strategy: Strategy = "progressive"
     transfer: TransferConfig = TransferConfig()
     distillation: Phase = Phase(560, learning_rate=5e-3)
+
+    EXTENDABLE: ClassVar[tuple[str, ...]] = ("distillation.steps",)

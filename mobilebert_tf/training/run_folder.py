@@ -250,7 +250,7 @@ def _settings(config: RunConfig | FinetuneConfig) -> dict[str, Any]:
 def _check_settings(path: Path, config: RunConfig | FinetuneConfig) -> None:
     """Writes the settings of a new run, or compares those of a run that is continued.
 
-    Raises InputError if they differ in more than the epochs that a fine-tuning run gets on top.
+    Raises InputError if they differ in more than the steps or epochs that a run gets on top.
     """
     settings = json.loads(json.dumps(_settings(config)))
     run = path / "run.json"
@@ -262,8 +262,14 @@ def _check_settings(path: Path, config: RunConfig | FinetuneConfig) -> None:
     content = read_json(run)
     before, now = flatten_settings(content.get("settings", {})), flatten_settings(settings)
     changed = [key for key in before | now if before.get(key) != now.get(key)]
-    searches = not isinstance(config, FinetuneConfig) or config.search
-    if changed == ["epochs"] and not searches and now["epochs"] > before["epochs"]:
+    extendable = () if getattr(config, "search", False) else config.EXTENDABLE
+    if changed and all(k in extendable and now[k] > before.get(k, 0) > 0 for k in changed):
+        more = ", ".join(f"{key} {before[key]:,} -> {now[key]:,}" for key in changed)
+        print(
+            f"{path} goes on ({more}); the learning rate is that of a run that was planned so from "
+            "its first step",
+            flush=True,
+        )
         write_json(run, content | {"settings": settings})
     elif changed:
         differences = "; ".join(f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed)

@@ -22,27 +22,29 @@ class StopRequest:
     def __init__(self):
         self.signal: int | None = None
 
-    def ask(self, number: int, _frame=None) -> None:
-        """Notes the first signal. The next one finds the system's own handling: it ends at once."""
-        self.signal = number
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
-
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Yields what tells whether SIGTERM or Ctrl-C came, which end nothing by themselves in the
-    block. In another thread than the main one, signals do what they did before."""
+    """Yields what tells whether SIGTERM or Ctrl-C came. The first one ends nothing by itself in the
+    block; the second one ends the process at once. A signal that is ignored stays ignored, and in
+    another thread than the main one all do what they did before."""
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-    before = {number: signal.signal(number, request.ask) for number in _SIGNALS}
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in _SIGNALS if is_main}
+    handled = [number for number, handler in before.items() if handler != signal.SIG_IGN]
+
+    def note(number, _frame):
+        request.signal = number
+        for each in handled:
+            signal.signal(each, signal.SIG_DFL)
+
     try:
+        for number in handled:
+            signal.signal(number, note)
         yield request
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in handled:
+            signal.signal(number, before[number])
 
 
 class LossGuard:

@@ -15,7 +15,9 @@ from mobilebert_tf.modeling.model import checksum
 from mobilebert_tf.modeling.model_directory import load_tokenizer
 from mobilebert_tf.pretrain import pretrain
 from mobilebert_tf.text.tokenizer import WordPiece
+from mobilebert_tf.training.optimizer import WarmupLinearDecay
 from mobilebert_tf.training.run_config import DistillConfig, Phase, PretrainConfig, TransferConfig
+from mobilebert_tf.training.run_folder import RunFolder
 
 NO_STEPS = Phase(0)
 SIZES = dict(sequence_length=13, batch_size=7, max_predictions_per_sequence=2)
@@ -69,6 +71,23 @@ def test_training_goes_on_and_a_finished_run_stays(place, tmp_path):
     assert trained != digest(place / "teacher")
     pretrain(config)
     assert digest(tmp_path / "run" / "teacher") == trained
+
+
+def test_more_steps_go_on_from_the_end(place, tmp_path, capsys):
+    """The finished model gives way to that of the longer run; a shorter one is refused."""
+    for steps in (2, 4):
+        pretrain(
+            pretrain_config(place, tmp_path / "run", training=Phase(steps, learning_rate=1e-2))
+        )
+    assert "goes on (training.steps 2 -> 4)" in capsys.readouterr().out
+    records = RunFolder(tmp_path / "run").history()
+    assert [record["total_step"] for record in records] == [2, 4]
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "done"
+    rates = [record["learning_rate"] for record in records]
+    schedule = WarmupLinearDecay(1e-2, 4, 0, 1e-4)
+    assert rates[1] == pytest.approx(float(schedule(3)))  # as planned for four steps
+    with pytest.raises(InputError, match="training.steps: 4 -> 3"):
+        pretrain(pretrain_config(place, tmp_path / "run", training=Phase(3, learning_rate=1e-2)))
 
 
 def test_heads_that_are_missing_are_new_and_said(place, tmp_path, capsys):
