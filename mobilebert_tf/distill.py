@@ -37,6 +37,7 @@ from mobilebert_tf.reports.html_pages import percent
 from mobilebert_tf.reports.run_report import write_report
 from mobilebert_tf.text.tokenizer import WordPiece
 from mobilebert_tf.training.distiller import Distiller
+from mobilebert_tf.training.distribution import on_devices
 from mobilebert_tf.training.from_teacher import copy_from_teacher
 from mobilebert_tf.training.held_out import (
     MAX_EXAMPLES,
@@ -63,6 +64,11 @@ def distill(config: DistillConfig) -> None:
     The same command continues a run that was killed. Next: python export/to_tflite.py --model
     OUTPUT_DIR/student
     """
+    with on_devices(config.devices):
+        _distill(config)
+
+
+def _distill(config: DistillConfig) -> None:
     prepare_process(config.seed, config.precision)
     given = _read_teacher(config)
     init = read_init(config.init, config.student, DistillConfig.student, config)

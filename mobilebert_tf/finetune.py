@@ -21,6 +21,7 @@ from mobilebert_tf.tasks.registry import MLPERF, SEQUENCE_LENGTH, SPAN_LENGTH, S
 from mobilebert_tf.tasks.task import Task
 from mobilebert_tf.tasks.text_task import TextTask
 from mobilebert_tf.tasks.user_files import read_unlabelled
+from mobilebert_tf.training.distribution import on_devices
 from mobilebert_tf.training.finetune_config import GRID, FinetuneConfig
 from mobilebert_tf.training.finetune_trials import Trials
 from mobilebert_tf.training.layer_transfer import check_fit
@@ -34,6 +35,11 @@ def finetune(config: FinetuneConfig) -> None:
     Writes the model directory OUTPUT_DIR/model, and OUTPUT_DIR/scores.json with the dev scores of
     every trial. The same command continues a run that was killed.
     """
+    with on_devices(config.devices):
+        _finetune(config)
+
+
+def _finetune(config: FinetuneConfig) -> None:
     keras.config.set_dtype_policy(config.precision)
     with named("model"):
         start = load(config.model)

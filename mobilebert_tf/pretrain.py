@@ -11,6 +11,7 @@ from mobilebert_tf.modeling.model import checksum
 from mobilebert_tf.modeling.model_directory import load_model
 from mobilebert_tf.reports.html_pages import percent
 from mobilebert_tf.reports.run_report import write_report
+from mobilebert_tf.training.distribution import on_devices
 from mobilebert_tf.training.held_out import batches, masked_lm_scores
 from mobilebert_tf.training.initial_model import initial_config, initial_model, read_init
 from mobilebert_tf.training.loop import is_trained, prepare_process
@@ -25,6 +26,11 @@ def pretrain(config: PretrainConfig) -> None:
     Writes the model directory OUTPUT_DIR/teacher (or /student with --role), with the history of
     the run beside it. The same command continues a run that was killed.
     """
+    with on_devices(config.devices):
+        _pretrain(config)
+
+
+def _pretrain(config: PretrainConfig) -> None:
     prepare_process(config.seed, config.precision)
     init = read_init(config.init, config.model, PretrainConfig.model, config)
     with open_run(config) as folder:

@@ -1,15 +1,14 @@
 """Training on many devices, of one machine or of several: synchronous, each with its own rows.
 
-A step's batch is the same on one device and on many: each replica takes its rows of it, weighs their
-mean by their share of the batch, and gradients are summed. So no setting changes with the devices.
-
-Everything here reads tf.distribute's current strategy. Without one it does nothing.
+A step's batch is the same on one device and on many: each replica takes its rows, weighs their means
+by their share of the batch, and gradients are summed. So no setting changes with the number
+of devices. Everything here reads tf.distribute's current strategy; without one it does nothing.
 """
 
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -116,24 +115,27 @@ def summed(values: Any) -> Any:
 def on_replicas(step: Callable, *arguments: Any) -> Any:
     """Runs a step on all replicas, and returns the first local one's values: nested tensors."""
     strategy = tf.distribute.get_strategy()
+    if replicas() == 1:
+        return step(*arguments)
     values = strategy.run(step, arguments)
     return tf.nest.map_structure(lambda x: strategy.experimental_local_results(x)[0], values)
 
 
-def spread(batch: dict[str, tf.Tensor]) -> dict[str, Any]:
-    """Returns a batch of which each replica has its own rows: as many as the others, in order.
+def spread(batch: Mapping[str, tf.Tensor]) -> Mapping[str, Any]:
+    """Returns a batch of which each replica has its own rows, in order.
 
-    The number of rows must be a multiple of `replicas()`.
+    If there are fewer rows than replicas, each has all of them, and so an equal share.
     """
-    if replicas() == 1:
+    count, rows = replicas(), len(next(iter(batch.values())))
+    if count == 1:
         return batch
 
-    return tf.distribute.get_strategy().experimental_distribute_values_from_function(
-        lambda context: {
-            name: tf.split(x, context.num_replicas_in_sync)[context.replica_id_in_sync_group]
-            for name, x in batch.items()
-        }
-    )
+    def own(context: Any) -> dict[str, tf.Tensor]:
+        index = context.replica_id_in_sync_group
+        first, last = (rows * i // count for i in (index, index + 1))
+        return {name: x[first:last] if rows >= count else x for name, x in batch.items()}
+
+    return tf.distribute.get_strategy().experimental_distribute_values_from_function(own)
 
 
 # ---------------------------------------------------------------------------------------------

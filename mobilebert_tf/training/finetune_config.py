@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from mobilebert_tf.errors import InputError, check_number, require
 from mobilebert_tf.tasks.registry import SQUAD
 from mobilebert_tf.tasks.user_files import Columns
+from mobilebert_tf.training.distribution import Devices
 from mobilebert_tf.training.run_config import LayerTransfer, Phase, check_seed
 
 # The paper's search (section 4.4.1).
@@ -72,6 +73,8 @@ class FinetuneConfig:
             files keep the score; or with weights rounded as in files of int4 or int4-mixed. Best
             begun from a model that is fine-tuned already.
         overwrite: delete everything in output_dir when the training begins.
+        devices: one device; all accelerators of this machine (without one, its logical
+            processors); the workers that TF_CONFIG names; a tpu.
         precision: Keras dtype policy.
         log_steps: steps between lines of the history.
 
@@ -103,6 +106,7 @@ class FinetuneConfig:
     bucketed: bool = True
     quantization_aware: bool | Literal["int4", "int4-mixed"] = False
     overwrite: bool = False
+    devices: Devices = "one"
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     log_steps: int = 20
 

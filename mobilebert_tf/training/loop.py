@@ -4,8 +4,10 @@ Keras's `fit` cannot resume a run exactly: BackupAndRestore repeats the epoch af
 does not save the states of dropout. Each step is the train_step of a Distiller or a Finetuner.
 """
 
+import functools
 import math
 import signal
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,19 @@ from mobilebert_tf.files import whole_file
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.training.checkpoint import (
     Position,
+    digest_of,
     load_numbered,
     load_state,
     newest_position,
     save_state,
+)
+from mobilebert_tf.training.distribution import (
+    has_workers,
+    of_first_worker,
+    on_replicas,
+    replicas,
+    spread,
+    sum_of_workers,
 )
 from mobilebert_tf.training.run_config import LoopSettings
 from mobilebert_tf.training.run_folder import RunFolder
@@ -94,6 +105,7 @@ def train(
     """
     states = _states(folder, name)
     position, tensors = load_state(states) or (Position(), None)
+    _check_workers_agree(position, examples)
     starts = np.cumsum([0, *(stage.steps for stage in stages)]).tolist()
     folder.rewind_history(name, starts[position.stage] + position.step)
     writer = tf.summary.create_file_writer(str(folder / "tensorboard" / name))
@@ -126,8 +138,8 @@ def train(
                 stop_request=stop_request,
             )
             position = loop.run(position)
-            if stop_request.signal:
-                raise _stopped(stop_request.signal, place, position.step)
+            if number := stop_request.of_any():
+                raise _stopped(number, place, position.step)
             loop.choose(position)
             position, tensors = Position(stage=index + 1), None
     folder.write_history_csv()
@@ -145,6 +157,19 @@ def is_trained(folder: RunFolder, name: str, steps: Sequence[int], settings: Loo
         return True
     last = position.stage == len(steps) - 1
     return last and (position.step >= steps[-1] or settings.out_of_patience(position.waited))
+
+
+def _check_workers_agree(position: Position, examples: StepBatches) -> None:
+    """Raises InputError unless all workers begin at the same step of the same text."""
+    if not has_workers():
+        return
+    (batch,) = examples.dataset(0, 1).as_numpy_iterator()
+    mine = zlib.crc32(f"{position} {digest_of(batch)}".encode())
+    if sum_of_workers(mine != of_first_worker(mine)):
+        raise InputError(
+            "the workers do not train the same run: each must have the same settings and text, and "
+            "read the same `output_dir`"
+        )
 
 
 def _states(folder: RunFolder, name: str) -> Path:
@@ -193,10 +218,11 @@ class _StageLoop:
                 logging = saving or step % self.settings.log_steps == 0
                 # Read before the step, after which it is the next one's.
                 rate = float(self.trainer.optimizer.learning_rate) if logging else math.nan
-                values = run_step(batch, tf.constant(step, "int64"))
+                values = run_step(spread(batch), tf.constant(step, "int64"))
                 self.log.count(math.prod(batch["input_ids"].shape))
                 position = position.at(step)
-                if logging or self.stop_request.signal:
+                stopping = self.stop_request.of_any(ask_workers=logging)
+                if logging or stopping:
                     self._check(guard, step)
                 if logging:
                     values = {name: float(value) for name, value in values.items()}
@@ -207,10 +233,10 @@ class _StageLoop:
                         position = position.judged(judged["loss"], self._number(step))
                     self.log.write(step, seconds, rate, values, judged)
                     self._limit_loss(guard)
-                if saving or self.stop_request.signal:
+                if saving or stopping:
                     self._save(position)
                 ended = saving and self._ends(position)
-                if ended or self.stop_request.signal:
+                if ended or stopping:
                     break
                 if logging:
                     self.log.restart_clock()
@@ -232,16 +258,22 @@ class _StageLoop:
         """Returns a graph function that trains a step, and returns train_step's values."""
 
         def run_step(batch, step):
-            values = self.trainer.train_step(batch)
+            values = on_replicas(self.trainer.train_step, batch)
             guard.watch(values, step)
             return values
 
+        if replicas() > 1:  # what a batch is spread into has no public type
+            return tf.function(run_step, reduce_retracing=True, autograph=False)
         signature = [batch_spec, tf.TensorSpec([], "int64")]
         return tf.function(run_step, input_signature=signature, autograph=False)
 
     def _evaluation(self) -> Callable[[], dict[str, float]]:
         """Returns a function that returns the means of test_step's values over held-out batches."""
-        test_step = tf.function(self.trainer.test_step, reduce_retracing=True, autograph=False)
+        test_step = tf.function(
+            functools.partial(on_replicas, self.trainer.test_step),
+            reduce_retracing=True,
+            autograph=False,
+        )
 
         def evaluate():
             for batch in self.held_out:
@@ -295,7 +327,7 @@ class _StageLoop:
     def _ends(self, position: Position) -> bool:
         """Returns whether the stage ends with a state that was saved, before its last step."""
         asked = self.after_saving and self.after_saving(self._number(position.step))
-        return bool(asked) or self.settings.out_of_patience(position.waited)
+        return bool(of_first_worker(asked or self.settings.out_of_patience(position.waited)))
 
     def choose(self, position: Position) -> None:
         """Gives the model the weights with which a stage ends, which has come to a position."""

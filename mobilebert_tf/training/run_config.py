@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from mobilebert_tf.data.prepared_text import DataConfig
 from mobilebert_tf.errors import InputError, check_number
+from mobilebert_tf.training.distribution import Devices
 
 
 def check_seed(seed: int) -> None:
@@ -131,6 +132,8 @@ class RunConfig(DataConfig):
         output_dir: folder of the run; the same command continues a run that was killed.
         seed: of weights, vocabulary, data order, masks and dropout.
         overwrite: delete everything in output_dir when the training begins.
+        devices: one device; all accelerators of this machine (without one, its logical
+            processors); the workers that TF_CONFIG names; a tpu.
         precision: Keras dtype policy.
         accumulation_steps: parts into which a step cuts its batch; their gradients are added up, so
             that batch_size may be as large as you like and a part must fit in memory.
@@ -149,6 +152,7 @@ class RunConfig(DataConfig):
     output_dir: str = "runs/demo"
     seed: int = 0
     overwrite: bool = False
+    devices: Devices = "one"
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     accumulation_steps: int = 1
     checkpoint_steps: int = 200

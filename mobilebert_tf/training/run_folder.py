@@ -16,6 +16,7 @@ import glob
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -28,12 +29,13 @@ from mobilebert_tf.data.prepared_text import DataConfig
 from mobilebert_tf.environment import machine
 from mobilebert_tf.errors import InputError, Stopped
 from mobilebert_tf.files import PARTIAL, read_json, whole_file, write_json, write_whole
+from mobilebert_tf.training.distribution import is_first_worker, of_first_worker
 from mobilebert_tf.training.finetune_config import FinetuneConfig
 from mobilebert_tf.training.run_config import RunConfig
 from mobilebert_tf.training.status import Status
 
 # Settings that may change when a run is continued.
-CHANGEABLE = ("output_dir", "overwrite")
+CHANGEABLE = ("output_dir", "overwrite", "devices")
 REPLACED = "replaced"
 PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy")
 
@@ -119,9 +121,16 @@ def open_run(config: RunConfig | FinetuneConfig):
     when the training begins; YAML files, of which one may be the --config, are kept. An InputError
     before that leaves the folder as it was, and so does the next command after a kill.
 
+    Of several workers the first one writes the folder; each other one gets a copy of its own.
+
     Raises InputError if another process uses it, or if it holds other settings or no run at all.
     """
     path = Path(config.output_dir)
+    if not is_first_worker():
+        with _copy_of_run(path) as folder:
+            _check_settings(folder.path, config)
+            yield folder
+        return
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file: `output_dir` must name a folder")
     path.mkdir(parents=True, exist_ok=True)
@@ -136,10 +145,36 @@ def open_run(config: RunConfig | FinetuneConfig):
                 _set_aside(path, config)
             with _unless_refused(RunFolder(path)) as folder:
                 _check_settings(path, config)
+                _let_workers_copy()
                 with _ends_in_status(folder):
                     yield folder
     except Timeout:
         raise InputError(f"{path} is in use by another process") from None
+
+
+def _let_workers_copy() -> None:
+    """Waits until all workers but the first have copied the run's folder, which it opened."""
+    for _ in ("opened", "copied"):
+        of_first_worker(1)
+
+
+@contextmanager
+def _copy_of_run(path: Path):
+    """Yields a copy of a run's folder, in which a worker that is not the first one works.
+
+    It begins where the first one does and comes to the same results, so nothing of it is kept.
+    """
+    of_first_worker(1)
+    with tempfile.TemporaryDirectory(prefix="mobilebert_tf-") as directory:
+        copy = Path(directory) / path.name
+        try:
+            shutil.copytree(path, copy, ignore=shutil.ignore_patterns(".lock", REPLACED))
+        except FileNotFoundError:
+            raise InputError(
+                f"{path} is not there: all workers must see the `output_dir` of the first one"
+            ) from None
+        of_first_worker(1)
+        yield RunFolder(copy)
 
 
 @contextmanager

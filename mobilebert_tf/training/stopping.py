@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import keras
 import tensorflow as tf
 
+from mobilebert_tf.training.distribution import has_workers, sum_of_workers
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and what a preempted machine gets
 
 
@@ -21,6 +23,18 @@ class StopRequest:
 
     def __init__(self):
         self.signal: int | None = None
+
+    def of_any(self, ask_workers: bool = True) -> int | None:
+        """Returns the signal that this process got; None if none came.
+
+        Workers stop after the same step: all must call this with `ask_workers` then, and a signal
+        to any of them is one to all.
+        """
+        if not has_workers():
+            return self.signal
+        if ask_workers and sum_of_workers(self.signal is not None):
+            return self.signal or signal.SIGTERM
+        return None
 
 
 @contextmanager
