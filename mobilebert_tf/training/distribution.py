@@ -170,6 +170,8 @@ def of_first_worker(number: int) -> int:
 
 @functools.cache
 def _sum(strategy: tf.distribute.Strategy) -> Callable:
-    return tf.function(
-        lambda number: strategy.run(summed, (number,)), input_signature=[tf.TensorSpec([], "int64")]
-    )
+    def sum_of_replicas(number):
+        return strategy.run(lambda: summed(tf.identity(number)))  # on the replica's device
+
+    signature = [tf.TensorSpec([], "int64")]
+    return tf.function(sum_of_replicas, input_signature=signature, autograph=False)

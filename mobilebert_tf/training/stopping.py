@@ -100,16 +100,16 @@ class LossGuard:
     @property
     def is_limited(self) -> bool:
         """Whether a limit is set."""
-        return math.isfinite(float(self._limit))
+        return math.isfinite(float(self._limit.numpy()))
 
     @property
     def wrong_step(self) -> int | None:
         """The first step that went wrong; None if all were right."""
-        return int(self._first) or None
+        return int(self._first.numpy()) or None
 
     def reason(self) -> str:
         """Returns what was wrong with that step."""
-        loss, limit = float(self._loss), float(self._limit)
+        loss, limit = float(self._loss.numpy()), float(self._limit.numpy())
         if not math.isfinite(loss):
             return f"the loss was {loss}"
         if loss > limit:
