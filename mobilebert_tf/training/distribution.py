@@ -40,16 +40,22 @@ def on_devices(devices: Devices) -> Iterator[None]:
 
     Raises InputError if there are no such devices, or another worker is lost in the block.
     """
+    with _strategy(devices).scope(), told_of_lost_workers():
+        yield
+
+
+@contextmanager
+def told_of_lost_workers() -> Iterator[None]:
+    """Turns what TensorFlow raises when another worker is lost into an InputError."""
     try:
-        with _strategy(devices).scope():
-            yield
+        yield
     except _LOST as error:
-        if devices != "workers":
+        if not has_workers():
             raise
-        reason = str(error).strip().partition("\n")[0]
+        lines = [line for line in str(error).splitlines() if "aborted by" in line]
         raise InputError(
             "another worker ended or cannot be reached: start all workers again, and the run goes "
-            f"on from its newest state ({reason})"
+            f"on from its newest state ({' '.join([*lines, type(error).__name__])})"
         ) from None
 
 

@@ -35,6 +35,7 @@ from mobilebert_tf.training.distribution import (
     replicas,
     spread,
     sum_of_workers,
+    told_of_lost_workers,
 )
 from mobilebert_tf.training.run_config import LoopSettings
 from mobilebert_tf.training.run_folder import RunFolder
@@ -109,7 +110,7 @@ def train(
     starts = np.cumsum([0, *(stage.steps for stage in stages)]).tolist()
     folder.rewind_history(name, starts[position.stage] + position.step)
     writer = tf.summary.create_file_writer(str(folder / "tensorboard" / name))
-    with stop_requests() as stop_request:
+    with stop_requests() as stop_request, told_of_lost_workers():
         for index in range(position.stage, len(stages)):
             trainer = stages[index].make_trainer()
             trainer.compile()
