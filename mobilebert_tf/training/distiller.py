@@ -8,6 +8,7 @@ from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.training import losses
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map, loss_kinds, transfer_terms
 from mobilebert_tf.training.optimizer import Lamb, WarmupLinearDecay
+from mobilebert_tf.training.rematerialization import rematerialized
 from mobilebert_tf.training.run_config import TransferConfig
 from mobilebert_tf.training.strategies import Stage
 
@@ -29,6 +30,8 @@ class Distiller(keras.Model):
         accumulation_steps: parts into which a step cuts its batch. It runs one after the other and
             adds up their gradients, so that a large batch needs the memory of a part. Without
             dropout the weights are those of the whole batch, but for rounding.
+        rematerialize: whether the student's blocks run a second time for the gradients, so that
+            their activations take no memory meanwhile.
 
     Batches are the dicts of data/pretraining.py, or of data/sentences.py for sentence encoders.
     `compile()` without arguments makes the stage's own optimizer. Works with `fit`, and with a loop
@@ -45,9 +48,10 @@ class Distiller(keras.Model):
         transfer: TransferConfig | None = None,
         teacher: MobileBert | None = None,
         accumulation_steps: int = 1,
+        rematerialize: bool = False,
     ):
         super().__init__(name="distiller")
-        self.accumulation_steps = accumulation_steps
+        self.accumulation_steps, self.rematerialize = accumulation_steps, rematerialize
         self.transfer = transfer or TransferConfig()
         if teacher is not None:
             check_fit(teacher.config, student.config, self.transfer)
@@ -153,7 +157,8 @@ class Distiller(keras.Model):
     def objectives(self, batch: dict, training: bool) -> tuple[dict, dict]:
         """Returns ({term: (weight, value)}, {measure: value}); the loss is the weighted sum of the
         terms, the measures are only logged."""
-        student = self.run_student(_select_inputs(self.run_student, batch), training=training)
+        with rematerialized(self.run_student, self.rematerialize):
+            student = self.run_student(_select_inputs(self.run_student, batch), training=training)
         teacher = self.run_teacher(batch) if self.run_teacher is not None else None
         terms, measures = {}, {}
         if self.stage.layers:

@@ -135,6 +135,8 @@ class RunConfig(DataConfig):
         precision: Keras dtype policy.
         accumulation_steps: parts into which a step cuts its batch; their gradients are added up, so
             that batch_size may be as large as you like and a part must fit in memory.
+        rematerialize: run the blocks a second time for the gradients, so that their activations
+            take no memory meanwhile.
         checkpoint_steps: steps between checkpoints.
         checkpoints_kept: number of the newest checkpoints that stay, beside the best.
         log_steps: steps between lines of the history.
@@ -154,6 +156,7 @@ class RunConfig(DataConfig):
     overwrite: bool = False
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     accumulation_steps: int = 1
+    rematerialize: bool = False
     checkpoint_steps: int = 200
     checkpoints_kept: int = 2
     log_steps: int = 20

@@ -26,11 +26,6 @@ class WeightAverage:
         self._weights = list(model.weights) if decay else []
         self.variables = [tf.Variable(w.value, trainable=False) for w in self._weights]
 
-    def restart(self) -> None:
-        """Begins anew with the model's weights."""
-        for average, weight in zip(self.variables, self._weights, strict=True):
-            average.assign(weight.value)
-
     def add(self, step: int) -> None:
         """Adds the weights after a step of the run, from 1."""
         if self.decay:
