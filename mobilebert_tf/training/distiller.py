@@ -6,6 +6,7 @@ import tensorflow as tf
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.training import losses
+from mobilebert_tf.training.accumulation import sum_over_parts
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map, loss_kinds, transfer_terms
 from mobilebert_tf.training.optimizer import Lamb, WarmupLinearDecay
 from mobilebert_tf.training.rematerialization import rematerialized
@@ -106,20 +107,9 @@ class Distiller(keras.Model):
         parts = self.accumulation_steps
         if parts == 1:
             return self._gradients(batch, _WHOLE)
-        split = {name: tf.reshape(x, [parts, -1, *x.shape[1:]]) for name, x in batch.items()}
-
-        def of_part(index):
-            part = {name: x[index] for name, x in split.items()}
-            return self._gradients(part, _shares(part, batch, parts))
-
-        def add_part(index, sums):
-            return index + 1, tf.nest.map_structure(tf.add, sums, of_part(index))
-
-        # The first part stands before the loop: its results show the loop their shapes.
-        _, sums = tf.while_loop(
-            lambda index, _: index < parts, add_part, (1, of_part(0)), parallel_iterations=1
+        return sum_over_parts(
+            lambda part: self._gradients(part, _shares(part, batch, parts)), batch, parts
         )
-        return sums
 
     def _gradients(self, part: dict, shares: dict) -> tuple[list, dict]:
         """Returns a part's share of the gradients and of {value: mean over the batch}."""
