@@ -215,6 +215,7 @@ def _train_student(
         transfer=config.transfer,
         teacher=teacher,
         accumulation_steps=config.accumulation_steps,
+        rematerialize=config.rematerialize,
     )
     train(
         student,

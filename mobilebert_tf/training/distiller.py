@@ -6,9 +6,11 @@ import tensorflow as tf
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.training import losses
+from mobilebert_tf.training.accumulation import sum_over_parts
 from mobilebert_tf.training.distribution import summed
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map, loss_kinds, transfer_terms
 from mobilebert_tf.training.optimizer import Lamb, WarmupLinearDecay
+from mobilebert_tf.training.rematerialization import rematerialized
 from mobilebert_tf.training.run_config import TransferConfig
 from mobilebert_tf.training.strategies import Stage
 
@@ -30,6 +32,8 @@ class Distiller(keras.Model):
         accumulation_steps: parts into which a step cuts its batch. It runs one after the other and
             adds up their gradients, so that a large batch needs the memory of a part. Without
             dropout the weights are those of the whole batch, but for rounding.
+        rematerialize: whether the student's blocks run a second time for the gradients, so that
+            their activations take no memory meanwhile.
 
     Batches are the dicts of data/pretraining.py, or of data/sentences.py for sentence encoders.
     `compile()` without arguments makes the stage's own optimizer. Works with `fit`, and with a loop
@@ -46,9 +50,10 @@ class Distiller(keras.Model):
         transfer: TransferConfig | None = None,
         teacher: MobileBert | None = None,
         accumulation_steps: int = 1,
+        rematerialize: bool = False,
     ):
         super().__init__(name="distiller")
-        self.accumulation_steps = accumulation_steps
+        self.accumulation_steps, self.rematerialize = accumulation_steps, rematerialize
         self.transfer = transfer or TransferConfig()
         if teacher is not None:
             check_fit(teacher.config, student.config, self.transfer)
@@ -100,23 +105,10 @@ class Distiller(keras.Model):
     def _accumulate(self, batch: dict) -> tuple[list, dict]:
         """Returns this device's share of the gradients of a batch and of {value: mean over it},
         from one part of its rows at a time."""
-        parts, whole = self.accumulation_steps, summed(_counts(batch))
-        if parts == 1:
-            return self._gradients(batch, _shares(batch, whole))
-        split = {name: tf.reshape(x, [parts, -1, *x.shape[1:]]) for name, x in batch.items()}
-
-        def of_part(index):
-            part = {name: x[index] for name, x in split.items()}
-            return self._gradients(part, _shares(part, whole))
-
-        def add_part(index, sums):
-            return index + 1, tf.nest.map_structure(tf.add, sums, of_part(index))
-
-        # The first part stands before the loop: its results show the loop their shapes.
-        _, sums = tf.while_loop(
-            lambda index, _: index < parts, add_part, (1, of_part(0)), parallel_iterations=1
+        whole = summed(_counts(batch))
+        return sum_over_parts(
+            lambda part: self._gradients(part, _shares(part, whole)), batch, self.accumulation_steps
         )
-        return sums
 
     def _gradients(self, part: dict, shares: dict) -> tuple[list, dict]:
         """Returns a part's share of the gradients and of {value: mean over the batch}."""
@@ -154,7 +146,8 @@ class Distiller(keras.Model):
     def objectives(self, batch: dict, training: bool) -> tuple[dict, dict]:
         """Returns ({term: (weight, value)}, {measure: value}); the loss is the weighted sum of the
         terms, the measures are only logged."""
-        student = self.run_student(_select_inputs(self.run_student, batch), training=training)
+        with rematerialized(self.run_student, self.rematerialize):
+            student = self.run_student(_select_inputs(self.run_student, batch), training=training)
         teacher = self.run_teacher(batch) if self.run_teacher is not None else None
         terms, measures = {}, {}
         if self.stage.layers:

@@ -159,8 +159,9 @@ def is_first_worker() -> bool:
     return not has_workers() or tf.distribute.get_strategy().cluster_resolver.task_id == 0
 
 
-def sum_of_workers(number: int) -> int:
-    """Returns the sum of a whole number over all workers, who must all call this."""
+def sum_of_workers(number: int | None) -> int:
+    """Returns the sum of a whole number over all workers, who must all call this; None is 0."""
+    number = int(number or 0)
     if not has_workers():
         return number
     strategy = tf.distribute.get_strategy()
@@ -169,7 +170,7 @@ def sum_of_workers(number: int) -> int:
     return int(locals_[0]) // len(locals_)
 
 
-def of_first_worker(number: int) -> int:
+def of_first_worker(number: int | None) -> int:
     """Returns the whole number that the first worker gives; all workers must call this."""
     return sum_of_workers(number if is_first_worker() else 0)
 

@@ -76,6 +76,12 @@ class FinetuneConfig:
         devices: one device; all accelerators of this machine (without one, its logical
             processors); the workers that TF_CONFIG names; a tpu.
         precision: Keras dtype policy.
+        accumulation_steps: parts into which a step cuts its batch, so that a part must fit in
+            memory; their gradients are added up.
+        rematerialize: run the blocks a second time for the gradients, so that their activations
+            take no memory meanwhile.
+        ema: decay of a moving average of the weights, which is then evaluated and saved, such as
+            0.999; 0 for none.
         log_steps: steps between lines of the history.
 
     Raises InputError for settings out of range, or that do not go together.
@@ -108,12 +114,17 @@ class FinetuneConfig:
     overwrite: bool = False
     devices: Devices = "one"
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    accumulation_steps: int = 1
+    rematerialize: bool = False
+    ema: float = 0.0
     log_steps: int = 20
 
     EXTENDABLE: ClassVar[tuple[str, ...]] = ("epochs",)  # unless it searches
 
     def __post_init__(self):
         check_number("log_steps", self.log_steps, 1)
+        check_number("accumulation_steps", self.accumulation_steps, 1)
+        check_number("ema", self.ema, 0, 1, below=True)
         check_number("sequence_length", self.sequence_length, 3)
         check_number("patience", self.patience, 1)
         check_number("teacher_weight", self.teacher_weight, 0, 1)
@@ -128,6 +139,9 @@ class FinetuneConfig:
             raise InputError(
                 "`quantization_aware` goes with `precision` float32 and without `transfer_weight`"
             )
+        for key in ("rematerialize", "ema"):
+            if self.quantization_aware and getattr(self, key):
+                raise InputError(f"`quantization_aware` goes without `{key}`")
         if self.grid and not self.search:
             raise InputError("`grid` is of use with `search` only")
         unknown = set(self.grid or {}) - set(GRID)

@@ -153,7 +153,9 @@ class Trials:
             batches,
             name=trial.name,
             folder=self.folder,
-            settings=LoopSettings(self.config.log_steps, checkpoint_steps=steps),
+            settings=LoopSettings(
+                self.config.log_steps, checkpoint_steps=steps, ema=self.config.ema
+            ),
             after_saving=evaluator,
         )
 
@@ -175,6 +177,8 @@ class Trials:
             teacher_weight=config.teacher_weight,
             transfer_weight=config.transfer_weight,
             transfer=config.transfer,
+            accumulation_steps=config.accumulation_steps,
+            rematerialize=config.rematerialize,
         )
 
     def _weigh_classes(self) -> np.ndarray:

@@ -6,8 +6,11 @@ from keras import ops
 
 from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert
 from mobilebert_tf.tasks.examples import NO_LABEL
+from mobilebert_tf.training.accumulation import sum_over_parts
+from mobilebert_tf.training.distribution import summed
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map, transfer_terms
-from mobilebert_tf.training.optimizer import NOT_ADAPTED, WarmupLinearDecay
+from mobilebert_tf.training.optimizer import NOT_ADAPTED, AdamW, WarmupLinearDecay
+from mobilebert_tf.training.rematerialization import rematerialized
 from mobilebert_tf.training.run_config import LayerTransfer, Phase
 
 # Kinds of heads with a loss, of labels and of a teacher's outputs.
@@ -29,6 +32,7 @@ class Finetuner(keras.Model):
         transfer_weight: weight of the losses of feature and attention maps (paper, section 3.4);
             0 leaves them out.
         transfer: weights of those losses, and the teacher's layer for each of the model's.
+        accumulation_steps, rematerialize: as for a Distiller; a batch may have any number of rows.
 
     Batches are the dicts of tasks/examples.py: MODEL_INPUTS int32 [B,T], and targets as for
     task_loss. `compile()` without arguments makes the phase's optimizer.
@@ -46,8 +50,11 @@ class Finetuner(keras.Model):
         teacher_weight: float = 0.5,
         transfer_weight: float = 0.0,
         transfer: LayerTransfer | None = None,
+        accumulation_steps: int = 1,
+        rematerialize: bool = False,
     ):
         super().__init__(name="finetuner")
+        self.accumulation_steps, self.rematerialize = accumulation_steps, rematerialize
         self.model, self.phase, self.class_weights = model, phase, class_weights
         self.temperature, self.teacher_weight = temperature, teacher_weight
         self.transfer_weight, self.transfer = transfer_weight, transfer or LayerTransfer()
@@ -55,7 +62,7 @@ class Finetuner(keras.Model):
             check_fit(teacher.config, model.config, self.transfer)
         # A function: as an attribute, the teacher would be in every checkpoint.
         self.run_teacher = _inference_function(teacher) if teacher is not None else None
-        self.tracker = keras.metrics.Mean("loss")
+        self.trackers = [keras.metrics.Mean(name) for name in ("loss", "gradient_norm")]
 
     def compile(self, optimizer=None, **kwargs):
         super().compile(optimizer=optimizer or self._adamw(), **kwargs)
@@ -66,7 +73,7 @@ class Finetuner(keras.Model):
         schedule = WarmupLinearDecay(
             phase.learning_rate, phase.steps, round(phase.warmup * phase.steps), phase.end_factor
         )
-        optimizer = keras.optimizers.AdamW(
+        optimizer = AdamW(
             schedule, phase.weight_decay, epsilon=EPSILON, global_clipnorm=phase.clip_norm
         )
         optimizer.exclude_from_weight_decay(
@@ -79,43 +86,77 @@ class Finetuner(keras.Model):
 
     @property
     def metrics(self):
-        return [self.tracker]
+        return self.trackers
 
     def train_step(self, batch):
+        whole = summed(self._counts(batch))
+        gradients, loss = summed(
+            sum_over_parts(
+                lambda part: self._gradients(part, whole), batch, self.accumulation_steps
+            )
+        )
+        norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(1.0)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        for tracker, value in zip(self.trackers, (loss, norm), strict=True):
+            tracker.update_state(value)
+        return {tracker.name: tracker.result() for tracker in self.trackers}
+
+    def _gradients(self, part: dict, whole: dict) -> tuple[list, tf.Tensor]:
+        """Returns a part's share of the gradients and of the loss."""
         with tf.GradientTape() as tape:
-            loss = self.loss_of(batch, training=True)
+            loss = self._loss(part, whole, training=True)
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self.trainable_variables)
         pairs = zip(gradients, self.trainable_variables, strict=True)
         # Layers that the head does not read, such as the pooler of a span, have no gradient.
-        gradients = [tf.zeros(v.shape) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
-        self.optimizer.apply(gradients, self.trainable_variables)
-        self.tracker.update_state(loss)
-        return {"loss": self.tracker.result()}
+        return [tf.zeros(v.shape) if g is None else tf.convert_to_tensor(g) for g, v in pairs], loss
 
     def loss_of(self, batch: dict, training: bool):
         """Returns the loss of a batch, a scalar."""
-        inputs = {name: batch[name] for name in MODEL_INPUTS}
-        outputs = self.model(inputs, training=training)
-        kind = self.model.head.kind
-        loss = task_loss(kind, outputs, batch["targets"], self.class_weights)
+        return self._loss(batch, self._counts(batch), training)
+
+    def _counts(self, batch: dict) -> dict:
+        """Returns what the means of a batch are taken over: the weights of its labels, and the
+        numbers of its examples and tokens; and how many examples' worth of the loss is the labels'.
+        """
+        kind, targets = self.model.head.kind, batch["targets"]
+        return {
+            "labels": ops.maximum(ops.sum(target_weights(kind, targets, self.class_weights)), 1e-6),
+            "examples": ops.cast(ops.shape(targets)[0], "float32"),
+            "tokens": ops.cast(ops.sum(batch["input_mask"]), "float32"),
+            "labelled": ops.sum(self._label_shares(targets)),
+        }
+
+    def _label_shares(self, targets):
+        """Returns the labels' share of each example's loss, [B]: the rest is the teacher's."""
+        own = 1.0 if self.run_teacher is None else 1 - self.teacher_weight
+        return own * labelled(self.model.head.kind, targets)
+
+    def _loss(self, part: dict, whole: dict, training: bool):
+        """Returns a part's share of the loss of a batch with these counts."""
+        inputs = {name: part[name] for name in MODEL_INPUTS}
+        with rematerialized(self.model, self.rematerialize):
+            outputs = self.model(inputs, training=training)
+        kind, counts = self.model.head.kind, self._counts(part)
+        share = {name: counts[name] / whole[name] for name in ("labels", "examples", "tokens")}
+        loss = share["labels"] * task_loss(kind, outputs, part["targets"], self.class_weights)
         if self.run_teacher is None:
             return loss
-        teacher, mask = self.run_teacher(inputs), batch["input_mask"]
+        teacher, mask = self.run_teacher(inputs), part["input_mask"]
         # Each example weighs its label 1 - teacher_weight, or 0 if it has none; the rest is the
         # teacher's.
-        label_weights = (1 - self.teacher_weight) * labelled(kind, batch["targets"])  # [B]
-        loss = ops.mean(label_weights) * loss
-        loss += distillation_loss(
+        loss *= whole["labelled"] / whole["examples"]
+        loss += share["tokens" if kind == "token_classifier" else "examples"] * distillation_loss(
             kind,
             teacher,
             outputs,
             mask,
             temperature=self.temperature,
-            weights=1 - label_weights,
+            weights=1 - self._label_shares(part["targets"]),
         )
         if self.transfer_weight:
-            loss += self.transfer_weight * self._transfer_loss(teacher, outputs, mask)
+            transfer = self._transfer_loss(teacher, outputs, mask)
+            loss += share["tokens"] * self.transfer_weight * transfer
         return loss
 
     def _transfer_loss(self, teacher: dict, outputs: dict, input_mask):
@@ -146,6 +187,21 @@ def labelled(kind: str, targets):
     return ops.cast(counted if kind == "classifier" else ops.any(counted, axis=-1), "float32")
 
 
+def target_weights(kind: str, targets, class_weights=None):
+    """Returns the weights over which task_loss takes its mean, of each text [B] or token [B,T].
+
+    Args: as for task_loss.
+    """
+    if kind in ("regression", "multi_label_classifier"):
+        return labelled(kind, targets)
+    if kind == "span":
+        return ops.ones_like(targets[:, 0], dtype="float32")
+    counted = ops.cast(targets != NO_LABEL, "float32")
+    if class_weights is None:
+        return counted
+    return counted * ops.take(class_weights, ops.maximum(targets, 0))
+
+
 def task_loss(kind: str, outputs: dict, targets, class_weights=None):
     """Returns the mean loss over examples, or tokens, that have a label: a scalar.
 
@@ -159,23 +215,20 @@ def task_loss(kind: str, outputs: dict, targets, class_weights=None):
         class_weights: weight of each class, [C]; None for equal weights, which a
             multi_label_classifier has.
     """
+    weights = target_weights(kind, targets, class_weights)
     if kind == "regression":
-        counted = labelled(kind, targets)
         # NaN is replaced, not multiplied by 0: the gradient would still be NaN.
-        errors = ops.square(outputs["score"] - ops.where(ops.isnan(targets), 0.0, targets))
-        return _weighted_mean(errors, counted)
-    if kind == "multi_label_classifier":
+        losses = ops.square(outputs["score"] - ops.where(ops.isnan(targets), 0.0, targets))
+    elif kind == "multi_label_classifier":
         known = ops.where(ops.isnan(targets), 0.0, targets)
-        errors = ops.binary_crossentropy(known, outputs["logits"], from_logits=True)  # [B,C]
-        return _weighted_mean(ops.mean(errors, axis=-1), labelled(kind, targets))
-    if kind == "span":
+        by_label = ops.binary_crossentropy(known, outputs["logits"], from_logits=True)  # [B,C]
+        losses = ops.mean(by_label, axis=-1)
+    elif kind == "span":
         ends = (outputs["start_logits"], outputs["end_logits"])
-        losses = [_cross_entropy(logits, targets[:, i]) for i, logits in enumerate(ends)]
-        return ops.mean(sum(losses)) / 2
-    counted = ops.cast(targets != NO_LABEL, "float32")
-    classes = ops.maximum(targets, 0)
-    weights = counted if class_weights is None else counted * ops.take(class_weights, classes)
-    return _weighted_mean(_cross_entropy(outputs["logits"], classes), weights)
+        losses = sum(_cross_entropy(logits, targets[:, i]) for i, logits in enumerate(ends)) / 2
+    else:
+        losses = _cross_entropy(outputs["logits"], ops.maximum(targets, 0))
+    return ops.sum(weights * losses) / ops.maximum(ops.sum(weights), 1e-6)
 
 
 def distillation_loss(
@@ -221,10 +274,6 @@ def _distances(kind: str, teacher: dict, student: dict, input_mask, *, temperatu
         )
         return ops.mean(_divergence(first, second, temperature), axis=-1)
     return _divergence(teacher["logits"], student["logits"], temperature)
-
-
-def _weighted_mean(values, weights):
-    return ops.sum(weights * values) / ops.maximum(ops.sum(weights), 1e-6)
 
 
 def _cross_entropy(logits, targets):

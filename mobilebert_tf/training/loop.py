@@ -41,6 +41,7 @@ from mobilebert_tf.training.run_config import LoopSettings
 from mobilebert_tf.training.run_folder import RunFolder
 from mobilebert_tf.training.run_log import Place, StageLog
 from mobilebert_tf.training.stopping import LossGuard, StopRequest, stop_requests
+from mobilebert_tf.training.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,9 @@ def train(
     """Trains `model` through all stages, from the newest state in the folder if there is one.
 
     A run that is killed anywhere and started again ends with the same bits as an uninterrupted
-    one: a state holds the model, its dropout seeds, the optimizer, the values that are not logged
-    yet and the position, and the data depend on the position alone.
+    one: a state holds the model, its dropout seeds, the average of its weights, the optimizer, the
+    values that are not logged yet and the position, and the data depend on the position alone.
+    What is evaluated, shown to `after_saving` and left in the end is the average, if there is one.
 
     Args:
         model: the model, which is trained in place.
@@ -104,7 +106,7 @@ def train(
     Raises InputError if a loss or gradient is not finite, or the loss explodes; Stopped, after
     saving a state, at SIGTERM or Ctrl-C.
     """
-    states = _states(folder, name)
+    states, average = _states(folder, name), WeightAverage(model, settings.ema)
     position, tensors = load_state(states) or (Position(), None)
     _check_workers_agree(position, examples)
     starts = np.cumsum([0, *(stage.steps for stage in stages)]).tolist()
@@ -115,7 +117,7 @@ def train(
             trainer = stages[index].make_trainer()
             trainer.compile()
             if tensors is not None:
-                _restore(_variables(trainer, model), tensors)
+                _restore(_variables(model, average, trainer), tensors)
             folder.begin()
             place = Place(
                 model=name,
@@ -130,6 +132,7 @@ def train(
                 place=place,
                 trainer=trainer,
                 model=model,
+                average=average,
                 states=states,
                 log=StageLog(folder, place, writer),
                 settings=settings,
@@ -143,6 +146,7 @@ def train(
                 raise _stopped(number, place, position.step)
             loop.choose(position)
             position, tensors = Position(stage=index + 1), None
+    average.take()
     folder.write_history_csv()
 
 
@@ -185,6 +189,7 @@ class _StageLoop:
         place: the stage.
         trainer: the stage's compiled Distiller or Finetuner.
         model: the model that it trains.
+        average: of its weights.
         states: folder of the model's states.
         log: of the stage.
         settings: of the loop.
@@ -195,6 +200,7 @@ class _StageLoop:
     place: Place
     trainer: keras.Model
     model: MobileBert
+    average: WeightAverage
     states: Path
     log: StageLog
     settings: LoopSettings
@@ -220,6 +226,7 @@ class _StageLoop:
                 # Read before the step, after which it is the next one's.
                 rate = float(self.trainer.optimizer.learning_rate) if logging else math.nan
                 values = run_step(spread(batch), tf.constant(step, "int64"))
+                self.average.add(self._number(step))
                 self.log.count(math.prod(batch["input_ids"].shape))
                 position = position.at(step)
                 stopping = self.stop_request.of_any(ask_workers=logging)
@@ -277,8 +284,9 @@ class _StageLoop:
         )
 
         def evaluate():
-            for batch in self.held_out:
-                values = test_step(batch)
+            with self.average.shown():
+                for batch in self.held_out:
+                    values = test_step(batch)
             values = {name: float(value) for name, value in values.items()}
             self.trainer.reset_metrics()
             return values
@@ -321,13 +329,15 @@ class _StageLoop:
         )
 
     def _save(self, position: Position) -> None:
-        tensors = {name: np.asarray(v) for name, v in _variables(self.trainer, self.model).items()}
+        variables = _variables(self.model, self.average, self.trainer)
+        tensors = {name: np.asarray(variable) for name, variable in variables.items()}
         number, kept = self._number(position.step), self.settings.checkpoints_kept
         save_state(self.states, number, position, tensors, kept)
 
     def _ends(self, position: Position) -> bool:
         """Returns whether the stage ends with a state that was saved, before its last step."""
-        asked = self.after_saving and self.after_saving(self._number(position.step))
+        with self.average.shown():
+            asked = self.after_saving and self.after_saving(self._number(position.step))
         return bool(of_first_worker(asked or self.settings.out_of_patience(position.waited)))
 
     def choose(self, position: Position) -> None:
@@ -341,7 +351,7 @@ class _StageLoop:
             )
         if self.settings.keep_best and position.best not in (None, self._number(position.step)):
             tensors = load_numbered(self.states, position.best)
-            _restore(_model_variables(self.model), tensors)
+            _restore(_variables(self.model, self.average), tensors)
 
 
 def _stopped(number: int, place: Place, step: int) -> Stopped:
@@ -352,17 +362,15 @@ def _stopped(number: int, place: Place, step: int) -> Stopped:
     )
 
 
-def _model_variables(model: MobileBert) -> dict:
-    return _named("model", model.variables)
-
-
-def _variables(trainer: keras.Model, model: MobileBert) -> dict:
-    """Returns all variables that a step changes."""
-    return (
-        _model_variables(model)
-        | _named("optimizer", trainer.optimizer.variables)
-        | _named("metrics", trainer.metrics_variables)
-    )
+def _variables(
+    model: MobileBert, average: WeightAverage, trainer: keras.Model | None = None
+) -> dict:
+    """Returns all variables that a step changes; without a trainer, those of the model."""
+    variables = _named("model", model.variables) | _named("average", average.variables)
+    if trainer is not None:
+        variables |= _named("optimizer", trainer.optimizer.variables)
+        variables |= _named("metrics", trainer.metrics_variables)
+    return variables
 
 
 def _named(group: str, variables: Sequence) -> dict:

@@ -36,7 +36,11 @@ def pretrain_alone(
     (stage,) = bare(model.config.num_hidden_layers, phase)
     held_out = evaluation_batches(text.held_out_examples())
     make_trainer = functools.partial(
-        Distiller, model, stage, accumulation_steps=config.accumulation_steps
+        Distiller,
+        model,
+        stage,
+        accumulation_steps=config.accumulation_steps,
+        rematerialize=config.rematerialize,
     )
     recorder = LayerRecorder(folder / "measures", name, model, held_out[0])
     recorder.record(0)

@@ -113,6 +113,7 @@ class LoopSettings:
     early_stopping: int | None = None
     keep_best: bool = False
     loss_limit: float = 10.0
+    ema: float = 0.0
 
     def evaluates(self, step: int, steps: int) -> bool:
         """Returns whether a stage of so many steps is evaluated after one of them."""
@@ -137,6 +138,8 @@ class RunConfig(DataConfig):
         precision: Keras dtype policy.
         accumulation_steps: parts into which a step cuts its batch; their gradients are added up, so
             that batch_size may be as large as you like and a part must fit in memory.
+        rematerialize: run the blocks a second time for the gradients, so that their activations
+            take no memory meanwhile.
         checkpoint_steps: steps between checkpoints.
         checkpoints_kept: number of the newest checkpoints that stay, beside the best.
         log_steps: steps between lines of the history.
@@ -147,6 +150,8 @@ class RunConfig(DataConfig):
         keep_best: end each stage with the weights of its lowest held-out loss; else with its last.
         loss_limit: stop when the loss is so many times as high as where the stage began (counted
             as 1 at least); 0 for no limit.
+        ema: decay of a moving average of the weights, which is then evaluated and saved, such as
+            0.999; 0 for none.
     """
 
     output_dir: str = "runs/demo"
@@ -155,6 +160,7 @@ class RunConfig(DataConfig):
     devices: Devices = "one"
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     accumulation_steps: int = 1
+    rematerialize: bool = False
     checkpoint_steps: int = 200
     checkpoints_kept: int = 2
     log_steps: int = 20
@@ -162,6 +168,7 @@ class RunConfig(DataConfig):
     early_stopping: int | None = None
     keep_best: bool = False
     loss_limit: float = 10.0
+    ema: float = 0.0
 
     # Of a run that is continued: what may change, and what may become more.
     CHANGEABLE: ClassVar[tuple[str, ...]] = ("checkpoints_kept", "loss_limit")
@@ -175,6 +182,7 @@ class RunConfig(DataConfig):
         check_number("evaluation_steps", self.evaluation_steps, 0)
         check_number("early_stopping", self.early_stopping, 1)
         check_number("loss_limit", self.loss_limit, 0)
+        check_number("ema", self.ema, 0, 1, below=True)
         if self.batch_size % self.accumulation_steps:
             raise InputError(
                 f"`batch_size` is {self.batch_size}: it must be a multiple of "

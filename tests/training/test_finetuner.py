@@ -141,6 +141,39 @@ def test_without_a_label_the_teacher_alone_counts(kind):
     assert all(np.isfinite(weight.numpy()).all() for weight in model.weights)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("taught", [False, True])
+def test_accumulation_is_the_whole_batch(kind, taught):
+    """Also in uneven parts, of which one has no label, and with fewer rows than parts."""
+    batch, model, teacher = training_batch(kind), model_of(kind), model_of(kind, seed=1)
+    targets = batch["targets"].numpy()
+    if kind in NOTHING:
+        targets[2:] = NOTHING[kind]
+    batch["targets"] = tf.constant(targets)
+    options = (
+        {"teacher": teacher, "teacher_weight": 0.25, "transfer_weight": 0.01} if taught else {}
+    )
+    if kind == "classifier":
+        options["class_weights"] = np.array([3.0, 1, 0.5], np.float32)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    before, results = [weight.numpy() for weight in model.weights], []
+    for parts in (1, 2, 3, 9):
+        for weight, value in zip(model.weights, before, strict=True):
+            weight.assign(value)
+        trainer = Finetuner(model, Phase(1), accumulation_steps=parts, **options)
+        trainer.compile(optimizer=keras.optimizers.SGD(1.0))
+        logged = tf.function(trainer.train_step, autograph=False)(batch)
+        moved = [w.numpy() - value for w, value in zip(model.weights, before, strict=True)]
+        results.append((moved, [float(value) for value in logged.values()]))
+    largest = max(np.abs(change).max() for change in results[0][0])
+    for moved, logged in results[1:]:
+        assert logged == pytest.approx(results[0][1], rel=1e-5)
+        for change, expected in zip(moved, results[0][0], strict=True):
+            np.testing.assert_allclose(change, expected, rtol=1e-4, atol=1e-5 * largest)
+
+
 def test_layers_of_a_teacher_that_is_the_student_have_nothing_to_teach():
     batch, model = training_batch("classifier"), model_of("classifier")
     losses = [

@@ -321,6 +321,46 @@ def test_a_stage_begins_with_the_best_of_the_one_before(tmp_path, capsys):
     np.testing.assert_array_equal(point.place.numpy(), expected.place.numpy())
 
 
+# --- the average of the weights ------------------------------------------------------------------
+
+AVERAGED = {
+    "steps": (3, 5),
+    "settings": LoopSettings(2, 4, evaluation_steps=4, ema=0.4),
+    "held_out": HELD_OUT,
+}
+
+
+def test_the_average_is_what_is_evaluated_and_left(tmp_path):
+    point = run(tmp_path / "averaged", **AVERAGED)
+    places = [np.ones(3, np.float32)]  # after each step, of a run that saves all of them
+    run(tmp_path / "plain", steps=(3, 5), settings=LoopSettings(1, 1, checkpoints_kept=8))
+    for _, bits in states(tmp_path / "plain").values():
+        places.append(np.frombuffer(bits["model/00000"], np.float32))
+    average = places[0]
+    for step, place in enumerate(places[1:], start=1):
+        decay = min(0.4, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * place
+    np.testing.assert_allclose(point.place.numpy(), average, rtol=1e-6)
+    _, bits = states(tmp_path / "averaged")[8]  # the training itself went on as without
+    assert bits["model/00000"] == places[-1].tobytes()
+    loss = np.mean([np.mean((average - batch["input_ids"]) ** 2) for batch in HELD_OUT])
+    assert history(tmp_path / "averaged")[-1]["held_out_loss"] == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("moment", [2, 5])
+def test_the_average_of_a_run_that_was_killed(tmp_path, moment):
+    def kill(step):
+        if step == moment:
+            raise RuntimeError("killed")
+
+    expected = run(tmp_path / "straight", **AVERAGED)
+    with pytest.raises(tf.errors.OpError, match="killed"):
+        run(tmp_path / "killed", examples=Numbers(kill), **AVERAGED)
+    point = run(tmp_path / "killed", **AVERAGED)
+    np.testing.assert_array_equal(point.place.numpy(), expected.place.numpy())
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "straight")
+
+
 # --- what goes wrong -----------------------------------------------------------------------------
 
 

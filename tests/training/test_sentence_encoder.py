@@ -247,9 +247,9 @@ def test_a_student_ends_with_its_teachers_head(place, monkeypatch):
 
     saved = loop._StageLoop._save
 
-    def interrupted(self, step):
-        saved(self, step)
-        if step == 4:
+    def interrupted(self, position):
+        saved(self, position)
+        if position.step == 4:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as context, pytest.raises(SystemExit):
