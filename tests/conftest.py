@@ -7,7 +7,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import pytest
+import tensorflow as tf
 from tensorflow.python.framework.config import disable_op_determinism
+
+# Devices for the tests of many; all others use the first one.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
+)
 
 # By what they took last: every command of the docs, runs that are killed and started again.
 LONGEST = ("test_docs.py", "test_resume.py", "test_finetune.py")

@@ -9,7 +9,7 @@ from mobilebert_tf.training import losses
 from mobilebert_tf.training.accumulation import sum_over_parts
 from mobilebert_tf.training.distribution import summed
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map, loss_kinds, transfer_terms
-from mobilebert_tf.training.optimizer import Lamb, WarmupLinearDecay
+from mobilebert_tf.training.optimizer import Lamb, WarmupLinearDecay, checked
 from mobilebert_tf.training.rematerialization import rematerialized
 from mobilebert_tf.training.run_config import TransferConfig
 from mobilebert_tf.training.strategies import Stage
@@ -73,7 +73,7 @@ class Distiller(keras.Model):
         self.trackers = {name: keras.metrics.Mean(name) for name in self._value_names()}
 
     def compile(self, optimizer=None, **kwargs):
-        super().compile(optimizer=optimizer or self._stage_optimizer(), **kwargs)
+        super().compile(optimizer=checked(optimizer or self._stage_optimizer()), **kwargs)
         self.optimizer.build(self.trainable_variables)
 
     def _stage_optimizer(self) -> Lamb:

@@ -1,7 +1,7 @@
 """Training on many devices, of one machine or of several: synchronous, each with its own rows.
 
-A step's batch is the same on one device and on many: each replica takes its rows, weighs their means
-by their share of the batch, and gradients are summed. So no setting changes with the number
+A step's batch is the same on one device and on many: each replica takes its rows, weighs their
+means by their share of the batch, and gradients are summed. So no setting changes with the number
 of devices. Everything here reads tf.distribute's current strategy; without one it does nothing.
 """
 

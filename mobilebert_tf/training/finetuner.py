@@ -9,7 +9,7 @@ from mobilebert_tf.tasks.examples import NO_LABEL
 from mobilebert_tf.training.accumulation import sum_over_parts
 from mobilebert_tf.training.distribution import summed
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map, transfer_terms
-from mobilebert_tf.training.optimizer import NOT_ADAPTED, AdamW, WarmupLinearDecay
+from mobilebert_tf.training.optimizer import NOT_ADAPTED, AdamW, WarmupLinearDecay, checked
 from mobilebert_tf.training.rematerialization import rematerialized
 from mobilebert_tf.training.run_config import LayerTransfer, Phase
 
@@ -65,7 +65,7 @@ class Finetuner(keras.Model):
         self.trackers = [keras.metrics.Mean(name) for name in ("loss", "gradient_norm")]
 
     def compile(self, optimizer=None, **kwargs):
-        super().compile(optimizer=optimizer or self._adamw(), **kwargs)
+        super().compile(optimizer=checked(optimizer or self._adamw()), **kwargs)
         self.optimizer.build(self.trainable_variables)
 
     def _adamw(self) -> keras.optimizers.Optimizer:

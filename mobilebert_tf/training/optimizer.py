@@ -5,6 +5,9 @@ from collections.abc import Mapping
 import keras
 from keras import ops
 
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.training.distribution import replicas
+
 # Names of variables without weight decay and layer adaptation: the last parts of their paths.
 NOT_ADAPTED = ("bias", "gamma", "beta")
 
@@ -43,6 +46,16 @@ class OfSummedGradients:
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars
+
+
+def checked(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Returns an optimizer. Raises InputError for one that would sum gradients a second time."""
+    if replicas() > 1 and not isinstance(optimizer, OfSummedGradients):
+        raise InputError(
+            f"{type(optimizer).__name__} sums gradients over devices itself: on many devices take "
+            "the AdamW or Lamb of mobilebert_tf.training.optimizer"
+        )
+    return optimizer
 
 
 @keras.saving.register_keras_serializable(package="mobilebert_tf")
