@@ -49,11 +49,22 @@ class OfSummedGradients:
 
 
 def checked(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Returns an optimizer. Raises InputError for one that would sum gradients a second time."""
-    if replicas() > 1 and not isinstance(optimizer, OfSummedGradients):
+    """Returns an optimizer.
+
+    Raises InputError if it cannot train on several devices: one that would sum gradients a second
+    time, or under mixed_float16, where Keras's scaling of the loss fails.
+    """
+    if replicas() == 1:
+        return optimizer
+    if not isinstance(optimizer, OfSummedGradients):
         raise InputError(
             f"{type(optimizer).__name__} sums gradients over devices itself: on many devices take "
             "the AdamW or Lamb of mobilebert_tf.training.optimizer"
+        )
+    if keras.config.dtype_policy().name == "mixed_float16":
+        raise InputError(
+            "`precision` mixed_float16 trains on one device only: take mixed_bfloat16, which needs "
+            "no scaling of the loss"
         )
     return optimizer
 

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -168,8 +169,20 @@ def test_another_optimizer_is_refused():
     with mirrored(2).scope():
         trainer = pretraining(None)[1]
         with pytest.raises(InputError, match="SGD sums gradients over devices itself"):
-            trainer.compile(tf.keras.optimizers.SGD())
+            trainer.compile(keras.optimizers.SGD())
         trainer.compile(Lamb())
+
+
+def test_half_precision_is_refused():
+    """Keras's LossScaleOptimizer fails on several devices; bfloat16 does without it."""
+    keras.config.set_dtype_policy("mixed_float16")
+    with mirrored(2).scope(), pytest.raises(InputError, match="take mixed_bfloat16"):
+        pretraining(None)[1].compile()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    batch = training_batch("pretraining")
+    one = trained(tf.distribute.get_strategy(), pretraining, None, batch, steps=1)
+    two = trained(mirrored(2), pretraining, None, batch, steps=1)
+    assert two[0][0]["loss"] == pytest.approx(one[0][0]["loss"], rel=1e-3)
 
 
 # --- the flag ------------------------------------------------------------------------------------

@@ -1,0 +1,243 @@
+"""A pre-training step of full-size MobileBERT, ours and Model Garden's, in turns.
+
+    python benchmarks/training.py [--rounds 5] [--tokens 128] [--batch-size 8] [--variants ...]
+
+A step reads 20 masked positions of each example and the next sentence. "Gradients" are forward
+pass, loss and gradients alone; a "step" has LAMB too. Each variant is a process of its own. They
+run one at a time, a step each in turn, so that all see the same machine; medians over rounds. Model
+Garden's wants tf-models-official: `make test-peers` makes an environment with it, .venv-peers.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tabulate
+
+from mobilebert_tf.environment import circumstances
+
+PREDICTIONS = 20
+THEIRS = "Model Garden, gradients"
+VARIANTS = {  # name: settings of `ours`
+    THEIRS: None,
+    "ours, gradients": {"update": False},
+    "ours, step": {},
+    "ours, step, merged projections": {"merged": True},
+    "ours, step, logits of all tokens": {"all_tokens": True},
+    "ours, step, deterministic": {"deterministic": True},
+    "ours, step, bfloat16": {"precision": "mixed_bfloat16"},
+    "ours, step, XLA": {"jit_compile": True},
+}
+
+
+def main() -> None:
+    options = _options()
+    children = {name: _child(name, options) for name in options.variants}
+    seconds = {name: [] for name in children}
+    for _ in range(options.rounds + 1):
+        for name, child in children.items():
+            print(file=child.stdin, flush=True)
+            line = child.stdout.readline()
+            if not line:
+                sys.exit(f"{name} ended: see its error above")
+            seconds[name].append(float(line))
+    for child in children.values():
+        child.stdin.close()
+        child.wait()
+    tokens = options.batch_size * options.tokens
+    medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}
+    base = medians.get(THEIRS)
+    rows = [
+        {
+            "variant": name,
+            "ms": 1000 * median,
+            "least": 1000 * min(seconds[name][1:]),
+            "tokens/s": tokens / median,
+            "times Model Garden's": base / median if base else None,
+            "first step s": seconds[name][0],
+        }
+        for name, median in medians.items()
+    ]
+    print(tabulate.tabulate(rows, headers="keys", floatfmt=".2f"))
+    print(circumstances())
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--child", choices=VARIANTS, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _child(name: str, options: argparse.Namespace) -> subprocess.Popen:
+    command = [sys.executable, __file__, "--child", name, "--tokens", str(options.tokens)]
+    command += ["--batch-size", str(options.batch_size)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def run_child(options: argparse.Namespace) -> None:
+    """Runs a step for each line of stdin, and prints its seconds."""
+    settings, batch = VARIANTS[options.child], _batch(options)
+    step = model_garden(batch) if settings is None else ours(batch, **settings)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        float(step())  # waits for it
+        print(time.perf_counter() - started, flush=True)
+
+
+def _batch(options: argparse.Namespace) -> dict[str, np.ndarray]:
+    random, shape = np.random.default_rng(0), (options.batch_size, options.tokens)
+    places = (options.batch_size, PREDICTIONS)
+    return {
+        "input_ids": random.integers(1000, 30000, shape).astype(np.int32),
+        "input_mask": np.ones(shape, np.int32),
+        "segment_ids": np.zeros(shape, np.int32),
+        "masked_lm_positions": random.integers(0, options.tokens, places).astype(np.int32),
+        "masked_lm_ids": random.integers(1000, 30000, places).astype(np.int32),
+        "masked_lm_weights": np.ones(places, np.float32),
+        "next_sentence_labels": random.integers(0, 2, options.batch_size).astype(np.int32),
+    }
+
+
+def ours(
+    batch: dict,
+    *,
+    update: bool = True,
+    merged: bool = False,
+    all_tokens: bool = False,
+    deterministic: bool = False,
+    precision: str = "float32",
+    jit_compile: bool = False,
+) -> Callable:
+    """Returns a function that runs a step of a Distiller without a teacher: its loss.
+
+    Args:
+        batch: of every step.
+        update: whether the optimizer runs.
+        merged: whether layers that read the same tensor are one matrix product.
+        all_tokens: whether the masked LM's logits are computed for all tokens.
+        deterministic: whether TensorFlow's operations are deterministic, as in our commands.
+        precision: Keras's dtype policy.
+        jit_compile: whether XLA compiles the step.
+    """
+    import keras
+    import tensorflow as tf
+
+    from mobilebert_tf import build_model
+    from mobilebert_tf.training.distiller import Distiller
+    from mobilebert_tf.training.run_config import Phase
+    from mobilebert_tf.training.strategies import bare
+
+    keras.config.set_dtype_policy(precision)
+    if deterministic:
+        keras.utils.set_random_seed(0)
+        tf.config.experimental.enable_op_determinism()
+    if all_tokens:
+        rows, tokens = batch["input_ids"].shape
+        places = np.tile(np.arange(tokens, dtype=np.int32), (rows, 1))
+        weights = (places < PREDICTIONS).astype(np.float32)
+        batch = batch | {"masked_lm_positions": places, "masked_lm_weights": weights}
+        batch["masked_lm_ids"] = batch["input_ids"]
+    model = build_model("mobilebert", "pretraining")
+    if merged:
+        _merge(model)
+    (stage,) = bare(model.config.num_hidden_layers, Phase(1000))
+    trainer = Distiller(model, stage)
+    trainer.compile()
+    batch = {name: tf.constant(x) for name, x in batch.items()}
+
+    def gradients():
+        found, values = trainer._accumulate(batch)
+        return values["loss"] + 0 * tf.linalg.global_norm(found)
+
+    def step():
+        values = trainer.train_step(batch)
+        return values["loss"]
+
+    return tf.function(step if update else gradients, autograph=False, jit_compile=jit_compile)
+
+
+def _merge(model) -> None:
+    """Makes the layers of each block that read the same tensor one matrix product: 512 -> 384 for
+    both bottlenecks and the value, 128 -> 256 for query and key."""
+    from keras import ops
+
+    def joined(layers, x):
+        kernel = ops.concatenate([layer.kernel for layer in layers], axis=1)
+        bias = ops.concatenate([layer.bias for layer in layers])
+        return ops.split(ops.matmul(x, kernel) + bias, len(layers), axis=-1)
+
+    for layer in model.layers:
+        if not layer.name.startswith("block_"):
+            continue
+        attention, found = layer.attention, {}
+        outer = [layer.input_bottleneck.dense, layer.shared_bottleneck.dense, attention.value]
+        inner = [attention.query, attention.key]
+
+        def call(x, layers, index, found):
+            if index == 0:
+                found[id(layers[0])] = joined(layers, x)
+            return found[id(layers[0])][index]
+
+        for group in (outer, inner):
+            for index, dense in enumerate(group):
+                dense.call = lambda x, g=group, i=index, f=found: call(x, g, i, f)
+
+
+def model_garden(batch: dict) -> Callable:
+    """Returns a function that runs Model Garden's model, loss and gradients: the loss."""
+    import tensorflow as tf
+    import tf_keras
+    from official.modeling import tf_utils
+    from official.nlp.modeling import layers, models
+
+    from mobilebert_tf.checkpoints.reference_run import model_garden_encoder
+    from mobilebert_tf.modeling.config import SIZES
+
+    config = SIZES["mobilebert"]
+    encoder = model_garden_encoder(config)
+    model = models.BertPretrainerV2(
+        encoder_network=encoder,
+        classification_heads=[layers.ClassificationHead(None, 2, name="next_sentence")],
+        customized_masked_lm=layers.MobileBertMaskedLM(
+            embedding_table=encoder.get_embedding_table(),
+            activation=tf_utils.get_activation(config.hidden_act),
+        ),
+    )
+    batch = {name: tf.constant(x) for name, x in batch.items()}
+    inputs = {
+        "input_word_ids": batch["input_ids"],
+        "input_mask": batch["input_mask"],
+        "input_type_ids": batch["segment_ids"],
+        "masked_lm_positions": batch["masked_lm_positions"],
+    }
+    cross_entropy = tf_keras.losses.sparse_categorical_crossentropy
+
+    @tf.function(autograph=False)
+    def gradients():
+        with tf.GradientTape() as tape:
+            outputs = model(inputs, training=True)
+            words = cross_entropy(batch["masked_lm_ids"], outputs["mlm_logits"], from_logits=True)
+            pairs = cross_entropy(
+                batch["next_sentence_labels"], outputs["next_sentence"], from_logits=True
+            )
+            loss = tf.reduce_mean(words) + tf.reduce_mean(pairs)
+        found = tape.gradient(loss, model.trainable_variables)
+        return loss + 0 * tf.linalg.global_norm([g for g in found if g is not None])
+
+    return gradients
+
+
+if __name__ == "__main__":
+    options = _options()
+    if options.child:
+        run_child(options)
+    else:
+        main()
