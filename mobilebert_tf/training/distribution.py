@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import keras
 import tensorflow as tf
 
 from mobilebert_tf.errors import InputError
 
 Devices = Literal["one", "all", "workers", "tpu"]
+_SEEDS = 2**40  # more than Keras has
 # What a collective operation raises when another worker ended, or its connection broke.
 _LOST = (
     tf.errors.AbortedError,
@@ -125,6 +127,25 @@ def on_replicas(step: Callable, *arguments: Any) -> Any:
         return step(*arguments)
     values = strategy.run(step, arguments)
     return tf.nest.map_structure(lambda x: strategy.experimental_local_results(x)[0], values)
+
+
+def draw_own_masks(model: keras.Model) -> None:
+    """Gives each replica dropout masks of its own; those of the first one stay as they are.
+
+    A seed is a mirrored variable. Its copy on each replica counts alike, so that the first one's,
+    in a checkpoint, stands for all; the replica's number stands above the seed's own bits.
+    """
+    if replicas() == 1:
+        return
+    seeds = [v for v in model.variables if "seed_generator" in v.path]
+
+    def set_seeds() -> None:
+        number = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, "int64")
+        for seed in seeds:
+            low = tf.math.floormod(seed.value, [_SEEDS, 2**62])  # the seed, and its counter
+            seed.assign(low + [_SEEDS * number, 0])
+
+    tf.distribute.get_strategy().run(tf.function(set_seeds, autograph=False))
 
 
 def spread(batch: Mapping[str, tf.Tensor]) -> Mapping[str, Any]:

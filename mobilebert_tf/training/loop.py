@@ -29,6 +29,7 @@ from mobilebert_tf.training.checkpoint import (
     save_state,
 )
 from mobilebert_tf.training.distribution import (
+    draw_own_masks,
     has_workers,
     of_first_worker,
     on_replicas,
@@ -118,6 +119,7 @@ def train(
             trainer.compile()
             if tensors is not None:
                 _restore(_variables(model, average, trainer), tensors)
+            draw_own_masks(model)
             folder.begin()
             place = Place(
                 model=name,

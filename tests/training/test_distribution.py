@@ -22,7 +22,14 @@ from mobilebert_tf import InputError
 from mobilebert_tf.pretrain import main as pretrain
 from mobilebert_tf.training import distribution
 from mobilebert_tf.training.distiller import Distiller
-from mobilebert_tf.training.distribution import on_devices, on_replicas, replicas, spread, summed
+from mobilebert_tf.training.distribution import (
+    draw_own_masks,
+    on_devices,
+    on_replicas,
+    replicas,
+    spread,
+    summed,
+)
 from mobilebert_tf.training.finetuner import Finetuner
 from mobilebert_tf.training.optimizer import Lamb
 from mobilebert_tf.training.run_config import Phase, TransferConfig
@@ -154,6 +161,27 @@ def test_each_row_is_on_one_device():
         seen = [part["x"].numpy().tolist() for part in parts]
         assert sum(seen, []) == list(range(rows))
         assert max(map(len, seen)) - min(map(len, seen)) <= 1
+
+
+def test_each_device_draws_its_own_masks():
+    ones = {"x": tf.ones([2, 100])}
+    with mirrored(2).scope():
+        model = keras.Sequential([keras.Input([100]), keras.layers.Dropout(0.5, seed=5)])
+
+        def outputs():
+            strategy = tf.distribute.get_strategy()
+            found = strategy.run(lambda part: model(part["x"], training=True), (spread(ones),))
+            return map(np.asarray, strategy.experimental_local_results(found))
+
+        first, second = outputs()
+        np.testing.assert_array_equal(first, second)  # as Keras has it
+        (seed,) = model.variables
+        before = seed.numpy()
+        for _ in range(2):  # the second time nothing changes
+            draw_own_masks(model)
+        np.testing.assert_array_equal(seed.numpy(), before)
+        first, second = outputs()
+        assert 20 < np.sum(first != second) < 80
 
 
 def test_sums_within_a_step():
