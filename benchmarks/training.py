@@ -4,8 +4,8 @@
 
 A step reads 20 masked positions of each example and the next sentence. "Gradients" are forward
 pass, loss and gradients alone; a "step" has LAMB too. Each variant is a process of its own. They
-run one at a time, a step each in turn, so that all see the same machine; medians over rounds. Model
-Garden's wants tf-models-official: `make test-peers` makes an environment with it, .venv-peers.
+run one at a time, a step each in turn, so that all see the same machine; medians over rounds. The
+processor's milliseconds are of all cores, without the time that other programs take. Model Garden's wants tf-models-official: `make test-peers` makes an environment with it, .venv-peers.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import numpy as np
 import tabulate
 
 from mobilebert_tf.environment import circumstances
+from mobilebert_tf.modeling.config import SIZES, ModelConfig
 
 PREDICTIONS = 20
 THEIRS = "Model Garden, gradients"
@@ -44,26 +45,30 @@ def main() -> None:
             line = child.stdout.readline()
             if not line:
                 sys.exit(f"{name} ended: see its error above")
-            seconds[name].append(float(line))
+            seconds[name].append(tuple(map(float, line.split())))
     for child in children.values():
         child.stdin.close()
         child.wait()
-    tokens = options.batch_size * options.tokens
-    medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}
-    base = medians.get(THEIRS)
+    tokens, base = options.batch_size * options.tokens, seconds.get(THEIRS)
     rows = [
         {
             "variant": name,
-            "ms": 1000 * median,
-            "least": 1000 * min(seconds[name][1:]),
-            "tokens/s": tokens / median,
-            "times Model Garden's": base / median if base else None,
-            "first step s": seconds[name][0],
+            "ms": 1000 * _median(times),
+            "tokens/s": tokens / _median(times),
+            "times Model Garden's": _median(base) / _median(times) if base else None,
+            "processor ms": 1000 * _median(times, 1),
+            "of Model Garden's": _median(times, 1) / _median(base, 1) if base else None,
+            "first step s": times[0][0],
         }
-        for name, median in medians.items()
+        for name, times in seconds.items()
     ]
     print(tabulate.tabulate(rows, headers="keys", floatfmt=".2f"))
     print(circumstances())
+
+
+def _median(times: list[tuple[float, float]], column: int = 0) -> float:
+    """Returns the median of all steps but the first, which builds the graph."""
+    return statistics.median(time[column] for time in times[1:])
 
 
 def _options() -> argparse.Namespace:
@@ -71,6 +76,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--child", choices=VARIANTS, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -78,18 +84,19 @@ def _options() -> argparse.Namespace:
 
 def _child(name: str, options: argparse.Namespace) -> subprocess.Popen:
     command = [sys.executable, __file__, "--child", name, "--tokens", str(options.tokens)]
-    command += ["--batch-size", str(options.batch_size)]
+    command += ["--batch-size", str(options.batch_size), "--layers", str(options.layers)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def run_child(options: argparse.Namespace) -> None:
     """Runs a step for each line of stdin, and prints its seconds."""
     settings, batch = VARIANTS[options.child], _batch(options)
-    step = model_garden(batch) if settings is None else ours(batch, **settings)
+    config = SIZES["mobilebert"].replace(num_hidden_layers=options.layers)
+    step = model_garden(config, batch) if settings is None else ours(config, batch, **settings)
     for _ in sys.stdin:
-        started = time.perf_counter()
+        started, work = time.perf_counter(), time.process_time()
         float(step())  # waits for it
-        print(time.perf_counter() - started, flush=True)
+        print(time.perf_counter() - started, time.process_time() - work, flush=True)
 
 
 def _batch(options: argparse.Namespace) -> dict[str, np.ndarray]:
@@ -107,6 +114,7 @@ def _batch(options: argparse.Namespace) -> dict[str, np.ndarray]:
 
 
 def ours(
+    config: ModelConfig,
     batch: dict,
     *,
     update: bool = True,
@@ -119,6 +127,7 @@ def ours(
     """Returns a function that runs a step of a Distiller without a teacher: its loss.
 
     Args:
+        config: of the model.
         batch: of every step.
         update: whether the optimizer runs.
         merged: whether layers that read the same tensor are one matrix product.
@@ -145,7 +154,7 @@ def ours(
         weights = (places < PREDICTIONS).astype(np.float32)
         batch = batch | {"masked_lm_positions": places, "masked_lm_weights": weights}
         batch["masked_lm_ids"] = batch["input_ids"]
-    model = build_model("mobilebert", "pretraining")
+    model = build_model(config, "pretraining")
     if merged:
         _merge(model)
     (stage,) = bare(model.config.num_hidden_layers, Phase(1000))
@@ -191,7 +200,7 @@ def _merge(model) -> None:
                 dense.call = lambda x, g=group, i=index, f=found: call(x, g, i, f)
 
 
-def model_garden(batch: dict) -> Callable:
+def model_garden(config: ModelConfig, batch: dict) -> Callable:
     """Returns a function that runs Model Garden's model, loss and gradients: the loss."""
     import tensorflow as tf
     import tf_keras
@@ -199,9 +208,7 @@ def model_garden(batch: dict) -> Callable:
     from official.nlp.modeling import layers, models
 
     from mobilebert_tf.checkpoints.reference_run import model_garden_encoder
-    from mobilebert_tf.modeling.config import SIZES
 
-    config = SIZES["mobilebert"]
     encoder = model_garden_encoder(config)
     model = models.BertPretrainerV2(
         encoder_network=encoder,
