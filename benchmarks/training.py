@@ -5,7 +5,8 @@
 A step reads 20 masked positions of each example and the next sentence. "Gradients" are forward
 pass, loss and gradients alone; a "step" has LAMB too. Each variant is a process of its own. They
 run one at a time, a step each in turn, so that all see the same machine; medians over rounds. The
-processor's milliseconds are of all cores, without the time that other programs take. Model Garden's wants tf-models-official: `make test-peers` makes an environment with it, .venv-peers.
+processor's milliseconds are those of all cores, without the time that other programs take. Model
+Garden's wants tf-models-official: `make test-peers` makes an environment with it, .venv-peers.
 """
 
 import argparse
