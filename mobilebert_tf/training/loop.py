@@ -89,7 +89,8 @@ def train(
         settings: when to log, evaluate, save and stop.
         held_out: batches on which each stage's own objectives are evaluated.
         after_saving: called with the step of the run when a state was saved, and again with that
-            of the state from which a killed run continues; returns whether to end the stage.
+            of the state from which a killed run continues; returns whether to end the stage. Its
+            summaries go to TensorBoard.
 
     Raises InputError if a loss or gradient is not finite, or the loss explodes; Stopped, after
     saving a state, at SIGTERM or Ctrl-C.
@@ -303,8 +304,9 @@ class _StageLoop:
 
     def _ends(self, position: Position) -> bool:
         """Returns whether the stage ends with a state that was saved, before its last step."""
-        with self.average.shown():
-            asked = self.after_saving and self.after_saving(self._number(position.step))
+        number = self._number(position.step)
+        with self.average.shown(), self.log.writer.as_default(step=number):
+            asked = self.after_saving and self.after_saving(number)
         return bool(asked) or self.settings.out_of_patience(position.waited)
 
     def choose(self, position: Position) -> None:
