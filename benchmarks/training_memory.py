@@ -1,10 +1,10 @@
 """How much memory a training step takes, with and without rematerialisation.
 
-    python benchmarks/training_memory.py [MODEL] [TOKENS] [ROWS]...
+    python benchmarks/training_memory.py mobilebert 128 8 32   # a model, tokens, numbers of rows
 
 Each number of rows is measured in a process of its own: the most memory that it had, after three
-steps of pre-training (20 predictions) in float32. What the process has before it builds the model is
-subtracted. The difference of two numbers of rows is what a row's activations take.
+steps of pre-training (20 predictions) in float32, less what it had before it built the model. The
+difference of two numbers of rows is what a row's activations take.
 """
 
 import resource
@@ -56,8 +56,7 @@ def measure(model_name: str, tokens: int, rows: int, rematerialize: bool) -> Non
     print(memory() - before)
 
 
-def main() -> None:
-    name, tokens, *rows = [*sys.argv[1:], *("mobilebert", "128", "8", "32")[len(sys.argv) - 1 :]]
+def main(name: str, tokens: str, *rows: str) -> None:
     table = []
     for count in rows:
         row = {"rows": int(count)}
@@ -76,4 +75,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
         measure(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "True")
     else:
-        main()
+        main(*sys.argv[1:])
