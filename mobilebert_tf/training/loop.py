@@ -106,6 +106,7 @@ def train(
             trainer.compile()
             if tensors is not None:
                 _restore(_variables(model, average, trainer), tensors)
+                tensors = None  # large
             folder.begin()
             place = Place(
                 model=name,
@@ -133,7 +134,7 @@ def train(
             if stop_request.signal:
                 raise _stopped(stop_request.signal, place, position.step)
             loop.choose(position)
-            position, tensors = Position(stage=index + 1), None
+            position = Position(stage=index + 1)
     average.take()
     folder.write_history_csv()
 
@@ -204,8 +205,9 @@ class _StageLoop:
                 self.average.add(self._number(step))
                 self.log.count(math.prod(batch["input_ids"].shape))
                 position = position.at(step)
-                if logging or self.stop_request.signal:
-                    self._check(guard, step)
+                stopping = self.stop_request.signal is not None  # read once: it may come later
+                if logging or stopping:
+                    self._check(guard)
                 if logging:
                     values = {name: float(value) for name, value in values.items()}
                     seconds = self.log.seconds
@@ -215,10 +217,9 @@ class _StageLoop:
                         position = position.judged(judged["loss"], self._number(step))
                     self.log.write(step, seconds, rate, values, judged)
                     self._limit_loss(guard)
-                if saving or self.stop_request.signal:
+                if saving or stopping:
                     self._save(position)
-                ended = saving and self._ends(position)
-                if ended or self.stop_request.signal:
+                if (saving and self._ends(position)) or stopping:
                     break
                 if logging:
                     self.log.restart_clock()
@@ -275,7 +276,7 @@ class _StageLoop:
         if first_loss is not None:
             guard.limit(self.settings.loss_limit * max(first_loss, 1.0))
 
-    def _check(self, guard: LossGuard, step: int) -> None:
+    def _check(self, guard: LossGuard) -> None:
         """Raises InputError if a step went wrong, and keeps its batch."""
         wrong, place = guard.wrong_step, self.place
         if wrong is None:
@@ -284,12 +285,9 @@ class _StageLoop:
         (batch,) = self.examples.dataset(self._number(wrong) - 1, 1).as_numpy_iterator()
         with whole_file(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **batch)
-        newest = newest_position(self.states)
-        kept = (
-            "there is no state before it"
-            if newest is None
-            else (f"the newest state, of step {newest.step} in stage {newest.stage + 1}, is intact")
-        )
+        kept, newest = "there is no state before it", newest_position(self.states)
+        if newest is not None:
+            kept = f"the newest state, of step {newest.step} in stage {newest.stage + 1}, is intact"
         raise InputError(
             f"the loss or the gradients of {place.model} went wrong in stage '{place.stage}' at "
             f"step {wrong}: {guard.reason()}. Its batch is kept in {path}; {kept}. Lower the "
@@ -312,10 +310,9 @@ class _StageLoop:
     def choose(self, position: Position) -> None:
         """Gives the model the weights with which a stage ends, which has come to a position."""
         if position.step < self.place.steps and self.settings.out_of_patience(position.waited):
-            best = position.best - self.place.steps_before
             print(
-                f"{self.place.model}: {self.place.stage} ends at step {position.step}: since step "
-                f"{best} no held-out loss was lower",
+                f"{self.place.model}: {self.place.stage} ends at step {position.step} of "
+                f"{self.place.steps}: {position.waited} evaluations without a lower held-out loss",
                 flush=True,
             )
         if self.settings.keep_best and position.best not in (None, self._number(position.step)):
