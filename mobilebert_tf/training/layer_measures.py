@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from mobilebert_tf.files import read_json, write_json
@@ -46,13 +47,25 @@ class LayerRecorder:
         return runner({name: self.batch[name] for name in MODEL_INPUTS}, training=False)
 
     def record(self, step: int) -> None:
-        """Measures the model after a step of the run, unless that is done already."""
+        """Measures the model after a step of the run, unless that is done already.
+
+        TensorBoard, if a writer of summaries is the default, gets a picture of the first example's
+        attention in each layer, mean over heads: the darker, the more.
+        """
         path = self.directory / f"{self.name}-{step:08d}.json"
         if not path.exists():  # a continued run has those before it
-            write_json(path, {"step": step} | self._measure())
+            outputs = self._run(self.model)
+            write_json(path, {"step": step} | self._measure(outputs))
+            self._draw(outputs["attention_scores"])
 
-    def _measure(self) -> dict[str, list[float]]:
-        outputs, mask = self._run(self.model), self.batch["input_mask"]
+    def _draw(self, scores: list) -> None:
+        tokens = int(self.batch["input_mask"][0].sum())
+        maps = [ops.mean(ops.softmax(s[0, :, :tokens, :tokens]), axis=0) for s in scores]  # [T,T]
+        pictures = [(1 - ops.sqrt(x / ops.max(x)))[..., None] for x in maps]  # [T,T,1]
+        tf.summary.image("attention", ops.stack(pictures), max_outputs=len(pictures))
+
+    def _measure(self, outputs: dict) -> dict[str, list[float]]:
+        mask = self.batch["input_mask"]
         measures = _of_attention(outputs["attention_scores"], mask)
         measures["token_variation"] = [
             _token_variation(np.asarray(hidden)[mask == 1])

@@ -102,7 +102,8 @@ def train(
         settings: when to log, evaluate, save and stop.
         held_out: batches on which each stage's own objectives are evaluated.
         after_saving: called with the step of the run when a state was saved, and again with that
-            of the state from which a killed run continues; returns whether to end the stage.
+            of the state from which a killed run continues; returns whether to end the stage. Its
+            summaries go to TensorBoard.
 
     Raises InputError if a loss or gradient is not finite, or the loss explodes; Stopped, after
     saving a state, at SIGTERM or Ctrl-C.
@@ -119,6 +120,7 @@ def train(
             trainer.compile()
             if tensors is not None:
                 _restore(_variables(model, average, trainer), tensors)
+                tensors = None  # large
             draw_own_masks(model)
             folder.begin()
             place = Place(
@@ -147,7 +149,7 @@ def train(
             if number := stop_request.of_any():
                 raise _stopped(number, place, position.step)
             loop.choose(position)
-            position, tensors = Position(stage=index + 1), None
+            position = Position(stage=index + 1)
     average.take()
     folder.write_history_csv()
 
@@ -231,9 +233,9 @@ class _StageLoop:
                 self.average.add(self._number(step))
                 self.log.count(math.prod(batch["input_ids"].shape))
                 position = position.at(step)
-                stopping = self.stop_request.of_any(ask_workers=logging)
+                stopping = self.stop_request.of_any(ask_workers=logging)  # read once
                 if logging or stopping:
-                    self._check(guard, step)
+                    self._check(guard)
                 if logging:
                     values = {name: float(value) for name, value in values.items()}
                     seconds = self.log.seconds
@@ -245,8 +247,7 @@ class _StageLoop:
                     self._limit_loss(guard)
                 if saving or stopping:
                     self._save(position)
-                ended = saving and self._ends(position)
-                if ended or stopping:
+                if (saving and self._ends(position)) or stopping:
                     break
                 if logging:
                     self.log.restart_clock()
@@ -309,7 +310,7 @@ class _StageLoop:
         if first_loss is not None:
             guard.limit(self.settings.loss_limit * max(first_loss, 1.0))
 
-    def _check(self, guard: LossGuard, step: int) -> None:
+    def _check(self, guard: LossGuard) -> None:
         """Raises InputError if a step went wrong, and keeps its batch."""
         wrong, place = guard.wrong_step, self.place
         if wrong is None:
@@ -318,12 +319,9 @@ class _StageLoop:
         (batch,) = self.examples.dataset(self._number(wrong) - 1, 1).as_numpy_iterator()
         with whole_file(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **batch)
-        newest = newest_position(self.states)
-        kept = (
-            "there is no state before it"
-            if newest is None
-            else (f"the newest state, of step {newest.step} in stage {newest.stage + 1}, is intact")
-        )
+        kept, newest = "there is no state before it", newest_position(self.states)
+        if newest is not None:
+            kept = f"the newest state, of step {newest.step} in stage {newest.stage + 1}, is intact"
         raise InputError(
             f"the loss or the gradients of {place.model} went wrong in stage '{place.stage}' at "
             f"step {wrong}: {guard.reason()}. Its batch is kept in {path}; {kept}. Lower the "
@@ -338,17 +336,17 @@ class _StageLoop:
 
     def _ends(self, position: Position) -> bool:
         """Returns whether the stage ends with a state that was saved, before its last step."""
-        with self.average.shown():
-            asked = self.after_saving and self.after_saving(self._number(position.step))
+        number = self._number(position.step)
+        with self.average.shown(), self.log.writer.as_default(step=number):
+            asked = self.after_saving and self.after_saving(number)
         return bool(of_first_worker(asked or self.settings.out_of_patience(position.waited)))
 
     def choose(self, position: Position) -> None:
         """Gives the model the weights with which a stage ends, which has come to a position."""
         if position.step < self.place.steps and self.settings.out_of_patience(position.waited):
-            best = position.best - self.place.steps_before
             print(
-                f"{self.place.model}: {self.place.stage} ends at step {position.step}: since step "
-                f"{best} no held-out loss was lower",
+                f"{self.place.model}: {self.place.stage} ends at step {position.step} of "
+                f"{self.place.steps}: {position.waited} evaluations without a lower held-out loss",
                 flush=True,
             )
         if self.settings.keep_best and position.best not in (None, self._number(position.step)):

@@ -29,7 +29,7 @@ def rematerialized(model: keras.Model, active: bool = True) -> Iterator[None]:
 
 @contextmanager
 def _replaced_call(block: Block) -> Iterator[None]:
-    block.call = _recomputing(block, block.call)
+    block.call = _recomputing(block, block.call)  # type: ignore[method-assign]
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ class StopRequest:
         signal: the number of the signal that asked; None if none did.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.signal: int | None = None
 
     def of_any(self, ask_workers: bool = True) -> int | None:

@@ -42,7 +42,11 @@ NOT_RUN = {
     "python -m mobilebert_tf.convert google/": "needs a network",
     "python -m mobilebert_tf.ablate": "takes hours: test_ablate.py runs a small one",
 }
-DATA_CENTRE = ("configs/mobilebert.yaml", "configs/ib_bert_large.yaml")  # only parsed
+DATA_CENTRE = (
+    "configs/mobilebert.yaml",
+    "configs/ib_bert_large.yaml",
+    "configs/ib_bert_large_512.yaml",
+)  # only parsed
 TRAINING = {"mobilebert_tf.distill": DistillConfig, "mobilebert_tf.pretrain": PretrainConfig}
 # Options that decide how long a command takes -> their largest value here.
 LARGEST = {
@@ -167,11 +171,22 @@ def test_there_are_commands():
 def test_paper_commands_parse(monkeypatch):
     monkeypatch.chdir(ROOT)
     commands = {c for page in PAGES for c in printed(page) if any(n in c for n in DATA_CENTRE)}
-    assert len(commands) >= 2
+    assert len(commands) >= 3
+    configs = []
     for command in commands:
         _, _, name, *options = shlex.split(command)
-        config = parse(TRAINING[name], options)
-        assert config.sequence_length == 512 and config.corpus == "text/"
+        configs.append(parse(TRAINING[name], options))
+        assert configs[-1].corpus == "text/"
+    first, second = sorted(
+        (c for c in configs if isinstance(c, PretrainConfig)), key=lambda c: c.sequence_length
+    )
+    (student,) = (config for config in configs if isinstance(config, DistillConfig))
+    assert (first.sequence_length, second.sequence_length, student.sequence_length) == (
+        128, 512, 512,
+    )  # fmt: skip
+    # Each command begins with what the one before it leaves.
+    assert second.init == f"{first.output_dir}/teacher"
+    assert student.teacher == f"{second.output_dir}/teacher"
 
 
 def test_demo_config_is_the_default(monkeypatch):

@@ -271,7 +271,8 @@ def test_killed_before_it_replaced_a_run(tmp_path, corpus, monkeypatch, moved):
         assert content_of(tmp_path / "run") == before
     with open_run(replacing) as folder:
         folder.begin()
-    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock", "run.json"]
+    made = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert made == [".lock", "run.json", "status.json"]
 
 
 class Killed(BaseException):

@@ -142,10 +142,12 @@ def test_without_a_label_the_teacher_alone_counts(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("taught", [False, True])
+@pytest.mark.parametrize("taught", [False, True], ids=["alone", "taught"])
 def test_accumulation_is_the_whole_batch(kind, taught):
     """Also in uneven parts, of which one has no label, and with fewer rows than parts."""
-    batch, model, teacher = training_batch(kind), model_of(kind), model_of(kind, seed=1)
+    batch, teacher = training_batch(kind), model_of(kind, seed=1)
+    steady = STUDENT.replace(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model = build_model(steady, kind, LABELS if HEADS[kind].has_labels else ())
     targets = batch["targets"].numpy()
     if kind in NOTHING:
         targets[2:] = NOTHING[kind]
@@ -159,12 +161,15 @@ def test_accumulation_is_the_whole_batch(kind, taught):
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
     before, results = [weight.numpy() for weight in model.weights], []
-    for parts in (1, 2, 3, 9):
+    for parts in (1, 3, 9):
         for weight, value in zip(model.weights, before, strict=True):
             weight.assign(value)
         trainer = Finetuner(model, Phase(1), accumulation_steps=parts, **options)
         trainer.compile(optimizer=keras.optimizers.SGD(1.0))
-        logged = tf.function(trainer.train_step, autograph=False)(batch)
+        step = (
+            tf.function(trainer.train_step, autograph=False) if parts == 3 else trainer.train_step
+        )
+        logged = step(batch)
         moved = [w.numpy() - value for w, value in zip(model.weights, before, strict=True)]
         results.append((moved, [float(value) for value in logged.values()]))
     largest = max(np.abs(change).max() for change in results[0][0])

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy.special import log_softmax, softmax
 from support.models import STUDENT, TEACHER, random_model, training_batch
 
@@ -81,6 +82,25 @@ def test_records_once_and_few_rows(tmp_path, models, batch):
     recorder.record(12)
     assert [m["step"] for m in read_measures(tmp_path, "m")] == [3, 12]
     assert read_measures(tmp_path, "m")[0]["kept"]
+
+
+def test_pictures_for_tensorboard(tmp_path, models, batch):
+    """Of each layer, as large as the first example is long; the teacher's scores are not drawn."""
+    recorder = LayerRecorder(tmp_path, "m", models[1], batch)
+    writer = tf.summary.create_file_writer(str(tmp_path / "board"))
+    with writer.as_default(step=7):
+        recorder.record(7)
+    writer.flush()
+    (path,) = (tmp_path / "board").iterdir()
+    (image,) = (
+        (event.step, value.tensor.string_val)
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+    )
+    step, (width, height, *pictures) = image
+    length = str(batch["input_mask"][0].sum()).encode()
+    assert (step, width, height) == (7, length, length)
+    assert len(pictures) == models[1].config.num_hidden_layers
 
 
 class OneBatch:

@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors import safe_open
 from support.texts import write_corpus
@@ -16,22 +18,28 @@ from mobilebert_tf.distill import main
 
 ROOT = Path(__file__).parents[2]
 TIMINGS = ("ms_per_step", "tokens_per_second")
+# A state at other steps than logs and checkpoints, batches in parts, stages that end early, weights
+# that are no model's last ones.
+EVERYTHING = (
+    "--batch-size 12 --accumulation-steps 3 --rematerialize --ema 0.9 --checkpoint-steps 3 "
+    "--evaluation-steps 2 --early-stopping 1 --keep-best"
+).split()
 
 
-def arguments(directory: Path, corpus: Path) -> list[str]:
+def arguments(directory: Path, corpus: Path, options: Sequence[str] = ()) -> list[str]:
     config = str(ROOT / "configs" / "test.yaml")
-    return ["--config", config, "--output-dir", str(directory), "--corpus", str(corpus)]
+    return ["--config", config, "--output-dir", str(directory), "--corpus", str(corpus), *options]
 
 
-def run(directory: Path, corpus: Path) -> None:
+def run(directory: Path, corpus: Path, options: Sequence[str] = ()) -> None:
     """Runs or resumes to the end, in this process, which has loaded TensorFlow."""
-    main(arguments(directory, corpus))
+    main(arguments(directory, corpus, options))
 
 
-def kill_when(directory: Path, corpus: Path, reached) -> bool:
+def kill_when(directory: Path, corpus: Path, reached, options: Sequence[str] = ()) -> bool:
     """Starts the run, kills it (SIGKILL) once `reached(directory)`; False if it ended before."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "mobilebert_tf.distill", *arguments(directory, corpus)],
+        [sys.executable, "-m", "mobilebert_tf.distill", *arguments(directory, corpus, options)],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -131,6 +139,63 @@ def test_killed_at_every_point(tmp_path, corpus, uninterrupted, moment):
     kill_when(directory, corpus, moment)
     run(directory, corpus)
     assert outcome(directory) == uninterrupted
+
+
+def soon_after(reached, seconds: float):
+    """The moment so many seconds after another one."""
+    since = []
+
+    def is_over(directory: Path) -> bool:
+        if not since and reached(directory):
+            since.append(time.monotonic())
+        return bool(since) and time.monotonic() - since[0] >= seconds
+
+    return is_over
+
+
+@pytest.fixture(scope="module")
+def with_everything(tmp_path_factory, corpus) -> dict:
+    directory = tmp_path_factory.mktemp("everything") / "run"
+    run(directory, corpus, EVERYTHING)
+    return outcome(directory)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_killed_at_random_moments(tmp_path, corpus, request, seed):
+    """Up to three times; every other run has all that a state must remember."""
+    options = EVERYTHING if seed % 2 else ()
+    expected = request.getfixturevalue("with_everything" if seed % 2 else "uninterrupted")
+    directory, random = tmp_path / "run", np.random.default_rng(seed)
+    lines = np.sort(random.integers(0, len(expected["history"]), random.integers(1, 4)))
+    for count in lines:
+        start = logged(int(count)) if count else lambda _: True
+        kill_when(directory, corpus, soon_after(start, random.uniform(0, 3)), options)
+    run(directory, corpus, options)
+    assert outcome(directory) == expected
+
+
+def test_stopped_by_sigterm_and_continued(tmp_path, corpus, uninterrupted):
+    """What a preempted machine gets: the step ends, a state is saved, a line says how to go on."""
+    directory = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mobilebert_tf.distill", *arguments(directory, corpus)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not logged(5)(directory):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    error = process.communicate()[1].strip().splitlines()[-1]
+    assert process.returncode == 143
+    assert "stopped by SIGTERM at step" in error and "goes on from there" in error
+    status = json.loads((directory / "status.json").read_text())
+    assert status["state"] == "stopped" and "SIGTERM" in status["error"]
+    run(directory, corpus)
+    assert outcome(directory) == uninterrupted
+    assert json.loads((directory / "status.json").read_text())["state"] == "done"
 
 
 def test_damaged_newest_state_costs_only_its_steps(tmp_path, corpus, uninterrupted):
