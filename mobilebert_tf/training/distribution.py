@@ -65,7 +65,11 @@ def _strategy(devices: Devices) -> tf.distribute.Strategy:
     if devices == "workers":
         _check_tf_config()
         print("waiting for all workers that TF_CONFIG names", flush=True)
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except (tf.errors.OpError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"the workers that TF_CONFIG names did not meet: {reason}") from None
     if devices == "tpu":
         return tf.distribute.TPUStrategy(_connected_tpu())
     if devices == "all":

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,9 +17,11 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file
 from support.models import STUDENT, TEACHER, random_model, training_batch
-from support.texts import write_corpus
+from support.texts import WIDE_TOKENIZER, WIDE_VOCABULARY, labelled_texts, write_corpus
 
-from mobilebert_tf import InputError
+from mobilebert_tf import InputError, save_model
+from mobilebert_tf.distill import main as distill
+from mobilebert_tf.finetune import main as finetune
 from mobilebert_tf.pretrain import main as pretrain
 from mobilebert_tf.training import distribution
 from mobilebert_tf.training.distiller import Distiller
@@ -116,9 +119,10 @@ def stages():
 def test_devices_give_the_weights_of_one(make, argument, head):
     """The texts have unlike numbers of tokens, masks and labels: a mean of means is another."""
     batch = training_batch(head)
-    steps = 1 if make is transfer else 2
+    most = argument in (None, "classifier")
+    steps, counts = (2, (2, 4)) if most else (1, (2,))
     one = trained(tf.distribute.get_strategy(), make, argument, batch, steps)
-    for count in (2,) if make is transfer else (2, 4):
+    for count in counts:
         assert_equal_trainings(trained(mirrored(count), make, argument, batch, steps), one)
 
 
@@ -149,7 +153,7 @@ def test_gradients_are_clipped_together():
     batch = training_batch("classifier")
     one = trained(tf.distribute.get_strategy(), make, None, batch)
     assert one[0][0]["gradient_norm"] > 1.0  # it does clip
-    assert_equal_trainings(trained(mirrored(4), make, None, batch), one)
+    assert_equal_trainings(trained(mirrored(2), make, None, batch), one)
 
 
 def test_each_row_is_on_one_device():
@@ -225,7 +229,7 @@ def arguments(tmp_path_factory):
         *("--corpus", str(write_corpus(folder / "corpus.txt")), "--vocabulary-size", "120"),
         *("--sequence-length", "16", "--batch-size", "8", "--training.steps", "6"),
         *("--model", str(folder / "config.json"), "--log-steps", "1"),
-        *("--checkpoint-steps", "3", "--evaluation-steps", "3"),
+        *("--checkpoint-steps", "3", "--evaluation-steps", "3", "--ema", "0.5"),
     ]  # fmt: skip
 
 
@@ -257,9 +261,49 @@ def on_one(tmp_path_factory, arguments):
 
 def test_a_run_on_all_devices(tmp_path, arguments, on_one):
     """Its curve is that of one device, and a state of one device goes on on all."""
+    run = tmp_path / "run"
+    shutil.copytree(on_one, run)
+    shutil.rmtree(run / "teacher")
+    (last,) = run.glob("checkpoints/*/state-000000006.*")
+    last.unlink()
+    pretrain([*arguments, "--output-dir", str(run), "--devices", "all"])
+    assert_equal_runs(run_of(run), run_of(on_one))
+
+
+@pytest.mark.slow
+def test_a_run_on_all_devices_from_the_start(tmp_path, arguments, on_one):
     pretrain([*arguments, "--output-dir", str(tmp_path / "all"), "--devices", "all"])
-    expected = run_of(on_one)
-    assert_equal_runs(run_of(tmp_path / "all"), expected)
+    assert_equal_runs(run_of(tmp_path / "all"), run_of(on_one))
+
+
+@pytest.mark.slow
+def test_finetune_on_all_devices(tmp_path):
+    """Batches of like length, of which the last has fewer rows."""
+    for split, count, seed in (("train", 17, 0), ("dev", 9, 1)):
+        (tmp_path / f"{split}.tsv").write_text(labelled_texts(count, seed))
+    config = SMALLER.replace(vocab_size=len(WIDE_VOCABULARY))
+    save_model(random_model(config, "pretraining"), tmp_path / "start", WIDE_TOKENIZER)
+    arguments = ["--task", "classification", "--model", str(tmp_path / "start")]
+    arguments += ["--data-dir", str(tmp_path), "--batch-size", "7", "--epochs", "1"]
+    arguments += ["--log-steps", "1"]
+    for devices in ("one", "all"):
+        finetune([*arguments, "--devices", devices, "--output-dir", str(tmp_path / devices)])
+    assert_equal_runs(run_of(tmp_path / "all"), run_of(tmp_path / "one"))
+
+
+@pytest.mark.slow
+def test_distill_with_workers(tmp_path, arguments, on_one):
+    """A teacher, a transfer of one layer, then distillation: stages of a strategy."""
+    size = arguments.index("--training.steps")
+    arguments = [*arguments[:size], *arguments[size + 2 :]]
+    arguments[arguments.index("--model")] = "--teacher_model"
+    arguments += ["--student", arguments[arguments.index("--teacher_model") + 1]]
+    arguments += ["--teacher_training.steps", "3", "--transfer.phase.steps", "3"]
+    arguments += ["--distillation.steps", "3"]
+    distill([*arguments, "--output-dir", str(tmp_path / "one")])
+    workers = start(2, [*arguments, "--output-dir", str(tmp_path / "two")], "distill")
+    assert [code for code, _ in ended(workers)] == [0, 0]
+    assert_equal_runs(run_of(tmp_path / "two"), run_of(tmp_path / "one"))
 
 
 @pytest.mark.parametrize(
