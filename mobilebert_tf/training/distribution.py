@@ -9,7 +9,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import keras
@@ -42,7 +42,8 @@ def on_devices(devices: Devices) -> Iterator[None]:
 
     Raises InputError if there are no such devices, or another worker is lost in the block.
     """
-    with _strategy(devices).scope(), told_of_lost_workers():
+    scope = nullcontext() if devices == "one" else _strategy(devices).scope()
+    with scope, told_of_lost_workers():
         yield
 
 
@@ -61,6 +62,7 @@ def told_of_lost_workers() -> Iterator[None]:
         ) from None
 
 
+@functools.cache  # the collective operations of a second one would be taken for those of the first
 def _strategy(devices: Devices) -> tf.distribute.Strategy:
     if devices == "workers":
         _check_tf_config()

@@ -271,12 +271,6 @@ def test_a_run_on_all_devices(tmp_path, arguments, on_one):
 
 
 @pytest.mark.slow
-def test_a_run_on_all_devices_from_the_start(tmp_path, arguments, on_one):
-    pretrain([*arguments, "--output-dir", str(tmp_path / "all"), "--devices", "all"])
-    assert_equal_runs(run_of(tmp_path / "all"), run_of(on_one))
-
-
-@pytest.mark.slow
 def test_finetune_on_all_devices(tmp_path):
     """Batches of like length, of which the last has fewer rows."""
     for split, count, seed in (("train", 17, 0), ("dev", 9, 1)):
