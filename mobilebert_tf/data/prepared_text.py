@@ -4,12 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilebert_tf.data.corpus import load_documents, split_held_out, without_paragraphs_of
-from mobilebert_tf.data.pretraining import (
-    PretrainingExamples,
-    TokenizedCorpus,
-    tokenize_documents,
-)
+from mobilebert_tf.data.pretraining import PretrainingExamples
 from mobilebert_tf.data.sentences import SentenceExamples
+from mobilebert_tf.data.tokenized import TokenizedCorpus, tokenize_documents
 from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.files import write_whole
 from mobilebert_tf.modeling.model_directory import load_tokenizer
