@@ -198,3 +198,11 @@ def tokenize_documents(documents: Sequence[Sequence[str]], tokenizer: WordPiece)
 def offsets(lengths: np.ndarray) -> np.ndarray:
     """Returns where rows of these lengths start, and the end of the last one: int64 [n + 1]."""
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def concatenated(corpora: Sequence[TokenizedCorpus]) -> TokenizedCorpus:
+    """Returns the documents of several corpora, one after the other."""
+    sentences = np.concatenate([np.diff(corpus.sentence_offsets) for corpus in corpora])
+    documents = np.concatenate([np.diff(corpus.document_offsets) for corpus in corpora])
+    tokens = np.concatenate([corpus.tokens for corpus in corpora])
+    return TokenizedCorpus(tokens, offsets(sentences), offsets(documents))

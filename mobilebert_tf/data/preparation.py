@@ -1,0 +1,349 @@
+"""Makes a prepared folder (data/records.py) of text of any size: python -m mobilebert_tf.prepare.
+
+A first pass tokenizes the text in units of work, each by one process and each kept when it is done,
+so that a preparation that was killed goes on. Then the documents are laid out in shards, without
+near duplicates, and a second pass over the tokens writes these.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from mobilebert_tf.data.corpus import SkippedDocuments, split_held_out
+from mobilebert_tf.data.document_parts import write_parts
+from mobilebert_tf.data.prepared_text import TextConfig, choose_tokenizer
+from mobilebert_tf.data.records import (
+    TOKEN_COUNTS,
+    PreparedFolder,
+    Shard,
+    open_prepared,
+    write_shard,
+)
+from mobilebert_tf.data.shard_layout import SIDES, Layout, ShardPlan, lay_out
+from mobilebert_tf.data.sources import Source, documents, parts, refuse, sources
+from mobilebert_tf.errors import InputError, check_number
+from mobilebert_tf.files import INDEX, read_json, whole_file, write_json
+from mobilebert_tf.modeling.model_directory import load_tokenizer
+from mobilebert_tf.text.tokenizer import WordPiece
+
+_WORK, _PLAN, _LOCK = "work", "plan.json", ".lock"
+_VOCABULARY_TEXT = 32_000_000  # bytes of text that a vocabulary is learnt from
+_UNPACKED = 4  # times the size of a .gz or .zst
+_BYTES_PER_TOKEN = 4  # of English text: a unit of work gives about a part
+
+
+@dataclass(frozen=True)
+class PrepareConfig(TextConfig):
+    """How text becomes a prepared folder.
+
+    Args:
+        output_dir: folder to prepare; the same command goes on with a preparation that was killed.
+        processes: how many tokenize at once; each takes a core and 0.8 GB of memory.
+        keep_duplicates: keep documents that are nearly the same as an earlier one.
+        shard_tokens: tokens in a file, about; training has one or two in memory.
+        overwrite: delete what an earlier preparation left in output_dir.
+    """
+
+    output_dir: str = "runs/prepared"
+    processes: int = 1
+    keep_duplicates: bool = False
+    shard_tokens: int = 8_000_000
+    overwrite: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_number("processes", self.processes, 1, 1024)
+        check_number("shard_tokens", self.shard_tokens, 1)
+
+
+# Settings that may change when a preparation goes on.
+_CHANGEABLE = ("output_dir", "processes", "skip_bad", "overwrite")
+
+
+def prepare_corpus(config: PrepareConfig) -> PreparedFolder:
+    """Prepares a folder, or goes on with it; returns it as it is if it is finished.
+
+    Raises InputError for text that cannot be read or trained on, and for a folder of something
+    else.
+    """
+    path = Path(config.output_dir)
+    corpus = sources(config.corpus, config.field)
+    held_out = sources(config.held_out_corpus, config.field) if config.held_out_corpus else []
+    plan = _plan(config, [*corpus, *held_out])
+    with _locked(path):
+        _begin(path, plan, config.overwrite)
+        if not (path / INDEX).exists():
+            units = _units(corpus, config.shard_tokens)
+            held_out_units = _units(held_out, config.shard_tokens)
+            if not (path / "vocab.txt").exists():
+                text = _vocabulary_text(config, units) if config.vocabulary is None else []
+                choose_tokenizer(config, text, None).save_files(path)
+            _prepare(config, path, units, held_out_units)
+        return open_prepared(path)
+
+
+def _plan(config: PrepareConfig, files: Iterable[Source]) -> dict[str, Any]:
+    """Returns the settings, and what tells whether a file has changed."""
+    settings = dataclasses.asdict(config)
+    states = {}
+    for source in files:
+        if Path(source.path).exists():
+            status = os.stat(source.path)
+            states[source.path] = [status.st_size, status.st_mtime_ns]
+    kept = {name: value for name, value in settings.items() if name not in _CHANGEABLE}
+    return json.loads(json.dumps({"settings": kept, "files": states}))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file: `output_dir` must name a folder")
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path / _LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"{path} is in use by another process") from None
+
+
+def _begin(path: Path, plan: dict[str, Any], overwrite: bool) -> None:
+    """Makes a new preparation, or checks that the one in the folder is the same.
+
+    Raises InputError if it is not, or if the folder holds something else.
+    """
+    if (path / _PLAN).exists():
+        before = read_json(path / _PLAN)
+        if before == plan:
+            return
+        if not overwrite:
+            raise InputError(
+                f"{path} holds a preparation {_difference(before, plan)}: choose another "
+                "`output_dir`, or `overwrite`"
+            )
+        inside = [
+            file for file in plan["files"] if Path(file).resolve().is_relative_to(path.resolve())
+        ]
+        if inside:
+            raise InputError(f"{inside[0]} lies in {path}, which `overwrite` would delete")
+        _delete(path)
+    elif any(child.name != _LOCK for child in path.iterdir()):
+        raise InputError(
+            f"{path} is not empty and holds no preparation: choose another `output_dir`"
+        )
+    write_json(path / _PLAN, plan)
+
+
+def _difference(before: dict[str, Any], plan: dict[str, Any]) -> str:
+    old, new = before.get("settings", {}), plan["settings"]
+    changed = [name for name in old | new if old.get(name) != new.get(name)]
+    if changed:
+        shown = "; ".join(f"{name}: {old.get(name)} -> {new.get(name)}" for name in changed)
+        return f"with other settings ({shown})"
+    return "of files that have changed since"
+
+
+def _delete(path: Path) -> None:
+    """Deletes a preparation, the index first and the plan last."""
+    (path / INDEX).unlink(missing_ok=True)
+    shutil.rmtree(path / _WORK, ignore_errors=True)
+    for pattern in ("*.tfrecord", "*.npy", "vocab.txt", "tokenizer_config.json", _PLAN):
+        for file in path.glob(pattern):
+            file.unlink()
+
+
+def _units(files: Sequence[Source], shard_tokens: int) -> list[list[Source]]:
+    """Returns units of work: parts of large files, several small files together."""
+    size = _BYTES_PER_TOKEN * shard_tokens
+    units: list[list[Source]] = []
+    filled = size
+    for source in files:
+        for part in parts(source, size):
+            if filled >= size:
+                units.append([])
+                filled = 0
+            units[-1].append(part)
+            filled += min(part.size, size)
+    return units
+
+
+def _vocabulary_text(config: PrepareConfig, units: list[list[Source]]) -> list[list[str]]:
+    """Returns training documents to learn a vocabulary from: all, or the begin of each unit."""
+    total = sum(s.size * (_UNPACKED if s.is_packed else 1) for unit in units for s in unit)
+    most = math.inf if total <= _VOCABULARY_TEXT else _VOCABULARY_TEXT / len(units)
+    bad = SkippedDocuments() if config.skip_bad else refuse
+    chosen: list[list[str]] = []
+    for unit in units:
+        characters = 0
+        for document in (d for source in unit for d in documents(source, bad)):
+            chosen.append(document)
+            characters += sum(map(len, document))
+            if characters > most:
+                break
+    if not chosen:
+        raise InputError(f"{config.corpus} holds no text")
+    if most < math.inf:
+        learnt = sum(len(paragraph) for document in chosen for paragraph in document)
+        print(f"the vocabulary is learnt from {learnt / 1e6:,.0f} MB of the text", flush=True)
+    if config.held_out_corpus is not None:
+        return chosen
+    return split_held_out(chosen, config.held_out_fraction)[0]
+
+
+def _prepare(
+    config: PrepareConfig,
+    path: Path,
+    units: list[list[Source]],
+    held_out_units: list[list[Source]],
+) -> None:
+    work = path / _WORK
+    work.mkdir(exist_ok=True)
+    train, reports = _tokenize(config, path, "train", units)
+    held_out, held_out_reports = _tokenize(config, path, "held_out", held_out_units)
+    if held_out_units and not held_out:
+        raise InputError(f"{config.held_out_corpus} holds no text")
+    print("comparing documents", flush=True)
+    layout = lay_out(
+        train,
+        held_out,
+        work,
+        held_out_fraction=config.held_out_fraction,
+        keep_duplicates=config.keep_duplicates,
+        shard_tokens=config.shard_tokens,
+    )
+    _write_shards(config, path, layout, reports + held_out_reports)
+    shutil.rmtree(work)
+
+
+def _tokenize(
+    config: PrepareConfig, path: Path, side: str, units: list[list[Source]]
+) -> tuple[list[Path], list[dict[str, Any]]]:
+    """Returns the parts of all units in order, and what is reported of each unit; makes those that
+    are not there yet."""
+    stems = [path / _WORK / f"{side}-{number:05d}" for number in range(len(units))]
+    tasks = [
+        (unit, stem, path, config.shard_tokens, config.skip_bad)
+        for unit, stem in zip(units, stems, strict=True)
+        if not stem.with_suffix(".json").exists()
+    ]
+    _run(_tokenize_unit, tasks, config.processes, "tokenizing")
+    reports = [read_json(stem.with_suffix(".json")) for stem in stems]
+    parts = [
+        stem.with_name(f"{stem.name}-{number:04d}.npz")
+        for stem, report in zip(stems, reports, strict=True)
+        for number in range(report["parts"])
+    ]
+    return parts, reports
+
+
+def _write_shards(
+    config: PrepareConfig, path: Path, layout: Layout, reports: list[dict[str, Any]]
+) -> None:
+    """Writes the shards, and then the index."""
+    tasks = [
+        (plan, path / f"{side}-{i:05d}-of-{len(layout.shards[side]):05d}.tfrecord", path)
+        for side in SIDES
+        for i, plan in enumerate(layout.shards[side])
+    ]
+    written = _run(_write_planned, tasks, config.processes, "writing")
+    count = len(layout.shards["train"])
+    with whole_file(path / TOKEN_COUNTS) as temporary, open(temporary, "wb") as file:
+        np.save(file, sum(counts for _, counts in written[:count]))
+    folder = PreparedFolder(
+        directory=path,
+        train=[shard for shard, _ in written[:count]],
+        held_out=[shard for shard, _ in written[count:]],
+        vocab_size=len(load_tokenizer(path)),
+        digest="",
+        settings=read_json(path / _PLAN)["settings"],
+        statistics={
+            "documents_read": sum(report["documents"] + report["empty"] for report in reports),
+            "documents_without_tokens": sum(report["empty"] for report in reports),
+            "bad_documents": sum(report["bad"] for report in reports),
+            "first_bad_document": next((r["first_bad"] for r in reports if r["bad"]), None),
+            "near_duplicates": layout.duplicates,
+            "documents_by_length": layout.lengths,
+        },
+    )
+    write_json(path / INDEX, folder.index())
+
+
+# -------------------------------------------------------------------------------------------------
+# Processes
+# -------------------------------------------------------------------------------------------------
+
+
+def _tokenize_unit(
+    unit: list[Source], stem: Path, directory: Path, part_tokens: int, skip_bad: bool
+) -> None:
+    write_parts(unit, stem, _tokenizer(directory), part_tokens=part_tokens, skip_bad=skip_bad)
+
+
+def _write_planned(plan: ShardPlan, path: Path, directory: Path) -> tuple[Shard, np.ndarray]:
+    """Writes a shard; returns its entry of the index and how often each token occurs in it."""
+    corpus, tokenizer = plan.corpus(), _tokenizer(directory)
+    shard = write_shard(path, corpus, len(tokenizer), tokenizer.unk_id)
+    return shard, np.bincount(corpus.tokens, minlength=len(tokenizer))
+
+
+@functools.cache
+def _tokenizer(directory: Path) -> WordPiece:
+    return load_tokenizer(directory)
+
+
+def _run(function: Callable, tasks: Sequence[tuple], processes: int, description: str) -> list:
+    """Returns the results of a function for each task, in order.
+
+    Raises the first error of a task; what is finished by then stays.
+    """
+    progress = tqdm(total=len(tasks), desc=description, unit="part", mininterval=1)
+    with progress:
+        if processes == 1 or len(tasks) < 2:
+            results = []
+            for task in tasks:
+                results.append(function(*task))
+                progress.update()
+            return results
+        context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+        with ProcessPoolExecutor(processes, context, _begin_process) as pool:
+            futures = [pool.submit(function, *task) for task in tasks]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    progress.update()
+            except BrokenProcessPool:
+                raise InputError(
+                    "a process died, perhaps for want of memory: the same command goes on, with "
+                    "fewer `processes` if need be"
+                ) from None
+            finally:
+                pool.shutdown(cancel_futures=True)
+            return [future.result() for future in futures]
+
+
+def _begin_process() -> None:
+    """Keeps a process to one core, and ends it with its parent, also if that is killed."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
