@@ -9,22 +9,16 @@ import dataclasses
 import functools
 import json
 import math
-import multiprocessing
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from mobilebert_tf.data.corpus import SkippedDocuments, split_held_out
 from mobilebert_tf.data.document_parts import write_parts
@@ -38,6 +32,7 @@ from mobilebert_tf.data.records import (
 )
 from mobilebert_tf.data.shard_layout import SIDES, Layout, ShardPlan, lay_out
 from mobilebert_tf.data.sources import Source, documents, parts, refuse, sources
+from mobilebert_tf.data.workers import Workers
 from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.files import INDEX, read_json, whole_file, write_json
 from mobilebert_tf.modeling.model_directory import load_tokenizer
@@ -95,7 +90,8 @@ def prepare_corpus(config: PrepareConfig) -> PreparedFolder:
             if not (path / "vocab.txt").exists():
                 text = _vocabulary_text(config, units) if config.vocabulary is None else []
                 choose_tokenizer(config, text, None).save_files(path)
-            _prepare(config, path, units, held_out_units)
+            with Workers(min(config.processes, len(units))) as workers:
+                _prepare(config, path, units, held_out_units, workers)
         return open_prepared(path)
 
 
@@ -211,11 +207,12 @@ def _prepare(
     path: Path,
     units: list[list[Source]],
     held_out_units: list[list[Source]],
+    workers: Workers,
 ) -> None:
     work = path / _WORK
     work.mkdir(exist_ok=True)
-    train, reports = _tokenize(config, path, "train", units)
-    held_out, held_out_reports = _tokenize(config, path, "held_out", held_out_units)
+    train, reports = _tokenize(config, path, "train", units, workers)
+    held_out, held_out_reports = _tokenize(config, path, "held_out", held_out_units, workers)
     if held_out_units and not held_out:
         raise InputError(f"{config.held_out_corpus} holds no text")
     print("comparing documents", flush=True)
@@ -227,12 +224,12 @@ def _prepare(
         keep_duplicates=config.keep_duplicates,
         shard_tokens=config.shard_tokens,
     )
-    _write_shards(config, path, layout, reports + held_out_reports)
+    _write_shards(path, layout, reports + held_out_reports, workers)
     shutil.rmtree(work)
 
 
 def _tokenize(
-    config: PrepareConfig, path: Path, side: str, units: list[list[Source]]
+    config: PrepareConfig, path: Path, side: str, units: list[list[Source]], workers: Workers
 ) -> tuple[list[Path], list[dict[str, Any]]]:
     """Returns the parts of all units in order, and what is reported of each unit; makes those that
     are not there yet."""
@@ -242,7 +239,8 @@ def _tokenize(
         for unit, stem in zip(units, stems, strict=True)
         if not stem.with_suffix(".json").exists()
     ]
-    _run(_tokenize_unit, tasks, config.processes, "tokenizing")
+    if tasks:
+        workers.run(_tokenize_unit, tasks, "tokenizing")
     reports = [read_json(stem.with_suffix(".json")) for stem in stems]
     parts = [
         stem.with_name(f"{stem.name}-{number:04d}.npz")
@@ -253,7 +251,7 @@ def _tokenize(
 
 
 def _write_shards(
-    config: PrepareConfig, path: Path, layout: Layout, reports: list[dict[str, Any]]
+    path: Path, layout: Layout, reports: list[dict[str, Any]], workers: Workers
 ) -> None:
     """Writes the shards, and then the index."""
     tasks = [
@@ -261,7 +259,7 @@ def _write_shards(
         for side in SIDES
         for i, plan in enumerate(layout.shards[side])
     ]
-    written = _run(_write_planned, tasks, config.processes, "writing")
+    written = workers.run(_write_planned, tasks, "writing")
     count = len(layout.shards["train"])
     with whole_file(path / TOKEN_COUNTS) as temporary, open(temporary, "wb") as file:
         np.save(file, sum(counts for _, counts in written[:count]))
@@ -305,45 +303,3 @@ def _write_planned(plan: ShardPlan, path: Path, directory: Path) -> tuple[Shard,
 @functools.cache
 def _tokenizer(directory: Path) -> WordPiece:
     return load_tokenizer(directory)
-
-
-def _run(function: Callable, tasks: Sequence[tuple], processes: int, description: str) -> list:
-    """Returns the results of a function for each task, in order.
-
-    Raises the first error of a task; what is finished by then stays.
-    """
-    progress = tqdm(total=len(tasks), desc=description, unit="part", mininterval=1)
-    with progress:
-        if processes == 1 or len(tasks) < 2:
-            results = []
-            for task in tasks:
-                results.append(function(*task))
-                progress.update()
-            return results
-        context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-        with ProcessPoolExecutor(processes, context, _begin_process) as pool:
-            futures = [pool.submit(function, *task) for task in tasks]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    progress.update()
-            except BrokenProcessPool:
-                raise InputError(
-                    "a process died, perhaps for want of memory: the same command goes on, with "
-                    "fewer `processes` if need be"
-                ) from None
-            finally:
-                pool.shutdown(cancel_futures=True)
-            return [future.result() for future in futures]
-
-
-def _begin_process() -> None:
-    """Keeps a process to one core, and ends it with its parent, also if that is killed."""
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)

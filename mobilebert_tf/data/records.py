@@ -68,7 +68,7 @@ def write_shard(path: Path, corpus: TokenizedCorpus, vocab_size: int, unk_id: in
                 "sentence_tokens": _bytes_feature(lengths[begin:end].tobytes()),
             }
             example = tf.train.Example(features=tf.train.Features(feature=features))
-            writer.write(example.SerializeToString())
+            writer.write(example.SerializeToString(deterministic=True))
     for array in (tokens, lengths, np.diff(corpus.document_offsets).astype(_LENGTH)):
         digest.update(array.tobytes())
     return Shard(
