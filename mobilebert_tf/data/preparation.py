@@ -267,7 +267,7 @@ def _write_shards(
         directory=path,
         train=[shard for shard, _ in written[:count]],
         held_out=[shard for shard, _ in written[count:]],
-        vocab_size=len(load_tokenizer(path)),
+        vocab_size=len(_tokenizer(path)),
         digest="",
         settings=read_json(path / _PLAN)["settings"],
         statistics={
@@ -300,6 +300,11 @@ def _write_planned(plan: ShardPlan, path: Path, directory: Path) -> tuple[Shard,
     return shard, np.bincount(corpus.tokens, minlength=len(tokenizer))
 
 
-@functools.cache
 def _tokenizer(directory: Path) -> WordPiece:
+    return _loaded(directory, (directory / "vocab.txt").stat().st_mtime_ns)
+
+
+@functools.lru_cache(1)
+def _loaded(directory: Path, written: int) -> WordPiece:
+    """Returns the tokenizer of a folder that was `written` then: loading takes half a second."""
     return load_tokenizer(directory)
