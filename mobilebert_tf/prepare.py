@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.data.preparation import PrepareConfig, prepare_corpus
+from mobilebert_tf.data.preparation import PrepareConfig, prepare_corpus, write_bert
+from mobilebert_tf.data.records import PreparedFolder
 from mobilebert_tf.reports.html_pages import percent
 
 
@@ -13,10 +14,19 @@ def prepare(config: PrepareConfig) -> None:
     """Tokenizes text of any size into a folder of shards, which pretrain and distill train on.
 
     Drops documents that are nearly the same as an earlier one, and holds some out. The same command
-    goes on with a preparation that was killed. Next: python -m mobilebert_tf.pretrain --corpus
+    goes on with a preparation that was killed. With --format bert it writes such a folder as the
+    masked examples that BERT's programs train on. Next: python -m mobilebert_tf.pretrain --corpus
     OUTPUT_DIR
     """
-    folder = prepare_corpus(config)
+    if config.format == "bert":
+        for side, count in write_bert(config).items():
+            print(f"{count:,} examples in {config.output_dir}/{side}-*.tfrecord")
+    else:
+        _report(prepare_corpus(config))
+
+
+def _report(folder: PreparedFolder) -> None:
+    """Prints what a prepared folder holds, and what was left out."""
     sides = {"train": folder.train, "held out": folder.held_out}
     rows = [
         {

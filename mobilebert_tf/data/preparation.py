@@ -15,19 +15,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from filelock import FileLock, Timeout
 
+from mobilebert_tf.data.bert_records import record_places, write_bert_records
 from mobilebert_tf.data.corpus import SkippedDocuments, split_held_out
 from mobilebert_tf.data.document_parts import write_parts
-from mobilebert_tf.data.prepared_text import TextConfig, choose_tokenizer
+from mobilebert_tf.data.prepared_text import (
+    HELD_OUT_SEED,
+    ExampleConfig,
+    TextConfig,
+    choose_tokenizer,
+)
 from mobilebert_tf.data.records import (
     TOKEN_COUNTS,
     PreparedFolder,
     Shard,
+    ShardedCorpus,
     open_prepared,
+    prepared_folder,
     write_shard,
 )
 from mobilebert_tf.data.shard_layout import SIDES, Layout, ShardPlan, lay_out
@@ -45,11 +53,15 @@ _BYTES_PER_TOKEN = 4  # of English text: a unit of work gives about a part
 
 
 @dataclass(frozen=True)
-class PrepareConfig(TextConfig):
-    """How text becomes a prepared folder.
+class PrepareConfig(ExampleConfig, TextConfig):
+    """How text becomes a prepared folder, and that BERT's own pre-training records.
 
     Args:
         output_dir: folder to prepare; the same command goes on with a preparation that was killed.
+        format: documents makes a prepared folder of any corpus; bert makes of a prepared folder
+            the masked examples that other programs train on (the settings of examples are theirs).
+        copies: how often bert writes the text, with other pairs and masks each time.
+        seed: of these pairs and masks.
         processes: how many tokenize at once; each takes a core and 0.8 GB of memory.
         keep_duplicates: keep documents that are nearly the same as an earlier one.
         shard_tokens: tokens in a file, about; training has one or two in memory.
@@ -57,13 +69,19 @@ class PrepareConfig(TextConfig):
     """
 
     output_dir: str = "runs/prepared"
+    format: Literal["documents", "bert"] = "documents"
+    copies: int = 1
+    seed: int = 0
     processes: int = 1
     keep_duplicates: bool = False
     shard_tokens: int = 8_000_000
     overwrite: bool = False
 
     def __post_init__(self):
-        super().__post_init__()
+        TextConfig.__post_init__(self)
+        ExampleConfig.__post_init__(self)
+        check_number("copies", self.copies, 1)
+        check_number("seed", self.seed, 0, 2**32 - 1)
         check_number("processes", self.processes, 1, 1024)
         check_number("shard_tokens", self.shard_tokens, 1)
 
@@ -93,6 +111,40 @@ def prepare_corpus(config: PrepareConfig) -> PreparedFolder:
             with Workers(min(config.processes, len(units))) as workers:
                 _prepare(config, path, units, held_out_units, workers)
         return open_prepared(path)
+
+
+def write_bert(config: PrepareConfig) -> dict[str, int]:
+    """Writes a prepared folder as BERT's records; returns the number of examples of each side.
+
+    Raises InputError if `corpus` is no prepared folder, or `output_dir` holds something else.
+    """
+    folder = prepared_folder(config.corpus)
+    if folder is None:
+        raise InputError(
+            "`format` bert takes a prepared folder as `corpus`: prepare the text first"
+        )
+    prepared, path = open_prepared(folder), Path(config.output_dir)
+    files = {side: [path / shard.file for shard in getattr(prepared, side)] for side in SIDES}
+    with _locked(path):
+        _begin(path, _plan(config, [Source(str(folder / INDEX), config.field)]), config.overwrite)
+        tasks = [
+            (config, side, number, file)
+            for side in SIDES
+            for number, file in enumerate(files[side])
+            if not file.exists()
+        ]
+        with Workers(min(config.processes, len(tasks))) as workers:
+            workers.run(_write_bert_shard, tasks, "writing")
+    return {side: sum(len(record_places(file)) for file in files[side]) for side in SIDES}
+
+
+def _write_bert_shard(config: PrepareConfig, side: str, number: int, path: Path) -> None:
+    folder = prepared_folder(config.corpus)
+    prepared = open_prepared(folder)
+    shard = ShardedCorpus(folder, [getattr(prepared, side)[number]], prepared.vocab_size)
+    seed = config.seed if side == "train" else HELD_OUT_SEED
+    settings = config.example_settings() | {"seed": seed + number}
+    write_bert_records(path, shard, _tokenizer(folder), config.copies, **settings)
 
 
 def _plan(config: PrepareConfig, files: Iterable[Source]) -> dict[str, Any]:

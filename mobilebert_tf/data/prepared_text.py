@@ -3,7 +3,9 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from mobilebert_tf.data.bert_records import BertExamples, BertRecords, is_bert
 from mobilebert_tf.data.corpus import (
     SkippedDocuments,
     load_documents,
@@ -12,10 +14,11 @@ from mobilebert_tf.data.corpus import (
 )
 from mobilebert_tf.data.pretraining import PretrainingExamples
 from mobilebert_tf.data.records import open_prepared, prepared_folder
+from mobilebert_tf.data.schedule import MaskedExamples
 from mobilebert_tf.data.sentences import SentenceExamples
-from mobilebert_tf.data.sources import refuse
+from mobilebert_tf.data.sources import Source, refuse, sources
 from mobilebert_tf.data.tokenized import Corpus, TokenizedCorpus, tokenize_documents
-from mobilebert_tf.errors import InputError, check_number
+from mobilebert_tf.errors import InputError, check_number, require
 from mobilebert_tf.files import read_json, write_json, write_whole
 from mobilebert_tf.modeling.model_directory import load_tokenizer
 from mobilebert_tf.text.tokenizer import LARGEST_VOCABULARY, WordPiece, has_capitals
@@ -61,14 +64,11 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
-class DataConfig(TextConfig):
-    """The text of a run, and how pre-training examples are made of it (Devlin et al., 2019).
-
-    A student of a sentence encoder learns from single sentences: no token of them is masked.
+class ExampleConfig:
+    """How pre-training examples are made of text (Devlin et al., 2019).
 
     Args:
         sequence_length: tokens in an example.
-        batch_size: examples in a step.
         max_predictions_per_sequence: largest number of masked tokens in an example.
         masking_probability: share of the tokens that are predicted.
         short_sequence_probability: share of the examples that are made shorter.
@@ -76,18 +76,38 @@ class DataConfig(TextConfig):
     """
 
     sequence_length: int = 64
-    batch_size: int = 32
     max_predictions_per_sequence: int = 10
     masking_probability: float = 0.15
     short_sequence_probability: float = 0.1
     whole_word_masking: bool = False
 
     def __post_init__(self):
-        super().__post_init__()
         check_number("masking_probability", self.masking_probability, 0, 1, above=True)
         check_number("short_sequence_probability", self.short_sequence_probability, 0, 1)
-        for key in ("sequence_length", "batch_size", "max_predictions_per_sequence"):
+        for key in ("sequence_length", "max_predictions_per_sequence"):
             check_number(key, getattr(self, key), 1)
+
+    def example_settings(self) -> dict[str, Any]:
+        """Returns the settings by name."""
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(ExampleConfig)}
+
+
+@dataclass(frozen=True)
+class DataConfig(ExampleConfig, TextConfig):
+    """The text of a run and its examples.
+
+    A student of a sentence encoder learns from single sentences: no token of them is masked.
+
+    Args:
+        batch_size: examples in a step.
+    """
+
+    batch_size: int = 32
+
+    def __post_init__(self):
+        TextConfig.__post_init__(self)
+        ExampleConfig.__post_init__(self)
+        check_number("batch_size", self.batch_size, 1)
 
 
 @dataclass(frozen=True)
@@ -95,15 +115,15 @@ class PreparedText:
     """A tokenizer, and the training and held-out documents that it tokenized."""
 
     tokenizer: WordPiece
-    train: Corpus
-    held_out: Corpus
+    train: Corpus | BertRecords
+    held_out: Corpus | BertRecords
     config: DataConfig
 
-    def training_examples(self, seed: int) -> PretrainingExamples:
+    def training_examples(self, seed: int) -> MaskedExamples:
         """Returns the examples to train on."""
         return self._examples(self.train, seed)
 
-    def held_out_examples(self) -> PretrainingExamples:
+    def held_out_examples(self) -> MaskedExamples:
         """Returns the examples to evaluate on, the same in every run on this text."""
         return self._examples(self.held_out, HELD_OUT_SEED)
 
@@ -115,7 +135,9 @@ class PreparedText:
         """Returns the sentences that it is evaluated on, the same in every run on this text."""
         return self._sentences(self.held_out, HELD_OUT_SEED)
 
-    def _sentences(self, corpus: Corpus, seed: int) -> SentenceExamples:
+    def _sentences(self, corpus: Corpus | BertRecords, seed: int) -> SentenceExamples:
+        if isinstance(corpus, BertRecords):
+            raise InputError("`corpus` holds masked examples: a sentence encoder learns from text")
         return SentenceExamples(
             corpus,
             self.tokenizer,
@@ -124,18 +146,16 @@ class PreparedText:
             seed=seed,
         )
 
-    def _examples(self, corpus: Corpus, seed: int) -> PretrainingExamples:
-        config = self.config
+    def _examples(self, corpus: Corpus | BertRecords, seed: int) -> MaskedExamples:
+        batch_size = self.config.batch_size
+        if isinstance(corpus, BertRecords):
+            return BertExamples(corpus, len(self.tokenizer), batch_size, seed)
         return PretrainingExamples(
             corpus,
             self.tokenizer,
-            batch_size=config.batch_size,
-            sequence_length=config.sequence_length,
-            max_predictions_per_sequence=config.max_predictions_per_sequence,
-            masking_probability=config.masking_probability,
-            short_sequence_probability=config.short_sequence_probability,
-            whole_word_masking=config.whole_word_masking,
+            batch_size=batch_size,
             seed=seed,
+            **self.config.example_settings(),
         )
 
 
@@ -159,6 +179,8 @@ def prepare_text(
     folder = prepared_folder(config.corpus)
     if folder is not None:
         return _open_prepared_text(config, folder, directory, tokenizer)
+    if is_bert(files := sources(config.corpus, config.field)):
+        return _open_bert_records(config, files, directory, tokenizer)
     if not (directory / "train.npz").exists():  # written last
         print(f"reading {config.corpus}", flush=True)
         documents, held_out = _read_documents(config)
@@ -211,6 +233,38 @@ def _open_prepared_text(
             "`overwrite`"
         )
     return PreparedText(tokenizer, prepared.corpus("train"), prepared.corpus("held_out"), config)
+
+
+def _open_bert_records(
+    config: DataConfig, files: list[Source], directory: Path, given: WordPiece | None
+) -> PreparedText:
+    """Returns text of which the examples are masked already.
+
+    Raises InputError if the settings do not say which vocabulary and held-out examples belong to
+    it, or say another length.
+    """
+    if (directory / "vocab.txt").exists():
+        given = load_tokenizer(directory)
+    if config.vocabulary is None and given is None:
+        raise InputError(
+            f"{files[0].path} holds masked examples, which do not say which vocabulary they were "
+            "made with: name it with `vocabulary`"
+        )
+    held_out = config.held_out_corpus
+    held_out_files = [] if held_out is None else sources(held_out, config.field)
+    if not is_bert(held_out_files):
+        raise InputError(
+            f"{files[0].path} holds masked examples, perhaps of one text many times: name others "
+            "that were made of held-out text with `held_out_corpus`"
+        )
+    tokenizer = choose_tokenizer(config, [], given)
+    train, held_out = (BertRecords([Path(s.path) for s in of]) for of in (files, held_out_files))
+    for records in (train, held_out):
+        for name in ("sequence_length", "max_predictions_per_sequence"):
+            found, wanted = getattr(records, name), getattr(config, name)
+            require(found == wanted, name, wanted, f"{found}, as in {records.files[0]}")
+    tokenizer.save_files(directory)
+    return PreparedText(tokenizer, train, held_out, config)
 
 
 def _read_documents(config: DataConfig) -> tuple[list[list[str]], list[list[str]]]:

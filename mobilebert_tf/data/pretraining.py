@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_tf.data.schedule import ShardSchedule, shard_seed
+from mobilebert_tf.data.schedule import ShardSchedule, dataset_of, shard_seed
 from mobilebert_tf.data.tokenized import Corpus, TokenizedCorpus
 from mobilebert_tf.errors import InputError, require
 from mobilebert_tf.text.tokenizer import WordPiece
@@ -116,14 +116,7 @@ class PretrainingExamples:
 
     def dataset(self, start_step: int, num_steps: int) -> tf.data.Dataset:
         """Returns the batches of `num_steps` steps, beginning with `start_step`, prefetched."""
-        signature = {
-            name: tf.TensorSpec(array.shape, array.dtype)
-            for name, array in self.batch(start_step).items()
-        }
-        return tf.data.Dataset.from_generator(
-            lambda: map(self.batch, range(start_step, start_step + num_steps)),
-            output_signature=signature,
-        ).prefetch(tf.data.AUTOTUNE)
+        return dataset_of(self.batch, start_step, num_steps)
 
     def _plan(self, epoch: int, shard: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the tokens of a shard, and its examples in an epoch (see _ShardPairs.plan)."""

@@ -1,8 +1,38 @@
-"""Which batch of which shard a training step is."""
+"""Which batch of which shard a training step is, and the batches of many steps."""
+
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
+import tensorflow as tf
 
 _SHARDS = 2  # of [seed, stream, epoch]: other streams are those of data/pretraining.py
+
+
+class MaskedExamples(Protocol):
+    """Pre-training examples in batches that depend on the step alone."""
+
+    batches_per_epoch: int
+
+    def batch(self, step: int) -> dict[str, np.ndarray]:
+        """Returns the examples of one step; see PretrainingExamples.batch."""
+        ...
+
+    def dataset(self, start_step: int, num_steps: int) -> tf.data.Dataset:
+        """Returns the batches of `num_steps` steps, beginning with `start_step`."""
+        ...
+
+
+def dataset_of(
+    batch: Callable[[int], dict[str, np.ndarray]], start_step: int, num_steps: int
+) -> tf.data.Dataset:
+    """Returns the batches of `num_steps` steps, of one shape, prefetched."""
+    signature = {
+        name: tf.TensorSpec(array.shape, array.dtype) for name, array in batch(start_step).items()
+    }
+    return tf.data.Dataset.from_generator(
+        lambda: map(batch, range(start_step, start_step + num_steps)), output_signature=signature
+    ).prefetch(tf.data.AUTOTUNE)
 
 
 def shard_seed(seed: list[int], shard: int) -> list[int]:

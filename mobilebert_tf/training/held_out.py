@@ -9,7 +9,7 @@ import tensorflow as tf
 from scipy.special import log_softmax
 
 from mobilebert_tf.data.prepared_text import prepare_text
-from mobilebert_tf.data.pretraining import PretrainingExamples
+from mobilebert_tf.data.schedule import MaskedExamples
 from mobilebert_tf.data.sentences import SentenceExamples
 from mobilebert_tf.files import write_json
 from mobilebert_tf.lite.runtime import LiteModel
@@ -19,7 +19,7 @@ from mobilebert_tf.training.run_folder import data_settings
 MAX_EXAMPLES = 1024  # about 10,000 predictions: a standard error of half a point
 
 
-def batches(examples: PretrainingExamples) -> list[dict[str, np.ndarray]]:
+def batches(examples: MaskedExamples) -> list[dict[str, np.ndarray]]:
     """Returns the first epoch of held-out examples, at most MAX_EXAMPLES of them."""
     size = len(examples.batch(0)["input_ids"])
     count = max(1, min(examples.batches_per_epoch, MAX_EXAMPLES // size))
@@ -27,7 +27,7 @@ def batches(examples: PretrainingExamples) -> list[dict[str, np.ndarray]]:
 
 
 def masked_lm_scores(
-    model: MobileBert, examples: PretrainingExamples, teacher: MobileBert | None = None
+    model: MobileBert, examples: MaskedExamples, teacher: MobileBert | None = None
 ) -> dict[str, float]:
     """Returns the scores of a pre-training model on masked held-out tokens.
 
@@ -69,7 +69,7 @@ def _logits(model: MobileBert) -> Callable[[dict], np.ndarray]:
 
 def _scores(
     logits: Callable[[dict], np.ndarray],
-    examples: PretrainingExamples,
+    examples: MaskedExamples,
     teacher: Callable[[dict], np.ndarray] | None = None,
 ) -> dict[str, float]:
     """Returns masked_lm_scores of functions from a batch to logits [B,P,V]."""
