@@ -56,10 +56,10 @@ class BertRecords:
     Raises InputError for a file without such records, or one that is cut off.
     """
 
-    def __init__(self, files: Sequence[Path]):
-        self.files = list(files)
+    def __init__(self, files: Sequence[str | Path]):
+        self.files = [Path(file) for file in files]
         self.places = [record_places(file) for file in self.files]
-        first = next(iter(tf.data.TFRecordDataset(str(files[0])).as_numpy_iterator()))
+        first = next(iter(tf.data.TFRecordDataset(str(self.files[0])).as_numpy_iterator()))
         features = tf.train.Example.FromString(first).features.feature
         renamed = "input_word_ids" in features
         self._names = {name: _NEW_NAMES.get(name, name) if renamed else name for name in _FEATURES}
