@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import tensorflow as tf
 from tabulate import tabulate
 
@@ -24,7 +23,7 @@ from mobilebert_tf.data.preparation import PrepareConfig, prepare_corpus
 from mobilebert_tf.data.prepared_text import DataConfig, prepare_text
 
 ROW = 40  # bytes: 9 tokens
-PAUSE = 0.5  # seconds between two looks at the memory
+PAUSE = 10  # seconds between two looks at the memory
 
 
 def main() -> None:
@@ -33,14 +32,15 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=Path, required=True, help="an uncased vocab.txt")
     parser.add_argument("--megabytes", type=float, default=6, help="of text that is compared")
     parser.add_argument("--gigabytes", type=float, help="of text whose memory is measured")
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument(
+        "--folder", type=Path, default=Path(tempfile.gettempdir()), help="for files"
+    )
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as directory:
-        folder = Path(directory)
-        if arguments.gigabytes:
-            measure_memory(arguments, folder)
-        else:
-            compare(arguments, folder)
+    if arguments.gigabytes:
+        measure_memory(arguments, arguments.folder)
+    else:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as directory:
+            compare(arguments, Path(directory))
 
 
 def compare(arguments: argparse.Namespace, folder: Path) -> None:
@@ -106,9 +106,13 @@ def model_garden(text: Path, vocabulary: Path, folder: Path) -> float:
 
 
 def measure_memory(arguments: argparse.Namespace, folder: Path) -> None:
-    """Prints wall and processor seconds and the memory of 2 processes and their parent."""
+    """Prints wall and processor seconds and the memory of 2 processes and their parent.
+
+    The folder stays, so that the same command goes on if it was killed.
+    """
     text = folder / "text.txt"
-    write_changed(arguments.text, text, int(arguments.gigabytes * 1e9))
+    if not text.exists():
+        write_changed(arguments.text, text, int(arguments.gigabytes * 1e9))
     command = [
         sys.executable, "-m", "mobilebert_tf.prepare", "--corpus", str(text), "--output-dir",
         str(folder / "prepared"), "--vocabulary", str(arguments.vocabulary), "--processes", "2",
@@ -117,8 +121,8 @@ def measure_memory(arguments: argparse.Namespace, folder: Path) -> None:
     process = subprocess.Popen(command)
     largest = together = 0
     while process.poll() is None:
-        rss, pss = memory(process.pid)
-        largest, together = max(largest, *rss), max(together, sum(pss))
+        peaks, shares = memory(process.pid)
+        largest, together = max(largest, *peaks), max(together, sum(shares))
         time.sleep(PAUSE)
     seconds = time.perf_counter() - begin
     times = os.times()
@@ -128,17 +132,22 @@ def measure_memory(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def memory(pid: int) -> tuple[list[int], list[int]]:
-    """Returns the resident and the proportional memory of a process and its children, in bytes."""
-    rss, pss = [0], [0]
+    """Returns the highest resident and the present proportional memory of a process and of each of
+    its children, in bytes."""
+    peaks, shares = [0], [0]
     try:
-        parent = psutil.Process(pid)
-        for process in (parent, *parent.children(recursive=True)):
-            found = process.memory_full_info()
-            rss.append(found.rss)
-            pss.append(found.pss)
-    except psutil.Error:  # it has just ended
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for process in (str(pid), *children):
+            peaks.append(field(Path("/proc", process, "status"), "VmHWM"))
+            shares.append(field(Path("/proc", process, "smaps_rollup"), "Pss"))
+    except OSError:  # it has just ended
         pass
-    return rss, pss
+    return peaks, shares
+
+
+def field(path: Path, name: str) -> int:
+    lines = (line.split() for line in path.read_text().splitlines())
+    return next((1024 * int(line[1]) for line in lines if line[0] == f"{name}:"), 0)
 
 
 def write_changed(files: list[Path], output: Path, size: int) -> None:
