@@ -169,7 +169,8 @@ def prepare_text(
 
     Args:
         config: which corpus, and how to tokenize it.
-        directory: of vocab.txt, train.npz, held_out.npz and held_out.txt; of prepared.json.
+        directory: of vocab.txt, train.npz, held_out.npz and held_out.txt; of prepared.json
+            and sizes-*.json.
         tokenizer: of the model that is given, a teacher or the one to continue: its vocabulary must
             stay. None if there is no such model.
 
@@ -232,7 +233,10 @@ def _open_prepared_text(
             f"{folder} was prepared anew since this run began: choose another `output_dir`, or "
             "`overwrite`"
         )
-    return PreparedText(tokenizer, prepared.corpus("train"), prepared.corpus("held_out"), config)
+    train, held_out = (
+        prepared.corpus(side, directory / f"sizes-{side}.json") for side in ("train", "held_out")
+    )
+    return PreparedText(tokenizer, train, held_out, config)
 
 
 def _open_bert_records(

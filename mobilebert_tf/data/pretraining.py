@@ -74,7 +74,8 @@ class PretrainingExamples:
         self._ordinary_ids = np.delete(np.arange(len(tokenizer), dtype=np.int32), special)
         self._continues_word = np.array([t.startswith("##") for t in tokenizer.vocabulary])  # [V]
         self._planned: tuple[_ShardPairs, int, np.ndarray] | None = None
-        examples = [len(self._plan(0, shard)[1]) for shard in range(corpus.shard_count)]
+        name = f"examples {sequence_length} {short_sequence_probability} {seed}"
+        examples = corpus.sizes(name, lambda shard: len(self._plan(0, shard)[1]))
         self._schedule = ShardSchedule(np.maximum(1, np.array(examples) // batch_size), seed)
         self.batches_per_epoch = self._schedule.batches_per_epoch
 

@@ -11,17 +11,18 @@ of tokens of each sentence, int32. Lists of 64-bit numbers would take ten times 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from mobilebert_tf.data.tokenized import TokenizedCorpus, offsets
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import INDEX, read_bytes, read_json, whole_file
+from mobilebert_tf.files import INDEX, read_bytes, read_json, whole_file, write_json
 
 FORMAT = "mobilebert_tf documents 1"
 TOKEN_COUNTS = "token_counts.npy"
@@ -120,10 +121,14 @@ class ShardedCorpus:
         directory: the folder.
         shards: the entries of the index.
         vocab_size: V.
+        memory: file in which `sizes` are remembered, if they are.
     """
 
-    def __init__(self, directory: Path, shards: list[Shard], vocab_size: int):
-        self.directory, self.shards, self._vocab_size = directory, shards, vocab_size
+    def __init__(
+        self, directory: Path, shards: list[Shard], vocab_size: int, memory: Path | None = None
+    ):
+        self.directory, self.shards = directory, shards
+        self._vocab_size, self._memory = vocab_size, memory
 
     @property
     def shard_count(self) -> int:
@@ -133,6 +138,19 @@ class ShardedCorpus:
         """Returns the documents of a shard. Raises InputError if it is missing or damaged."""
         shard = self.shards[index]
         return read_shard(self.directory / shard.file, shard, self._vocab_size)
+
+    def sizes(self, name: str, size_of: Callable[[int], int]) -> list[int]:
+        """Returns a size of each shard, for which all are read once; see Corpus."""
+        known = {}
+        if self._memory is not None and self._memory.exists():
+            known = read_json(self._memory)
+        if name not in known:
+            numbers = range(self.shard_count)
+            progress = tqdm(numbers, "counting examples", unit="shard", disable=len(numbers) < 4)
+            known[name] = [size_of(number) for number in progress]
+            if self._memory is not None:
+                write_json(self._memory, known)
+        return known[name]
 
     def token_counts(self, vocab_size: int) -> np.ndarray:
         """Returns how often each token occurs in the training text, plus 1: [V]."""
@@ -176,9 +194,9 @@ class PreparedFolder:
     settings: dict[str, Any]
     statistics: dict[str, Any]
 
-    def corpus(self, side: str) -> ShardedCorpus:
-        """Returns the documents of a side, "train" or "held_out"."""
-        return ShardedCorpus(self.directory, getattr(self, side), self.vocab_size)
+    def corpus(self, side: str, memory: Path | None = None) -> ShardedCorpus:
+        """Returns the documents of a side, "train" or "held_out"; `memory` as in ShardedCorpus."""
+        return ShardedCorpus(self.directory, getattr(self, side), self.vocab_size, memory)
 
     def index(self) -> dict[str, Any]:
         """Returns the content of index.json."""

@@ -64,7 +64,8 @@ class SentenceExamples:
         self.batch_size, self.seed = batch_size, seed
         self._longest = sequence_length - 2
         self._planned: tuple[_ShardSentences, int, list[np.ndarray]] | None = None
-        counts = [len(self._sentences(shard).lengths) for shard in range(corpus.shard_count)]
+        name = f"sentences {sequence_length}"
+        counts = corpus.sizes(name, lambda shard: len(self._sentences(shard).lengths))
         self.count = sum(counts)
         self._schedule = ShardSchedule(-(-np.array(counts) // batch_size), seed)
         self.batches_per_epoch = self._schedule.batches_per_epoch

@@ -5,7 +5,7 @@ Shape letters: N tokens, S sentences, P paragraphs, D documents.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple, Protocol
 
@@ -36,6 +36,15 @@ class Corpus(Protocol):
 
     def shard(self, index: int) -> "TokenizedCorpus":
         """Returns the documents of a shard."""
+        ...
+
+    def sizes(self, name: str, size_of: Callable[[int], int]) -> list[int]:
+        """Returns a size of each shard.
+
+        Args:
+            name: of what is measured, under which a corpus on disk remembers it.
+            size_of: returns it for the number of a shard, by reading it.
+        """
         ...
 
     def token_counts(self, vocab_size: int) -> np.ndarray:
@@ -77,6 +86,10 @@ class TokenizedCorpus:
     def shard(self, index: int) -> "TokenizedCorpus":
         """Returns itself."""
         return self
+
+    def sizes(self, name: str, size_of: Callable[[int], int]) -> list[int]:
+        """Returns a size of the only shard."""
+        return [size_of(0)]
 
     @property
     def single_sentence_documents(self) -> int:

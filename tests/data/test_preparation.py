@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from mobilebert_tf.data import preparation
+from mobilebert_tf.data import preparation, records
 from mobilebert_tf.data.corpus import load_documents
 from mobilebert_tf.data.preparation import PrepareConfig, prepare_corpus
 from mobilebert_tf.data.prepared_text import DataConfig, prepare_text
@@ -127,6 +127,22 @@ def test_batches_of_shards_depend_on_the_step_alone(tmp_path, corpus, kind):
     got = list(first.dataset(3, 4).as_numpy_iterator())
     for step, batch in enumerate(got, 3):
         np.testing.assert_array_equal(batch["input_ids"], batches[step]["input_ids"])
+
+
+def test_shards_are_counted_once(tmp_path, corpus, monkeypatch):
+    folder = prepared(tmp_path, corpus=corpus, shard_tokens=500)
+    config = DataConfig(corpus=str(folder.directory), sequence_length=32)
+    read = []
+    original = records.read_shard
+    monkeypatch.setattr(records, "read_shard", lambda *a: read.append(a[0]) or original(*a))
+    first = prepare_text(config, tmp_path / "data").training_examples(0)
+    assert len(read) == len(folder.train)
+    again = prepare_text(config, tmp_path / "data").training_examples(0)
+    assert again.batches_per_epoch == first.batches_per_epoch
+    assert len(read) == len(folder.train)
+    assert_same_batches(first, again, [3])
+    prepare_text(config, tmp_path / "data").training_examples(1)  # another seed: other examples
+    assert len(read) == 2 * len(folder.train) + 2
 
 
 def numbered(examples, monkeypatch):
