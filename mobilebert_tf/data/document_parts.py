@@ -12,6 +12,7 @@ import numpy as np
 
 from mobilebert_tf.data.corpus import SkippedDocuments, document_hash
 from mobilebert_tf.data.duplicates import bands, sketches
+from mobilebert_tf.data.prepared_text import check_unknown
 from mobilebert_tf.data.records import token_type
 from mobilebert_tf.data.sources import Source, documents, refuse
 from mobilebert_tf.data.tokenized import TokenizedCorpus, offsets, tokenize_paragraphs
@@ -103,7 +104,8 @@ def write_parts(
         part_tokens: a part ends after so many tokens.
         skip_bad: leave out damaged documents, and count them.
 
-    Raises InputError for a damaged document unless skip_bad, and for a file that is unreadable.
+    Raises InputError for a damaged document unless skip_bad, for a file that is unreadable, and for
+    text that the vocabulary does not fit.
     """
     skipped = SkippedDocuments()
     writer = _PartWriter(stem, tokenizer, part_tokens)
@@ -183,6 +185,8 @@ class _PartWriter:
             return
         names = self._batches[0]
         arrays = {name: np.concatenate([b[name] for b in self._batches]) for name in names}
+        unknown = (arrays["tokens"] == self._tokenizer.unk_id).mean()
+        check_unknown(float(unknown), self._tokenizer)  # now, not after hours
         part = DocumentPart(**arrays, bands=bands(arrays["sketches"]))
         part.save(self._stem.with_name(f"{self._stem.name}-{self.parts:04d}.npz"))
         self.parts += 1

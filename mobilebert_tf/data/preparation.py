@@ -47,6 +47,7 @@ from mobilebert_tf.modeling.model_directory import load_tokenizer
 from mobilebert_tf.text.tokenizer import WordPiece
 
 _WORK, _PLAN, _LOCK = "work", "plan.json", ".lock"
+_DONE = f"{_WORK}/*.json"  # a report of each unit of work that is done
 _VOCABULARY_TEXT = 32_000_000  # bytes of text that a vocabulary is learnt from
 _UNPACKED = 4  # times the size of a .gz or .zst
 _BYTES_PER_TOKEN = 4  # of English text: a unit of work gives about a part
@@ -105,7 +106,7 @@ def prepare_corpus(config: PrepareConfig) -> PreparedFolder:
         if not (path / INDEX).exists():
             units = _units(corpus, config.shard_tokens)
             held_out_units = _units(held_out, config.shard_tokens)
-            if not (path / "vocab.txt").exists():
+            if not (path / "tokenizer_config.json").exists():  # written after vocab.txt
                 text = _vocabulary_text(config, units) if config.vocabulary is None else []
                 choose_tokenizer(config, text, None).save_files(path)
             with Workers(min(config.processes, len(units))) as workers:
@@ -174,22 +175,21 @@ def _locked(path: Path) -> Iterator[None]:
 def _begin(path: Path, plan: dict[str, Any], overwrite: bool) -> None:
     """Makes a new preparation, or checks that the one in the folder is the same.
 
-    Raises InputError if it is not, or if the folder holds something else.
+    One of which nothing is done yet is replaced, as after a wrong setting. Raises InputError if it
+    is not the same, or if the folder holds something else.
     """
     if (path / _PLAN).exists():
-        before = read_json(path / _PLAN)
-        if before == plan:
+        before, is_done = read_json(path / _PLAN), (path / INDEX).exists()
+        if before == plan and not (overwrite and is_done):
             return
-        if not overwrite:
+        if not overwrite and (is_done or any(path.glob("*.tfrecord")) or any(path.glob(_DONE))):
             raise InputError(
                 f"{path} holds a preparation {_difference(before, plan)}: choose another "
                 "`output_dir`, or `overwrite`"
             )
-        inside = [
-            file for file in plan["files"] if Path(file).resolve().is_relative_to(path.resolve())
-        ]
-        if inside:
-            raise InputError(f"{inside[0]} lies in {path}, which `overwrite` would delete")
+        for file in plan["files"]:
+            if Path(file).resolve().is_relative_to(path.resolve()):
+                raise InputError(f"{file} lies in {path}, which `overwrite` would delete")
         _delete(path)
     elif any(child.name != _LOCK for child in path.iterdir()):
         raise InputError(
@@ -294,12 +294,12 @@ def _tokenize(
     if tasks:
         workers.run(_tokenize_unit, tasks, "tokenizing")
     reports = [read_json(stem.with_suffix(".json")) for stem in stems]
-    parts = [
+    made = [
         stem.with_name(f"{stem.name}-{number:04d}.npz")
         for stem, report in zip(stems, reports, strict=True)
         for number in range(report["parts"])
     ]
-    return parts, reports
+    return made, reports
 
 
 def _write_shards(

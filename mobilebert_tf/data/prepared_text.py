@@ -285,16 +285,21 @@ def _read_documents(config: DataConfig) -> tuple[list[list[str]], list[list[str]
     return split
 
 
-def _report_losses(unknown: float, single: int, tokenizer: WordPiece) -> None:
-    """Prints the share of [UNK] in the text, and the number of documents without a next sentence.
-
-    Raises InputError if the share of [UNK] is too large.
-    """
+def check_unknown(unknown: float, tokenizer: WordPiece) -> None:
+    """Raises InputError if the share of [UNK] in a text is too large to train on it."""
     if unknown > MAX_UNKNOWN:
         raise InputError(
             f"{100 * unknown:.1f} % of the text is [UNK] to this vocabulary ({tokenizer.casing}), "
             "which does not fit it: set another `vocabulary`, or leave it out to train one"
         )
+
+
+def _report_losses(unknown: float, single: int, tokenizer: WordPiece) -> None:
+    """Prints the share of [UNK] in the text, and the number of documents without a next sentence.
+
+    Raises InputError as `check_unknown` does.
+    """
+    check_unknown(unknown, tokenizer)
     print(f"[UNK]: {100 * unknown:.2f} % of the tokens", flush=True)
     if single:
         print(

@@ -14,6 +14,7 @@ from mobilebert_tf.data.prepared_text import DataConfig, prepare_text
 from mobilebert_tf.data.records import open_prepared
 from mobilebert_tf.data.sentences import SentenceExamples
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS
 
 WORDS = [a + b for a in "bcdfghklmnprst" for b in ("al", "em", "ins", "oy", "ug")]
 
@@ -236,6 +237,13 @@ def test_bad_documents(tmp_path, corpus, capsys):
     assert folder.statistics["documents_read"] == 81
 
 
+def test_a_vocabulary_that_does_not_fit(tmp_path, corpus):
+    greek = [*SPECIAL_TOKENS, "λ", "."]
+    (tmp_path / "greek.txt").write_text("\n".join(greek), encoding="utf-8")
+    with pytest.raises(InputError, match=r"% of the text is \[UNK\]"):
+        prepared(tmp_path, corpus=corpus, vocabulary=str(tmp_path / "greek.txt"))
+
+
 # -------------------------------------------------------------------------------------------------
 # Processes and kills
 # -------------------------------------------------------------------------------------------------
@@ -299,7 +307,16 @@ def test_other_settings_or_files_are_refused(tmp_path, corpus):
         prepared(tmp_path, corpus=corpus)
     assert open_prepared(folder.directory) == folder
     again = prepared(tmp_path, corpus=corpus, vocabulary_size=200, overwrite=True)
+    (again.directory / again.train[0].file).write_bytes(b"damaged")
+    assert prepared(tmp_path, corpus=corpus, vocabulary_size=200, overwrite=True) == again
+    assert again.corpus("train").shard(0).document_offsets.size
     assert again.digest != folder.digest
+
+
+def test_a_wrong_setting_leaves_no_preparation(tmp_path, corpus):
+    with pytest.raises(InputError, match="too small"):
+        prepared(tmp_path, corpus=corpus, vocabulary_size=10)
+    assert prepared(tmp_path, corpus=corpus).train
 
 
 def test_foreign_folders_are_left_alone(tmp_path, corpus):
