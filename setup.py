@@ -20,6 +20,7 @@ setup(
         "tensorflow-text>=2.20,<2.22",  # tokenizer, in the graph
         "tensorflow-datasets",
         "numpy",
+        "pyarrow",  # .parquet, .arrow and .zst files of text
         "scipy",  # correlations
         "scikit-learn",  # the other metrics
         "h5py",  # the format of Keras's weights

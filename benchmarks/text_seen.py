@@ -15,11 +15,8 @@ import numpy as np
 import tabulate
 
 from mobilebert_tf.data.corpus import load_documents
-from mobilebert_tf.data.pretraining import (
-    PretrainingExamples,
-    TokenizedCorpus,
-    tokenize_documents,
-)
+from mobilebert_tf.data.pretraining import PretrainingExamples
+from mobilebert_tf.data.tokenized import TokenizedCorpus, tokenize_documents
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 from mobilebert_tf.text.vocabulary import train_vocabulary
 

@@ -289,7 +289,7 @@ def _scores(
     if student.head.embeds_sentences:
         sentences = text.held_out_sentences()
         models["student"] |= embedding_scores(student, teacher, sentences)
-        return models, min(MAX_EXAMPLES, len(sentences.lengths))
+        return models, min(MAX_EXAMPLES, sentences.count)
     examples = text.held_out_examples()
     if teacher.head.predicts_masks:
         models["teacher"] |= masked_lm_scores(teacher, examples)

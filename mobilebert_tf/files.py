@@ -15,6 +15,7 @@ import numpy as np
 
 from mobilebert_tf.errors import InputError
 
+INDEX = "index.json"  # of a prepared folder, written last
 PARTIAL = ".partial"  # suffix of unfinished files and folders
 LARGEST_JSON = 2**25  # bytes; a tokenizer.json of 250,000 pieces has 17 MB
 _BLOCK = 2**20

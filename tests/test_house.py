@@ -60,7 +60,7 @@ def test_every_room_has_its_place():
     assert folders <= set(FLOOR)
     assert DOORS == {
         "ablate", "benchmark", "compare", "convert", "distill", "evaluate", "export", "finetune",
-        "predict", "pretrain", "quantization_report", "serve_demo",
+        "predict", "prepare", "pretrain", "quantization_report", "serve_demo",
     }  # fmt: skip
 
 

@@ -1,109 +1,60 @@
-"""Reads training text from files and folders, or from the default corpus "docs".
+"""Reads the documents of a corpus, and holds some of them out."""
 
-A document is a list of paragraphs. In a file each line is a paragraph and a blank line ends the
-document: the format of Google's create_pretraining_data.py, where each line is a sentence.
-"""
-
-import glob
-import gzip
 import hashlib
-import zlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import sys
+from collections.abc import Iterable, Sequence
 
-from mobilebert_tf.data.docs_corpus import docs_documents
-from mobilebert_tf.data.tables import LONGEST_TEXT, check_length, encoding_advice
+from mobilebert_tf.data.sources import (
+    DEFAULT_CORPUS,
+    Bad,
+    documents,
+    refuse,
+    sources,
+    sources_of,
+)
 from mobilebert_tf.errors import InputError
 
-DEFAULT_CORPUS = "docs"
-# A text becomes 3 to 10 times smaller by gzip; a gigabyte of line ends a thousand times.
-_LARGEST_RATIO, _ALWAYS_UNPACKED = 100, 2**20
+
+class SkippedDocuments:
+    """Counts documents that are left out, and keeps what was wrong with the first one."""
+
+    def __init__(self):
+        self.count, self.first = 0, ""
+
+    def __call__(self, message: str) -> None:
+        self.first = self.first or message
+        self.count += 1
+
+    def report(self) -> None:
+        """Says on stderr, in one line, how many were left out, if any were."""
+        if self.count:
+            print(f"warning: skipped {self.count:,} bad documents: {self.first}", file=sys.stderr)
 
 
-def load_documents(corpus: str | Sequence[str] = DEFAULT_CORPUS, every: int = 1) -> list[list[str]]:
+def load_documents(
+    corpus: str | Sequence[str] = DEFAULT_CORPUS,
+    every: int = 1,
+    *,
+    field: str = "text",
+    bad: Bad = refuse,
+) -> list[list[str]]:
     """Returns the documents of a corpus, each a list of paragraphs, in a fixed order.
 
     Args:
-        corpus: one item or several: "docs" (English prose from the documentation inside the
-            installed packages), a text file, a .gz of one, a folder (all .txt and .txt.gz below
-            it), or a glob pattern.
-        every: 8 reads only every eighth module of "docs", in an eighth of the time.
+        corpus, field: as in data.sources.sources.
+        every, bad: as in data.sources.documents.
 
     Raises InputError, naming the path, if a file is missing, empty or not UTF-8 text.
     """
-    items = [corpus] if isinstance(corpus, str | Path) else list(corpus)
-    if not items:
-        raise InputError('no corpus is named: give files, folders, or "docs"')
-    documents = []
-    for item in map(str, items):
-        if item == DEFAULT_CORPUS:
-            item_documents = list(docs_documents(every))
-        else:
-            item_documents = list(_documents_of_files(_files(item)))
-        if not item_documents:
+    items = [corpus] if isinstance(corpus, str) else list(map(str, corpus))
+    loaded: list[list[str]] = []
+    sources(items, field)  # a missing one is named before the others are read
+    for item in items:
+        of_item = [d for source in sources_of(item, field) for d in documents(source, bad, every)]
+        if not of_item:
             raise InputError(f"{item} holds no text")
-        documents += item_documents
-    return documents
-
-
-def _files(item: str) -> list[Path]:
-    path = Path(item)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.name.endswith((".txt", ".txt.gz")))
-        if not files:
-            raise InputError(f"the folder {item} holds no .txt or .txt.gz file")
-        return [file for file in files if file.is_file()]
-    matches = sorted(glob.glob(item, recursive=True))
-    if not matches:
-        raise InputError(f"no file, folder or match of a pattern: {item}")
-    if matches == [item]:
-        raise InputError(f"{item} is neither a file nor a folder")
-    return [file for match in matches for file in _files(match)]
-
-
-def _documents_of_files(files: list[Path]) -> Iterator[list[str]]:
-    for file in files:
-        document = []
-        for line in text_lines(file):
-            if line:
-                document.append(line)
-            elif document:
-                yield document
-                document = []
-        if document:
-            yield document
-
-
-def text_lines(path: Path) -> Iterator[str]:
-    """Yields the lines of a text file, or of a .gz of one, without surrounding blanks.
-
-    Raises InputError, naming the path, for a file that cannot be read or is not UTF-8 text.
-    """
-    offset, plain = 0, True
-    try:
-        packed = path.stat().st_size
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for raw in iter(lambda: file.readline(LONGEST_TEXT + 1), b""):
-                if offset > max(_LARGEST_RATIO * packed, _ALWAYS_UNPACKED):
-                    raise InputError(
-                        f"{path} unpacks to more than {_LARGEST_RATIO} times its size, as no text "
-                        "does: unpack it first if it is one"
-                    )
-                check_length(raw, f"{path}, byte {offset:,}")
-                if b"\0" in raw:
-                    advice = "" if offset else encoding_advice(raw)
-                    raise InputError(f"{path} is not text: a zero byte near {offset:,}{advice}")
-                yield raw.decode("utf-8-sig" if offset == 0 else "utf-8").strip()
-                offset, plain = offset + len(raw), plain and raw.isascii()
-    except UnicodeDecodeError as error:
-        advice = encoding_advice(error.object) if plain else ""
-        raise InputError(f"{path} is not UTF-8 (byte {offset + error.start:,}){advice}") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path} is a damaged or cut off gzip file: {error}") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+        loaded += of_item
+    return loaded
 
 
 def split_held_out(
@@ -118,18 +69,31 @@ def split_held_out(
     """
     if not 0 < fraction < 1:
         raise InputError(f"the held-out fraction must lie between 0 and 1, not {fraction}")
-    hashes = [_hash(document) for document in documents]
-    if len(set(hashes)) < 2:
+    hashes = [document_hash(document) for document in documents]
+    border = held_out_border(hashes, fraction)
+    hashed = list(zip(hashes, documents, strict=True))
+    train = [document for value, document in hashed if value > border]
+    rest = [document for value, document in hashed if value <= border]
+    return train, without_paragraphs_of(train, rest)
+
+
+def held_out_border(hashes: Iterable[float], fraction: float) -> float:
+    """Returns up to which hash documents are held out, so that both sides have one at least.
+
+    Args:
+        hashes: of the documents; the least and the two greatest of them are enough.
+        fraction: the share to hold out.
+
+    Raises InputError if there are fewer than two different documents.
+    """
+    different = sorted(set(hashes))
+    if len(different) < 2:
         raise InputError(
             "text can be held out only from two or more different documents; a blank line in a "
             "text file ends a document"
         )
     # In a small corpus all documents may fall on one side: the nearest one then changes sides.
-    border = min(max(fraction, min(hashes)), sorted(set(hashes))[-2])
-    hashed = list(zip(hashes, documents, strict=True))
-    train = [document for value, document in hashed if value > border]
-    rest = [document for value, document in hashed if value <= border]
-    return train, without_paragraphs_of(train, rest)
+    return min(max(fraction, different[0]), different[-2])
 
 
 def without_paragraphs_of(train: Sequence[list[str]], rest: Sequence[list[str]]) -> list[list[str]]:
@@ -145,7 +109,7 @@ def without_paragraphs_of(train: Sequence[list[str]], rest: Sequence[list[str]])
     return held_out
 
 
-def _hash(document: list[str]) -> float:
+def document_hash(document: list[str]) -> float:
     """Returns a hash of the text, uniform in [0, 1)."""
     digest = hashlib.blake2b("\n".join(document).encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48

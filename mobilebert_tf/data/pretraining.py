@@ -5,137 +5,33 @@ but the examples are made during training: every epoch draws new pairs and masks
 any step can be computed directly.
 """
 
-import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
+from mobilebert_tf.data.schedule import ShardSchedule, dataset_of, shard_seed
+from mobilebert_tf.data.tokenized import Corpus, TokenizedCorpus
 from mobilebert_tf.errors import InputError, require
-from mobilebert_tf.files import read_arrays, whole_file
 from mobilebert_tf.text.tokenizer import WordPiece
 
-# A sentence ends at . ! or ? before a capital, except after a single letter (an initial). This is
-# 25 times as fast as tensorflow-text's StateBasedSentenceBreaker, which also breaks inside "3.50".
-_SENTENCE_END = r"([\p{L}\p{N})\]%'\"’”]{2}[.!?]+[\"'’”)\]]*)\s+([\"'‘“(\[]*\p{Lu})"
-# Full stops that end a sentence whatever follows: of Chinese and Japanese, Hindi, Arabic and Urdu.
-_FULL_STOP = r"([。！？｡।॥؟۔]+[”’」』）\"')\]]*)"
 # Independent streams of random numbers from one seed: [seed, stream, epoch or step].
 _PLAN, _MASKS = 0, 1
-
-
-@dataclass(frozen=True)
-class TokenizedCorpus:
-    """The token ids of D documents with S sentences, one after the other.
-
-    Args:
-        tokens: ids, int32 [N].
-        sentence_offsets: index in tokens where each sentence starts, and N; int64 [S + 1].
-        document_offsets: index of each document's first sentence, and S; int64 [D + 1].
-    """
-
-    tokens: np.ndarray
-    sentence_offsets: np.ndarray
-    document_offsets: np.ndarray
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes one .npz file, whole or not at all."""
-        with whole_file(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **asdict(self))
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> "TokenizedCorpus":
-        """Reads a file that `save` wrote. Raises InputError if it is missing or damaged."""
-        try:
-            return cls(**read_arrays(path))
-        except TypeError as error:
-            raise InputError(f"{path} is no tokenized corpus: {error}") from None
-
-    @property
-    def single_sentence_documents(self) -> int:
-        """Number of documents with a single sentence, which has no next sentence."""
-        return int((np.diff(self.document_offsets) == 1).sum())
-
-    def token_counts(self, vocab_size: int) -> np.ndarray:
-        """Returns how often each token occurs in the text, plus 1: [V]."""
-        return np.bincount(self.tokens, minlength=vocab_size) + 1.0
-
-    def share_of(self, token: int) -> float:
-        """Returns the share of a token in the text, 0 to 1."""
-        return float((self.tokens == token).mean())
-
-    def pieces(self, longest: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns sentence_offsets and document_offsets of the text with shorter sentences.
-
-        Sentences of more than `longest` tokens are cut into consecutive pieces of nearly equal
-        length.
-        """
-        lengths = np.diff(self.sentence_offsets)
-        counts = -(-lengths // longest)  # [S]
-        first = np.concatenate([[0], np.cumsum(counts)])  # [S + 1]: each sentence's first piece
-        sentence = np.repeat(np.arange(len(lengths)), counts)  # [pieces]
-        index = np.arange(len(sentence)) - first[sentence]  # of each piece in its sentence
-        starts = self.sentence_offsets[sentence] + lengths[sentence] * index // counts[sentence]
-        return np.append(starts, self.sentence_offsets[-1]), first[self.document_offsets]
-
-
-def split_sentences(paragraphs: Sequence[str]) -> list[list[str]]:
-    """Returns the sentences of each paragraph, without surrounding blanks."""
-    rows = _sentences(tf.constant(paragraphs)).to_list()
-    return [[sentence.decode().strip() for sentence in row] for row in rows]
-
-
-def _sentences(paragraphs: tf.Tensor) -> tf.RaggedTensor:
-    """Returns the sentences [N, (sentences)] of paragraphs [N]."""
-    marked = tf.strings.regex_replace(paragraphs, _SENTENCE_END, "\\1\n\\2")
-    return tf.strings.split(tf.strings.regex_replace(marked, _FULL_STOP, "\\1\n"), "\n")
-
-
-def tokenize_documents(documents: Sequence[Sequence[str]], tokenizer: WordPiece) -> TokenizedCorpus:
-    """Splits documents of paragraphs into sentences, and those into tokens, on all cores.
-
-    Raises InputError for documents without any token.
-    """
-    paragraphs = [paragraph for document in documents for paragraph in document]
-    if not paragraphs:
-        raise InputError("the corpus holds no text")
-
-    def tokenized(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        sentences = _sentences(batch)  # [paragraphs, (sentences)]
-        ids = tokenizer.tokenize(sentences.flat_values)  # [sentences, (tokens)]
-        return ids.flat_values, ids.row_lengths(), sentences.row_lengths()
-
-    batches = tf.data.Dataset.from_tensor_slices(paragraphs).batch(512)
-    parts = batches.map(tokenized, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator()
-    tokens, lengths, sentences = (np.concatenate(part) for part in zip(*parts, strict=True))
-    document = np.repeat(np.arange(len(documents)), [len(d) for d in documents])  # [paragraphs]
-    document = np.repeat(document, sentences)[lengths > 0]  # [S]: the document of each sentence
-    if not len(tokens):
-        raise InputError("the corpus holds no text that gives tokens")
-    return TokenizedCorpus(
-        tokens,
-        _offsets(lengths[lengths > 0]),
-        _offsets(np.unique(document, return_counts=True)[1]),
-    )
-
-
-def _offsets(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 class PretrainingExamples:
     """Batches of pre-training examples; each depends on these arguments and its step alone.
 
-    The examples of an epoch contain every token of the corpus. (All epochs have as many batches as
-    the first; an epoch with more examples leaves a few out, different ones each time.) Sentences
+    The examples of an epoch contain every token of the corpus. (All epochs have as many batches
+    of each shard as the first; an epoch with more examples leaves a few out, others each time.)
+    Shards follow one another in an order that each epoch draws; one is in memory. Sentences
     longer than half of an example are cut into consecutive pieces, each of which counts as a
     sentence. Where BERT's code truncates an example, here the sentence that did not fit starts the
     next example. [UNK] is never predicted.
 
     Args:
-        corpus: the tokenized text.
+        corpus: the tokenized text, in one shard or many.
         tokenizer: the one that tokenized it.
         batch_size: B, examples per batch.
         sequence_length: T, tokens per example with [CLS] and two [SEP].
@@ -150,7 +46,7 @@ class PretrainingExamples:
 
     def __init__(
         self,
-        corpus: TokenizedCorpus,
+        corpus: Corpus,
         tokenizer: WordPiece,
         *,
         batch_size: int,
@@ -177,11 +73,11 @@ class PretrainingExamples:
         )  # fmt: skip
         self._ordinary_ids = np.delete(np.arange(len(tokenizer), dtype=np.int32), special)
         self._continues_word = np.array([t.startswith("##") for t in tokenizer.vocabulary])  # [V]
-        half = max(1, (sequence_length - 3) // 2)
-        self._piece_offsets, documents = corpus.pieces(half)
-        self._document_offsets = documents.tolist()
-        self._cached_plan = (0, self._plan(0))
-        self.batches_per_epoch = max(1, len(self._cached_plan[1]) // batch_size)
+        self._planned: tuple[_ShardPairs, int, np.ndarray] | None = None
+        name = f"examples {sequence_length} {short_sequence_probability} {seed}"
+        examples = corpus.sizes(name, lambda shard: len(self._plan(0, shard)[1]))
+        self._schedule = ShardSchedule(np.maximum(1, np.array(examples) // batch_size), seed)
+        self.batches_per_epoch = self._schedule.batches_per_epoch
 
     def _check(self) -> None:
         longest = self.sequence_length - 3
@@ -200,8 +96,6 @@ class PretrainingExamples:
                 raise InputError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
         if self.seed < 0:
             raise InputError(f"seed must not be negative: {self.seed}")
-        if self.corpus.tokens.max() >= len(self.tokenizer):
-            raise InputError("the text was tokenized with another, larger vocabulary")
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """Returns the examples of one step.
@@ -211,102 +105,49 @@ class PretrainingExamples:
         masked_lm_weights (float32, 1 = used);
         int32 [B]: next_sentence_labels (1 = random).
         """
-        epoch, index = divmod(step, self.batches_per_epoch)
-        cached = self._cached_plan  # read once: another thread may replace it
-        if cached[0] != epoch:
-            cached = self._cached_plan = (epoch, self._plan(epoch))
-        plan = cached[1]  # [E, 5]
+        epoch, shard, index = self._schedule(step)
+        tokens, plan = self._plan(epoch, shard)  # [N], [E, 5]
         # Another epoch may have fewer examples than the first: its last batch starts over.
         rows = np.arange(index * self.batch_size, (index + 1) * self.batch_size) % len(plan)
         first, first_length, second, second_length, random_next = plan[rows].T  # [B] each
-        inputs, maskable = self._assemble(first, first_length, second, second_length)
+        inputs, maskable = self._assemble(tokens, first, first_length, second, second_length)
         rng = np.random.default_rng([self.seed, _MASKS, step])
         masked = self._mask(inputs["input_ids"], maskable, rng)
         return {**inputs, **masked, "next_sentence_labels": random_next.astype(np.int32)}
 
     def dataset(self, start_step: int, num_steps: int) -> tf.data.Dataset:
         """Returns the batches of `num_steps` steps, beginning with `start_step`, prefetched."""
-        signature = {
-            name: tf.TensorSpec(array.shape, array.dtype)
-            for name, array in self.batch(start_step).items()
-        }
-        return tf.data.Dataset.from_generator(
-            lambda: map(self.batch, range(start_step, start_step + num_steps)),
-            output_signature=signature,
-        ).prefetch(tf.data.AUTOTUNE)
+        return dataset_of(self.batch, start_step, num_steps)
 
-    # -----------------------------------------------------------------------------------------
-    # Pairs: which segments of the text make an epoch's examples
-    # -----------------------------------------------------------------------------------------
+    def _plan(self, epoch: int, shard: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the tokens of a shard, and its examples in an epoch (see _ShardPairs.plan)."""
+        planned = self._planned  # read once: another thread may replace it
+        if planned is None or planned[0].shard != shard:
+            planned = (self._pairs_of(shard), -1, np.empty(0))
+        if planned[1] != epoch:
+            rng = np.random.default_rng(shard_seed([self.seed, _PLAN, epoch], shard))
+            planned = (planned[0], epoch, planned[0].plan(rng))
+        self._planned = planned
+        return planned[0].tokens, planned[2]
 
-    def _plan(self, epoch: int) -> np.ndarray:
-        """Returns the examples of an epoch in their order: int64 [E, 5].
-
-        Columns: start (in the tokens) and length of the first segment, start and length of the
-        second, and whether the second is random.
-        """
-        rng = np.random.default_rng([self.seed, _PLAN, epoch])
-        return rng.permutation(np.array(list(self._pairs(rng)), np.int64))
-
-    def _pairs(self, rng: np.random.Generator) -> Iterator[tuple[int, int, int, int, bool]]:
-        """Yields the examples of an epoch in the order of the text, with the columns of `_plan`."""
-        draw = _uniforms(rng).__next__
-        tokens = memoryview(self._piece_offsets.data)  # bisect is fastest on Python's ints
-        documents = self._document_offsets
-        longest = self.sequence_length - 3
-        for document, (start, end) in enumerate(zip(documents, documents[1:], strict=False)):
-            while start < end:
-                target = longest
-                if draw() < self.short_sequence_probability:
-                    target = 2 + int(draw() * (longest - 1))
-                stop = bisect_left(tokens, tokens[start] + target, start + 1, end)
-                middle = start + 1 + int(draw() * (stop - start - 1))
-                first, length = tokens[start], tokens[middle] - tokens[start]
-                rest = max(1, target - length)
-                if stop - start > 1 and draw() < 0.5:
-                    available = tokens[stop] - tokens[middle]
-                    yield first, length, tokens[middle], min(rest, available), False
-                    start = stop - (available > rest)  # a piece that was cut is used again
-                    continue
-                begin, limit = self._random_range(document, middle, draw)
-                finish = bisect_left(tokens, tokens[begin] + rest, begin + 1, limit)
-                available = tokens[finish] - tokens[begin]
-                yield first, length, tokens[begin], min(rest, available), True
-                start = middle  # the pieces that the random ones replaced are used next
-
-    def _random_range(
-        self, document: int, following: int, draw: Callable[[], float]
-    ) -> tuple[int, int]:
-        """Returns a random piece of another document, and the end of that document.
-
-        If there is only one document, returns another piece of it than `following`, if it has one.
-        """
-        other = self._other_document(document, draw())
-        begin, limit = self._document_offsets[other : other + 2]
-        count = limit - begin
-        if other == document and following < limit and count > 1:
-            piece = begin + int(draw() * (count - 1))
-            return piece + (piece >= following), limit
-        return begin + int(draw() * count), limit
-
-    def _other_document(self, document: int, uniform: float) -> int:
-        """Returns another document, chosen by a number in [0, 1); `document` if it is the only."""
-        others = len(self.corpus.document_offsets) - 2
-        if not others:
-            return document
-        other = int(uniform * others)
-        return other + (other >= document)
-
-    # -----------------------------------------------------------------------------------------
-    # Batches
-    # -----------------------------------------------------------------------------------------
+    def _pairs_of(self, shard: int) -> "_ShardPairs":
+        corpus = self.corpus.shard(shard)
+        if corpus.tokens.max() >= len(self.tokenizer):
+            raise InputError("the text was tokenized with another, larger vocabulary")
+        return _ShardPairs(shard, corpus, self.sequence_length, self.short_sequence_probability)
 
     def _assemble(
-        self, first: np.ndarray, a: np.ndarray, second: np.ndarray, b: np.ndarray
+        self,
+        tokens: np.ndarray,
+        first: np.ndarray,
+        a: np.ndarray,
+        second: np.ndarray,
+        b: np.ndarray,
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Returns [CLS] first [SEP] second [SEP] as the model's inputs, and the maskable tokens.
 
         Args:
+            tokens: of the shard, [N].
             first, second: where the segments start in the tokens, [B] each.
             a, b: their lengths, [B] each.
 
@@ -318,7 +159,7 @@ class PretrainingExamples:
         segments = used & (position > a + 1)
         separators = (position == a + 1) | (position == a + b + 2)
         source = np.where(segments, second + position - a - 2, first + position - 1)  # [B, T]
-        ids = self.corpus.tokens.take(source, mode="clip")
+        ids = tokens.take(source, mode="clip")
         ids[separators] = self.tokenizer.sep_id
         ids[~used] = self.tokenizer.pad_id
         ids[:, 0] = self.tokenizer.cls_id
@@ -384,6 +225,87 @@ class PretrainingExamples:
         # Index of each piece within its word.
         index = position - np.maximum.accumulate(np.where(starts, position, 0), axis=1)
         return maskable & np.take_along_axis(taken_words, word, axis=1) & (index < limit)
+
+
+class _ShardPairs:
+    """Which segments of a shard's text make an epoch's examples.
+
+    Args:
+        shard: its number.
+        corpus: its documents.
+        sequence_length: T.
+        short_sequence_probability: share of examples with a random shorter length.
+    """
+
+    def __init__(
+        self,
+        shard: int,
+        corpus: TokenizedCorpus,
+        sequence_length: int,
+        short_sequence_probability: float,
+    ):
+        self.shard, self.tokens = shard, corpus.tokens
+        self._longest = sequence_length - 3
+        self._short_sequence_probability = short_sequence_probability
+        self._piece_offsets, documents = corpus.pieces(max(1, self._longest // 2))
+        self._document_offsets = documents.tolist()
+
+    def plan(self, rng: np.random.Generator) -> np.ndarray:
+        """Returns the examples of an epoch in their order: int64 [E, 5].
+
+        Columns: start (in the tokens) and length of the first segment, start and length of the
+        second, and whether the second is random.
+        """
+        return rng.permutation(np.array(list(self._pairs(rng)), np.int64))
+
+    def _pairs(self, rng: np.random.Generator) -> Iterator[tuple[int, int, int, int, bool]]:
+        """Yields the examples of an epoch in the order of the text, with the columns of `plan`."""
+        draw = _uniforms(rng).__next__
+        tokens = memoryview(self._piece_offsets.data)  # bisect is fastest on Python's ints
+        documents = self._document_offsets
+        longest = self._longest
+        for document, (start, end) in enumerate(zip(documents, documents[1:], strict=False)):
+            while start < end:
+                target = longest
+                if draw() < self._short_sequence_probability:
+                    target = 2 + int(draw() * (longest - 1))
+                stop = bisect_left(tokens, tokens[start] + target, start + 1, end)
+                middle = start + 1 + int(draw() * (stop - start - 1))
+                first, length = tokens[start], tokens[middle] - tokens[start]
+                rest = max(1, target - length)
+                if stop - start > 1 and draw() < 0.5:
+                    available = tokens[stop] - tokens[middle]
+                    yield first, length, tokens[middle], min(rest, available), False
+                    start = stop - (available > rest)  # a piece that was cut is used again
+                    continue
+                begin, limit = self._random_range(document, middle, draw)
+                finish = bisect_left(tokens, tokens[begin] + rest, begin + 1, limit)
+                available = tokens[finish] - tokens[begin]
+                yield first, length, tokens[begin], min(rest, available), True
+                start = middle  # the pieces that the random ones replaced are used next
+
+    def _random_range(
+        self, document: int, following: int, draw: Callable[[], float]
+    ) -> tuple[int, int]:
+        """Returns a random piece of another document, and the end of that document.
+
+        If there is only one document, returns another piece of it than `following`, if it has one.
+        """
+        other = self._other_document(document, draw())
+        begin, limit = self._document_offsets[other : other + 2]
+        count = limit - begin
+        if other == document and following < limit and count > 1:
+            piece = begin + int(draw() * (count - 1))
+            return piece + (piece >= following), limit
+        return begin + int(draw() * count), limit
+
+    def _other_document(self, document: int, uniform: float) -> int:
+        """Returns another document, chosen by a number in [0, 1); `document` if it is the only."""
+        others = len(self._document_offsets) - 2
+        if not others:
+            return document
+        other = int(uniform * others)
+        return other + (other >= document)
 
 
 def _uniforms(rng: np.random.Generator) -> Iterator[float]:

@@ -3,10 +3,13 @@
 Shape letters: B sentences in a batch, T tokens, S sentences of the corpus.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_tf.data.pretraining import TokenizedCorpus
+from mobilebert_tf.data.schedule import ShardSchedule, shard_seed
+from mobilebert_tf.data.tokenized import Corpus
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.text.tokenizer import WordPiece
 
@@ -37,7 +40,7 @@ class SentenceExamples:
     sentence, so that most have no padding: as in inference, where a text has none.
 
     Args:
-        corpus: the tokenized text.
+        corpus: the tokenized text, in one shard or many.
         tokenizer: the one that tokenized it.
         batch_size: B; the last batch of an epoch may be smaller.
         sequence_length: largest T, with [CLS] and [SEP].
@@ -48,7 +51,7 @@ class SentenceExamples:
 
     def __init__(
         self,
-        corpus: TokenizedCorpus,
+        corpus: Corpus,
         tokenizer: WordPiece,
         *,
         batch_size: int,
@@ -59,13 +62,13 @@ class SentenceExamples:
             raise InputError(f"sequence_length {sequence_length} is too short: at least 3")
         self.corpus, self.tokenizer = corpus, tokenizer
         self.batch_size, self.seed = batch_size, seed
-        self._offsets, _ = corpus.pieces(sequence_length - 2)  # [S + 1]
-        self.lengths = np.diff(self._offsets)  # [S], without [CLS] and [SEP]
-        self._cached_plan: tuple[int | None, list[np.ndarray]] = (None, [])
-
-    @property
-    def batches_per_epoch(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        self._longest = sequence_length - 2
+        self._planned: tuple[_ShardSentences, int, list[np.ndarray]] | None = None
+        name = f"sentences {sequence_length}"
+        counts = corpus.sizes(name, lambda shard: len(self._sentences(shard).lengths))
+        self.count = sum(counts)
+        self._schedule = ShardSchedule(-(-np.array(counts) // batch_size), seed)
+        self.batches_per_epoch = self._schedule.batches_per_epoch
 
     def dataset(self, first_step: int, steps: int) -> tf.data.Dataset:
         """Returns the batches of `steps` steps, beginning with `first_step`."""
@@ -80,11 +83,12 @@ class SentenceExamples:
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """Returns the batch of a step: the model's inputs by name, int32 [B,T] each."""
-        epoch, index = divmod(step, self.batches_per_epoch)
-        rows = self._plan(epoch)[index]
-        lengths = self.lengths[rows, None]  # [B,1]
+        epoch, shard, index = self._schedule(step)
+        sentences, batches = self._plan(epoch, shard)
+        rows = batches[index]
+        lengths = sentences.lengths[rows, None]  # [B,1]
         position = np.arange(lengths.max() + 2)  # [T]
-        ids = self.corpus.tokens.take(self._offsets[rows, None] + position - 1, mode="clip")
+        ids = sentences.tokens.take(sentences.offsets[rows, None] + position - 1, mode="clip")
         ids[:, 0] = self.tokenizer.cls_id
         ids[position == lengths + 1] = self.tokenizer.sep_id
         mask = position < lengths + 2
@@ -95,9 +99,37 @@ class SentenceExamples:
             "segment_ids": np.zeros(ids.shape, np.int32),
         }
 
-    def _plan(self, epoch: int) -> list[np.ndarray]:
-        """Returns the rows of each batch of an epoch."""
-        if self._cached_plan[0] != epoch:
-            rng = np.random.default_rng([self.seed, epoch])
-            self._cached_plan = epoch, batch_rows(self.lengths, self.batch_size, rng)
-        return self._cached_plan[1]
+    def _plan(self, epoch: int, shard: int) -> tuple["_ShardSentences", list[np.ndarray]]:
+        """Returns the sentences of a shard, and the rows of each of its batches in an epoch."""
+        planned = self._planned  # read once: another thread may replace it
+        if planned is None or planned[0].shard != shard:
+            planned = (self._sentences(shard), -1, [])
+        if planned[1] != epoch:
+            rng = np.random.default_rng(shard_seed([self.seed, epoch], shard))
+            batches = batch_rows(planned[0].lengths, self.batch_size, rng)
+            planned = (planned[0], epoch, batches)
+        self._planned = planned
+        return planned[0], planned[2]
+
+    def _sentences(self, shard: int) -> "_ShardSentences":
+        corpus = self.corpus.shard(shard)
+        offsets, _ = corpus.pieces(self._longest)
+        return _ShardSentences(shard, corpus.tokens, offsets)
+
+
+class _ShardSentences(NamedTuple):
+    """The sentences of a shard, without [CLS] and [SEP].
+
+    Args:
+        shard: its number.
+        tokens: ids, [N].
+        offsets: where each sentence starts, and N: [S + 1].
+    """
+
+    shard: int
+    tokens: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)

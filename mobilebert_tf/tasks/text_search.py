@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mobilebert_tf.data.corpus import text_lines
-from mobilebert_tf.data.pretraining import split_sentences
+from mobilebert_tf.data.sources import text_lines
+from mobilebert_tf.data.tokenized import split_sentences
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.model import SHORTEST
 from mobilebert_tf.modeling.runner import Runnable, run_all

@@ -171,8 +171,16 @@ class WordPiece:
         if not tf.is_tensor(texts):
             # Half a surrogate pair is no character: it is dropped, as BERT does.
             texts = tf.constant([text.encode("utf-8", "ignore") for text in texts], tf.string)
-        pieces = self._pieces.tokenize(_cut_long_words(self._normalize(texts, special_tokens)))
+        pieces = self.tokenize_normalized(self._normalize(texts, special_tokens))
         return tf.gather(self._id_of_piece, pieces) if special_tokens else pieces
+
+    def tokenize_normalized(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Returns what `tokenize` does for texts that are `normalized` already: [N] of UTF-8."""
+        return self._pieces.tokenize(_cut_long_words(texts))
+
+    def normalized_plain(self, text: str) -> str:
+        """Returns what `normalized` does for a text that `is_plain`, in a fraction of the time."""
+        return text.lower() if self.lower_case else text
 
     def words(self, texts: tf.Tensor) -> tf.Tensor:
         """Returns the words of BERT's BasicTokenizer with blanks between them: string [N] -> [N].
@@ -233,7 +241,7 @@ class WordPiece:
         if sequence_length is not None:
             _check_room(sequence_length, pairs)
         inputs = itertools.chain(texts, () if pairs is None else pairs)
-        if 0 < len(texts) <= _FEW_TEXTS and not special_tokens and all(map(_is_plain, inputs)):
+        if 0 < len(texts) <= _FEW_TEXTS and not special_tokens and all(map(is_plain, inputs)):
             return self._encode_few(texts, pairs, sequence_length)
         first = self._pieces_of(texts, special_tokens)
         second = self._pieces_of(pairs, special_tokens) if pairs is not None else None
@@ -340,7 +348,8 @@ def piece_settings(vocabulary: Sequence[str]) -> dict:
     }
 
 
-def _is_plain(text: str) -> bool:
+def is_plain(text: str) -> bool:
+    """Returns whether a text is printable ASCII, which needs no cleaning."""
     return text.isascii() and text.isprintable()
 
 

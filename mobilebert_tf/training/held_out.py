@@ -9,7 +9,7 @@ import tensorflow as tf
 from scipy.special import log_softmax
 
 from mobilebert_tf.data.prepared_text import prepare_text
-from mobilebert_tf.data.pretraining import PretrainingExamples
+from mobilebert_tf.data.schedule import MaskedExamples
 from mobilebert_tf.data.sentences import SentenceExamples
 from mobilebert_tf.files import write_json
 from mobilebert_tf.lite.runtime import LiteModel
@@ -21,14 +21,14 @@ EVALUATED = 256  # examples of an evaluation during training
 ROWS = 64  # most examples that are scored at once: a training batch may be large
 
 
-def batches(examples: PretrainingExamples) -> list[dict[str, np.ndarray]]:
+def batches(examples: MaskedExamples) -> list[dict[str, np.ndarray]]:
     """Returns the first epoch of held-out examples, at most MAX_EXAMPLES of them, in batches of at
     most ROWS."""
     return list(_parts(examples, MAX_EXAMPLES))
 
 
 def evaluation_batches(
-    examples: PretrainingExamples | SentenceExamples,
+    examples: MaskedExamples | SentenceExamples,
 ) -> list[dict[str, np.ndarray]]:
     """Returns the first EVALUATED held-out examples (all, if there are fewer), in batches of at
     most ROWS, for evaluations during training."""
@@ -36,7 +36,7 @@ def evaluation_batches(
 
 
 def _parts(
-    examples: PretrainingExamples | SentenceExamples, most: int
+    examples: MaskedExamples | SentenceExamples, most: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields the first epoch's batches, cut into parts of at most ROWS rows, until there are `most`
     rows: whole parts, but one at least."""
@@ -52,7 +52,7 @@ def _parts(
 
 
 def masked_lm_scores(
-    model: MobileBert, examples: PretrainingExamples, teacher: MobileBert | None = None
+    model: MobileBert, examples: MaskedExamples, teacher: MobileBert | None = None
 ) -> dict[str, float]:
     """Returns the scores of a pre-training model on masked held-out tokens.
 
@@ -93,7 +93,7 @@ def _logits(model: MobileBert) -> Callable[[dict], np.ndarray]:
 
 def _scores(
     logits: Callable[[dict], np.ndarray],
-    examples: PretrainingExamples,
+    examples: MaskedExamples,
     teacher: Callable[[dict], np.ndarray] | None = None,
 ) -> dict[str, float]:
     """Returns masked_lm_scores of functions from a batch to logits [B,P,V]."""

@@ -116,7 +116,9 @@ def test_no_paragraph_on_both_sides(shared, fraction):
 
 def test_nothing_is_left_to_hold_out():
     pairs = ([["A."], ["A.", f"{i}."]] for i in range(100))
-    short_one_held_out = next(p for p in pairs if corpus._hash(p[0]) < corpus._hash(p[1]))
+    short_one_held_out = next(
+        p for p in pairs if corpus.document_hash(p[0]) < corpus.document_hash(p[1])
+    )
     with pytest.raises(InputError, match="every paragraph also occurs"):
         split_held_out(short_one_held_out, 0.01)
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mobilebert_tf.data.pretraining import PretrainingExamples, TokenizedCorpus, tokenize_documents
+from mobilebert_tf.data.pretraining import PretrainingExamples
+from mobilebert_tf.data.tokenized import TokenizedCorpus, tokenize_documents
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 

@@ -9,7 +9,7 @@ from support.models import STUDENT, TEACHER, VARIANTS
 from support.texts import TOKENIZER
 
 from mobilebert_tf.data.prepared_text import DataConfig, PreparedText
-from mobilebert_tf.data.pretraining import TokenizedCorpus
+from mobilebert_tf.data.tokenized import TokenizedCorpus
 from mobilebert_tf.modeling.model import build_model
 from mobilebert_tf.training.initial_model import initial_model
 

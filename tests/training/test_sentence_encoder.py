@@ -9,8 +9,8 @@ from support.models import STUDENT, batch, randomized
 from support.texts import TOKENIZER, VOCABULARY, write_corpus
 
 from mobilebert_tf import load_model, save_model
-from mobilebert_tf.data.pretraining import tokenize_documents
 from mobilebert_tf.data.sentences import SentenceExamples
+from mobilebert_tf.data.tokenized import tokenize_documents
 from mobilebert_tf.distill import main
 from mobilebert_tf.modeling.heads import Head
 from mobilebert_tf.modeling.model import MobileBert

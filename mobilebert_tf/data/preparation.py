@@ -1,0 +1,362 @@
+"""Makes a prepared folder (data/records.py) of text of any size: python -m mobilebert_tf.prepare.
+
+A first pass tokenizes the text in units of work, each by one process and each kept when it is done,
+so that a preparation that was killed goes on. Then the documents are laid out in shards, without
+near duplicates, and a second pass over the tokens writes these.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from mobilebert_tf.data.bert_records import record_places, write_bert_records
+from mobilebert_tf.data.corpus import SkippedDocuments, split_held_out
+from mobilebert_tf.data.document_parts import write_parts
+from mobilebert_tf.data.prepared_text import (
+    HELD_OUT_SEED,
+    ExampleConfig,
+    TextConfig,
+    choose_tokenizer,
+)
+from mobilebert_tf.data.records import (
+    TOKEN_COUNTS,
+    PreparedFolder,
+    Shard,
+    ShardedCorpus,
+    open_prepared,
+    prepared_folder,
+    write_shard,
+)
+from mobilebert_tf.data.shard_layout import SIDES, Layout, ShardPlan, lay_out
+from mobilebert_tf.data.sources import Source, documents, parts, refuse, sources
+from mobilebert_tf.data.workers import Workers
+from mobilebert_tf.errors import InputError, check_number
+from mobilebert_tf.files import INDEX, read_json, whole_file, write_json
+from mobilebert_tf.modeling.model_directory import load_tokenizer
+from mobilebert_tf.text.tokenizer import WordPiece
+
+_WORK, _PLAN, _LOCK = "work", "plan.json", ".lock"
+_DONE = f"{_WORK}/*.json"  # a report of each unit of work that is done
+_VOCABULARY_TEXT = 32_000_000  # bytes of text that a vocabulary is learnt from
+_UNPACKED = 4  # times the size of a .gz or .zst
+_BYTES_PER_TOKEN = 4  # of English text: a unit of work gives about a part
+
+
+@dataclass(frozen=True)
+class PrepareConfig(ExampleConfig, TextConfig):
+    """How text becomes a prepared folder, and that BERT's own pre-training records.
+
+    Args:
+        output_dir: folder to prepare; the same command goes on with a preparation that was killed.
+        format: documents makes a prepared folder of any corpus; bert makes of a prepared folder
+            the masked examples that other programs train on (the settings of examples are theirs).
+        copies: how often bert writes the text, with other pairs and masks each time.
+        seed: of these pairs and masks.
+        processes: how many tokenize at once; each takes a core and 0.8 GB of memory.
+        keep_duplicates: keep documents that are nearly the same as an earlier one.
+        shard_tokens: tokens in a file, about; training has one or two in memory.
+        overwrite: delete what an earlier preparation left in output_dir.
+    """
+
+    output_dir: str = "runs/prepared"
+    format: Literal["documents", "bert"] = "documents"
+    copies: int = 1
+    seed: int = 0
+    processes: int = 1
+    keep_duplicates: bool = False
+    shard_tokens: int = 8_000_000
+    overwrite: bool = False
+
+    def __post_init__(self):
+        TextConfig.__post_init__(self)
+        ExampleConfig.__post_init__(self)
+        check_number("copies", self.copies, 1)
+        check_number("seed", self.seed, 0, 2**32 - 1)
+        check_number("processes", self.processes, 1, 1024)
+        check_number("shard_tokens", self.shard_tokens, 1)
+
+
+# Settings that may change when a preparation goes on.
+_CHANGEABLE = ("output_dir", "processes", "skip_bad", "overwrite")
+
+
+def prepare_corpus(config: PrepareConfig) -> PreparedFolder:
+    """Prepares a folder, or goes on with it; returns it as it is if it is finished.
+
+    Raises InputError for text that cannot be read or trained on, and for a folder of something
+    else.
+    """
+    path = Path(config.output_dir)
+    corpus = sources(config.corpus, config.field)
+    held_out = sources(config.held_out_corpus, config.field) if config.held_out_corpus else []
+    plan = _plan(config, [*corpus, *held_out])
+    with _locked(path):
+        _begin(path, plan, config.overwrite)
+        if not (path / INDEX).exists():
+            units = _units(corpus, config.shard_tokens)
+            held_out_units = _units(held_out, config.shard_tokens)
+            if not (path / "tokenizer_config.json").exists():  # written after vocab.txt
+                text = _vocabulary_text(config, units) if config.vocabulary is None else []
+                choose_tokenizer(config, text, None).save_files(path)
+            with Workers(min(config.processes, len(units))) as workers:
+                _prepare(config, path, units, held_out_units, workers)
+        return open_prepared(path)
+
+
+def write_bert(config: PrepareConfig) -> dict[str, int]:
+    """Writes a prepared folder as BERT's records; returns the number of examples of each side.
+
+    Raises InputError if `corpus` is no prepared folder, or `output_dir` holds something else.
+    """
+    folder = prepared_folder(config.corpus)
+    if folder is None:
+        raise InputError(
+            "`format` bert takes a prepared folder as `corpus`: prepare the text first"
+        )
+    prepared, path = open_prepared(folder), Path(config.output_dir)
+    files = {side: [path / shard.file for shard in getattr(prepared, side)] for side in SIDES}
+    with _locked(path):
+        _begin(path, _plan(config, [Source(str(folder / INDEX), config.field)]), config.overwrite)
+        tasks = [
+            (config, side, number, file)
+            for side in SIDES
+            for number, file in enumerate(files[side])
+            if not file.exists()
+        ]
+        with Workers(min(config.processes, len(tasks))) as workers:
+            workers.run(_write_bert_shard, tasks, "writing")
+    return {side: sum(len(record_places(file)) for file in files[side]) for side in SIDES}
+
+
+def _write_bert_shard(config: PrepareConfig, side: str, number: int, path: Path) -> None:
+    folder = prepared_folder(config.corpus)
+    prepared = open_prepared(folder)
+    shard = ShardedCorpus(folder, [getattr(prepared, side)[number]], prepared.vocab_size)
+    seed = config.seed if side == "train" else HELD_OUT_SEED
+    settings = config.example_settings() | {"seed": seed + number}
+    write_bert_records(path, shard, _tokenizer(folder), config.copies, **settings)
+
+
+def _plan(config: PrepareConfig, files: Iterable[Source]) -> dict[str, Any]:
+    """Returns the settings, and what tells whether a file has changed."""
+    settings = dataclasses.asdict(config)
+    states = {}
+    for source in files:
+        if Path(source.path).exists():
+            status = os.stat(source.path)
+            states[source.path] = [status.st_size, status.st_mtime_ns]
+    kept = {name: value for name, value in settings.items() if name not in _CHANGEABLE}
+    return json.loads(json.dumps({"settings": kept, "files": states}))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file: `output_dir` must name a folder")
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path / _LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"{path} is in use by another process") from None
+
+
+def _begin(path: Path, plan: dict[str, Any], overwrite: bool) -> None:
+    """Makes a new preparation, or checks that the one in the folder is the same.
+
+    One of which nothing is done yet is replaced, as after a wrong setting. Raises InputError if it
+    is not the same, or if the folder holds something else.
+    """
+    if (path / _PLAN).exists():
+        before, is_done = read_json(path / _PLAN), (path / INDEX).exists()
+        if before == plan and not (overwrite and is_done):
+            return
+        if not overwrite and (is_done or any(path.glob("*.tfrecord")) or any(path.glob(_DONE))):
+            raise InputError(
+                f"{path} holds a preparation {_difference(before, plan)}: choose another "
+                "`output_dir`, or `overwrite`"
+            )
+        for file in plan["files"]:
+            if Path(file).resolve().is_relative_to(path.resolve()):
+                raise InputError(f"{file} lies in {path}, which `overwrite` would delete")
+        _delete(path)
+    elif any(child.name != _LOCK for child in path.iterdir()):
+        raise InputError(
+            f"{path} is not empty and holds no preparation: choose another `output_dir`"
+        )
+    write_json(path / _PLAN, plan)
+
+
+def _difference(before: dict[str, Any], plan: dict[str, Any]) -> str:
+    old, new = before.get("settings", {}), plan["settings"]
+    changed = [name for name in old | new if old.get(name) != new.get(name)]
+    if changed:
+        shown = "; ".join(f"{name}: {old.get(name)} -> {new.get(name)}" for name in changed)
+        return f"with other settings ({shown})"
+    return "of files that have changed since"
+
+
+def _delete(path: Path) -> None:
+    """Deletes a preparation, the index first and the plan last."""
+    (path / INDEX).unlink(missing_ok=True)
+    shutil.rmtree(path / _WORK, ignore_errors=True)
+    for pattern in ("*.tfrecord", "*.npy", "vocab.txt", "tokenizer_config.json", _PLAN):
+        for file in path.glob(pattern):
+            file.unlink()
+
+
+def _units(files: Sequence[Source], shard_tokens: int) -> list[list[Source]]:
+    """Returns units of work: parts of large files, several small files together."""
+    size = _BYTES_PER_TOKEN * shard_tokens
+    units: list[list[Source]] = []
+    filled = size
+    for source in files:
+        for part in parts(source, size):
+            if filled >= size:
+                units.append([])
+                filled = 0
+            units[-1].append(part)
+            filled += min(part.size, size)
+    return units
+
+
+def _vocabulary_text(config: PrepareConfig, units: list[list[Source]]) -> list[list[str]]:
+    """Returns training documents to learn a vocabulary from: all, or the begin of each unit."""
+    total = sum(s.size * (_UNPACKED if s.is_packed else 1) for unit in units for s in unit)
+    most = math.inf if total <= _VOCABULARY_TEXT else _VOCABULARY_TEXT / len(units)
+    bad = SkippedDocuments() if config.skip_bad else refuse
+    chosen: list[list[str]] = []
+    for unit in units:
+        characters = 0
+        for document in (d for source in unit for d in documents(source, bad)):
+            chosen.append(document)
+            characters += sum(map(len, document))
+            if characters > most:
+                break
+    if not chosen:
+        raise InputError(f"{config.corpus} holds no text")
+    if most < math.inf:
+        learnt = sum(len(paragraph) for document in chosen for paragraph in document)
+        print(f"the vocabulary is learnt from {learnt / 1e6:,.0f} MB of the text", flush=True)
+    if config.held_out_corpus is not None:
+        return chosen
+    return split_held_out(chosen, config.held_out_fraction)[0]
+
+
+def _prepare(
+    config: PrepareConfig,
+    path: Path,
+    units: list[list[Source]],
+    held_out_units: list[list[Source]],
+    workers: Workers,
+) -> None:
+    work = path / _WORK
+    work.mkdir(exist_ok=True)
+    train, reports = _tokenize(config, path, "train", units, workers)
+    held_out, held_out_reports = _tokenize(config, path, "held_out", held_out_units, workers)
+    if held_out_units and not held_out:
+        raise InputError(f"{config.held_out_corpus} holds no text")
+    print("comparing documents", flush=True)
+    layout = lay_out(
+        train,
+        held_out,
+        work,
+        held_out_fraction=config.held_out_fraction,
+        keep_duplicates=config.keep_duplicates,
+        shard_tokens=config.shard_tokens,
+    )
+    _write_shards(path, layout, reports + held_out_reports, workers)
+    shutil.rmtree(work)
+
+
+def _tokenize(
+    config: PrepareConfig, path: Path, side: str, units: list[list[Source]], workers: Workers
+) -> tuple[list[Path], list[dict[str, Any]]]:
+    """Returns the parts of all units in order, and what is reported of each unit; makes those that
+    are not there yet."""
+    stems = [path / _WORK / f"{side}-{number:05d}" for number in range(len(units))]
+    tasks = [
+        (unit, stem, path, config.shard_tokens, config.skip_bad)
+        for unit, stem in zip(units, stems, strict=True)
+        if not stem.with_suffix(".json").exists()
+    ]
+    if tasks:
+        workers.run(_tokenize_unit, tasks, "tokenizing")
+    reports = [read_json(stem.with_suffix(".json")) for stem in stems]
+    made = [
+        stem.with_name(f"{stem.name}-{number:04d}.npz")
+        for stem, report in zip(stems, reports, strict=True)
+        for number in range(report["parts"])
+    ]
+    return made, reports
+
+
+def _write_shards(
+    path: Path, layout: Layout, reports: list[dict[str, Any]], workers: Workers
+) -> None:
+    """Writes the shards, and then the index."""
+    tasks = [
+        (plan, path / f"{side}-{i:05d}-of-{len(layout.shards[side]):05d}.tfrecord", path)
+        for side in SIDES
+        for i, plan in enumerate(layout.shards[side])
+    ]
+    written = workers.run(_write_planned, tasks, "writing")
+    count = len(layout.shards["train"])
+    with whole_file(path / TOKEN_COUNTS) as temporary, open(temporary, "wb") as file:
+        np.save(file, sum(counts for _, counts in written[:count]))
+    folder = PreparedFolder(
+        directory=path,
+        train=[shard for shard, _ in written[:count]],
+        held_out=[shard for shard, _ in written[count:]],
+        vocab_size=len(_tokenizer(path)),
+        digest="",
+        settings=read_json(path / _PLAN)["settings"],
+        statistics={
+            "documents_read": sum(report["documents"] + report["empty"] for report in reports),
+            "documents_without_tokens": sum(report["empty"] for report in reports),
+            "bad_documents": sum(report["bad"] for report in reports),
+            "first_bad_document": next((r["first_bad"] for r in reports if r["bad"]), None),
+            "near_duplicates": layout.duplicates,
+            "documents_by_length": layout.lengths,
+        },
+    )
+    write_json(path / INDEX, folder.index())
+
+
+# -------------------------------------------------------------------------------------------------
+# Processes
+# -------------------------------------------------------------------------------------------------
+
+
+def _tokenize_unit(
+    unit: list[Source], stem: Path, directory: Path, part_tokens: int, skip_bad: bool
+) -> None:
+    write_parts(unit, stem, _tokenizer(directory), part_tokens=part_tokens, skip_bad=skip_bad)
+
+
+def _write_planned(plan: ShardPlan, path: Path, directory: Path) -> tuple[Shard, np.ndarray]:
+    """Writes a shard; returns its entry of the index and how often each token occurs in it."""
+    corpus, tokenizer = plan.corpus(), _tokenizer(directory)
+    shard = write_shard(path, corpus, len(tokenizer), tokenizer.unk_id)
+    return shard, np.bincount(corpus.tokens, minlength=len(tokenizer))
+
+
+def _tokenizer(directory: Path) -> WordPiece:
+    return _loaded(directory, (directory / "vocab.txt").stat().st_mtime_ns)
+
+
+@functools.lru_cache(1)
+def _loaded(directory: Path, written: int) -> WordPiece:
+    """Returns the tokenizer of a folder that was `written` then: loading takes half a second."""
+    return load_tokenizer(directory)
