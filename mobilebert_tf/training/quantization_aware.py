@@ -73,14 +73,16 @@ class FakeQuantization(keras.layers.Layer):
 class QuantizationAware(keras.Model):
     """A model that computes what its file will compute.
 
-    Its outputs are those of the loss: logits, score, or start_logits and end_logits.
+    Its outputs are those of the loss: logits, score, or start_logits and end_logits; and
+    hidden_states: of each block [B,T,H], of the last [B,1,H] if the head reads the first token, in
+    the scales that the folded graph has.
 
     Args:
         model: a model with NoNorm, ReLU and a task's head. It is trained in place, except for its
             norms, which are frozen.
         samples: texts to find the first ranges and the scales of channels with: ids, mask and
             segment_ids, int32 [1,T] each, without padding.
-        mode: of the file: int8-full, int4 or int4-mixed.
+        mode: of the file: int8-full, int4 or int4-mixed; or none, which rounds nothing.
 
     Raises InputError for a model with layer norms or another activation.
     """
@@ -205,6 +207,16 @@ class _FoldedInt4(_Folded):
         return _rounded_channels(self[path], HIGHEST, self._shares[path], axis=1)
 
 
+class _FoldedFloat(_Folded):
+    """The same without rounding."""
+
+    def kernel(self, layer):
+        return self[f"{layer}/kernel"]
+
+    def table(self, name):
+        return self[f"embeddings/{name}"]
+
+
 class _SimulatedInt8(Arithmetic):
     """The arithmetic of an int8-full file: rounds every operation's output; in training it also
     applies dropout.
@@ -306,8 +318,8 @@ class _SimulatedInt8(Arithmetic):
 
 
 class _SimulatedInt4(_SimulatedInt8):
-    """The arithmetic of a file with 4-bit weights. Activations, which it rounds to 8 bits for each
-    token, stay float; their ranges are observed for files of other modes."""
+    """The arithmetic of a file with 4-bit weights, or float ones. Activations, which the former
+    rounds to 8 bits for each token, stay float; their ranges are observed for other modes."""
 
     def _quantized(self, name, x):
         super()._quantized(name, x)
@@ -330,22 +342,24 @@ class _TrainingGraph(HeadByHeadGraph):
     def __init__(self, model: MobileBert, scales: dict[str, np.ndarray], mode: str):
         super().__init__(model, scales=scales)
         arguments = (model, self.head_layer, scales)
-        if mode in FOUR_BITS:
-            self.weights = _FoldedInt4(mode, *arguments)
-            self.arithmetic = _SimulatedInt4(self.weights, model)
-        else:
+        if mode == "int8-full":
             self.weights = _Folded(*arguments)
             self.arithmetic = _SimulatedInt8(self.weights, model)
+        else:
+            four_bits = mode in FOUR_BITS
+            self.weights = _FoldedInt4(mode, *arguments) if four_bits else _FoldedFloat(*arguments)
+            self.arithmetic = _SimulatedInt4(self.weights, model)
 
     def __call__(self, ids, mask, segment_ids, training=False, observing=False):
         self.arithmetic.begin(mask, training, observing)
         hidden = self._embeddings(ids, mask, segment_ids)  # [B,T,H]
         attention_bias = tf.cast(mask - 1, tf.float32)[:, None, :]  # [B,1,T]
-        last = self.config.num_hidden_layers - 1
+        last, states = self.config.num_hidden_layers - 1, []
         for index in range(last + 1):
             first_row = index == last and not HEADS[self.kind].by_token
             hidden = self._block(f"{BLOCK}{index}", hidden, attention_bias, first_row)
-        return getattr(self, f"_{self.kind}")(hidden)
+            states.append(hidden)
+        return getattr(self, f"_{self.kind}")(hidden) | {"hidden_states": states}
 
     def _trigrams(self, words):
         after = tf.pad(words[:, 1:], ((0, 0), (0, 1), (0, 0)))
