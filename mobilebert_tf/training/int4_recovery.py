@@ -45,6 +45,7 @@ def recovered(
     observed = [for_graph(sample) for sample in samples[:_OBSERVED_TEXTS]]
     teacher = QuantizationAware(_copied(model), observed, "none")
     student = QuantizationAware(_copied(model), observed, mode)
+    student.start_as_exported(observed)
     recovery.run(_Recovery(student, phase, teacher=teacher), joined(samples), seed)
     return student.trained()
 

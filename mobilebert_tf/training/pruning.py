@@ -9,13 +9,10 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
-from tqdm import tqdm
 
-from mobilebert_tf.lite.arithmetic import Arithmetic
 from mobilebert_tf.lite.calibration_data import for_graph, joined
-from mobilebert_tf.lite.graph import InferenceGraph
 from mobilebert_tf.modeling.model import MobileBert
+from mobilebert_tf.training.dense_inputs import input_squares
 from mobilebert_tf.training.recovery import recover
 from mobilebert_tf.training.run_config import Phase
 
@@ -44,8 +41,12 @@ def prune(
     keras.utils.set_random_seed(seed)
     pruned = MobileBert(config.replace(intermediate_size=size), model.head)
     values = {weight.path: weight.numpy() for weight in model.weights}
-    for layer, squares in _squares(model, samples[:_FITTED_TEXTS]).items():
-        inner, outer = f"{layer}/intermediate", f"{layer}/output/dense/kernel"
+    watched = [for_graph(sample) for sample in samples[:_FITTED_TEXTS]]
+    for (reader, *_), squares in input_squares(model, watched).items():
+        layer, _, output = reader.partition("/output/")
+        if "/feed_forward_" not in layer or not output:
+            continue
+        inner, outer = f"{layer}/intermediate", f"{reader}/kernel"
         kernel = values[outer]  # [neurons,I]
         counts = np.diag(squares) * np.square(kernel).sum(axis=1)
         kept = np.sort(np.argsort(-counts, kind="stable")[:size])
@@ -74,30 +75,3 @@ def fitted(kernel: np.ndarray, squares: np.ndarray, kept: np.ndarray) -> np.ndar
     gone = np.setdiff1d(np.arange(len(kernel)), kept)
     shared = squares[np.ix_(kept, gone)] @ kernel[gone]
     return kernel[kept] + np.linalg.solve(among + ridge * np.eye(len(kept)), shared)
-
-
-class _Watched(Arithmetic):
-    """Float32 that keeps x.T @ x of what the feed-forward networks' outputs read, by network."""
-
-    squares: dict
-
-    def dense(self, layers, x, kernels, biases, activation=None):
-        network, _, layer = layers[0].partition("/output/")
-        if layer and "/feed_forward_" in network:
-            self.squares[network] += tf.matmul(x, x, transpose_a=True).numpy()
-        return super().dense(layers, x, kernels, biases, activation)
-
-
-def _squares(model: MobileBert, samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Returns x.T @ x of each network's neurons x [tokens,neurons], by its layer: float64."""
-    config, size = model.config, model.config.intermediate_size
-    networks = range(config.num_feedforward_networks)
-    graph = InferenceGraph(model, arithmetic=_Watched)
-    graph.arithmetic.squares = {
-        f"block_{block}/feed_forward_{index}": np.zeros([size, size])
-        for block in range(config.num_hidden_layers)
-        for index in networks
-    }
-    for sample in tqdm(samples, desc="watching", unit="text"):
-        graph(**for_graph(sample))
-    return graph.arithmetic.squares

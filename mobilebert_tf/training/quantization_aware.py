@@ -16,13 +16,14 @@ from mobilebert_tf.lite.arithmetic import BLOCK, MASKED, RESIDUAL, SCORES, Arith
 from mobilebert_tf.lite.equalize import observe
 from mobilebert_tf.lite.fold import fold
 from mobilebert_tf.lite.graph import INPUTS, HeadByHeadGraph
-from mobilebert_tf.lite.int4 import HIGHEST, searched_scales
+from mobilebert_tf.lite.int4 import HIGHEST, compensated_steps, searched_scales
 from mobilebert_tf.lite.quantize import FOUR_BITS, in_4_bits, score_margin
 from mobilebert_tf.modeling.config import ModelConfig
 from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.modeling.layers import NoNorm
 from mobilebert_tf.modeling.model import HEAD_DROPOUT, MODEL_INPUTS, MobileBert, copy_weights
 from mobilebert_tf.modeling.quantization import Quantization
+from mobilebert_tf.training.dense_inputs import input_squares
 
 MOMENTUM = 0.99  # of the moving averages of ranges
 _SMALLEST = 1e-9  # smallest range, for a channel of zeros
@@ -95,6 +96,7 @@ class QuantizationAware(keras.Model):
     ):
         super().__init__(name="quantization_aware")
         check_folds(model.config)
+        self.mode = mode
         self.model, self.config, self.head = model, model.config, model.head
         for layer in model._flatten_layers():
             if isinstance(layer, NoNorm):
@@ -110,6 +112,19 @@ class QuantizationAware(keras.Model):
 
     def call(self, inputs, training=False):
         return self._graph(*(inputs[name] for name in MODEL_INPUTS), training=training)
+
+    def start_as_exported(self, samples: Sequence[dict[str, np.ndarray]]) -> None:
+        """Sets the weights in 4 bits to those of a file that is exported without this training.
+
+        Args:
+            samples: as for the class.
+        """
+        weights = self._graph.weights
+        for layers, squares in input_squares(self.model, samples, self.scales).items():
+            for layer in (layer for layer in layers if in_4_bits(self.mode, layer)):
+                kernel = np.asarray(weights[f"{layer}/kernel"]).T  # [out,in]
+                scales = searched_scales(kernel, np.diag(squares))
+                weights.start_at(layer, (scales * compensated_steps(kernel, scales, squares)).T)
 
     def trained(self) -> MobileBert:
         """Returns a copy of the model with rounded weights and its `quantization`."""
@@ -170,12 +185,13 @@ class _Folded(Mapping):
         folded = {f"embeddings/{name}": self.table(name) for name in _TABLES}
         kernels = [path for path in self if path.endswith("/kernel")]
         folded |= {path: self.kernel(path.removesuffix("/kernel")) for path in kernels}
-        values = {}
-        for path, value in folded.items():
-            factor, unchanged = self._factors[path], self._variables[path].numpy()
-            difference = np.asarray(value) - self._shifts[path]
-            values[path] = np.divide(difference, factor, out=unchanged.copy(), where=factor != 0)
-        return values
+        return {path: self._unfolded(path, value) for path, value in folded.items()}
+
+    def _unfolded(self, path: str, value) -> np.ndarray:
+        """Returns the value of a weight that is folded to `value`."""
+        factor, unchanged = self._factors[path], self._variables[path].numpy()
+        difference = np.asarray(value) - self._shifts[path]
+        return np.divide(difference, factor, out=unchanged.copy(), where=factor != 0)
 
 
 class _FoldedInt4(_Folded):
@@ -195,6 +211,13 @@ class _FoldedInt4(_Folded):
         for layer in self._layers:
             path = f"{layer}/kernel"
             self._shares[path] = _best_shares(self[path], axis=0)
+
+    def start_at(self, layer: str, kernel: np.ndarray) -> None:
+        """Sets a layer's weights to those of a kernel [in,out], and its steps to those that the
+        kernel is in, if it is."""
+        path = f"{layer}/kernel"
+        self._variables[path].assign(self._unfolded(path, kernel))
+        self._shares[path] = _best_shares(kernel, axis=0)
 
     def kernel(self, layer):
         if layer not in self._layers:
