@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tabulate
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.files import put_directory, read_json, whole_file, write_json, write_whole
 from mobilebert_tf.lite.calibration_data import joined, samples
 from mobilebert_tf.lite.export import write_checked
@@ -23,6 +24,7 @@ from mobilebert_tf.lite.export_config import (
     sha256,
     sha256_of_model,
 )
+from mobilebert_tf.lite.quantize import FOUR_BITS
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.lite.verify import agreement, lost
 from mobilebert_tf.modeling.model import MobileBert
@@ -32,10 +34,13 @@ from mobilebert_tf.reports.html_pages import render
 from mobilebert_tf.reports.run_report import write_report
 from mobilebert_tf.tasks.evaluation import DevScores, check_options
 from mobilebert_tf.training.held_out import score_file
-from mobilebert_tf.training.no_norm_swap import BATCH_SIZE, swap
+from mobilebert_tf.training.int4_recovery import recovered
+from mobilebert_tf.training.no_norm_swap import swap
+from mobilebert_tf.training.pruning import prune
+from mobilebert_tf.training.recovery import BATCH_SIZE
 from mobilebert_tf.training.run_config import Phase
 
-# Texts for the operational optimizations.
+# Texts for changing a model.
 _MIN_TEXTS = 96
 _CHECKS = 256  # of them for the check of the changed model, or a quarter if there are few
 _MAX_TOKENS = 128
@@ -49,7 +54,11 @@ class ToTfliteConfig(ExportConfig):
         operational_optimizations: first replace layer norms by NoNorm and GELU by ReLU (paper,
             section 3.3), fitted on the calibration data. The changed model is written beside the
             original, with -no-norm in its name.
-        recovery: steps and optimizer of the distillation after the fit.
+        prune: first take this share of the neurons out of the feed-forward networks, those that
+            count least on the calibration data; the changed model has -pruned in its name.
+        recover: of int4 and int4-mixed: first distil the model into its own 4-bit weights, without
+            labels, on the calibration data; the changed model has -recovered in its name.
+        recovery: steps and optimizer of these three's distillation.
         task: a GLUE task, squad, or classification, multi-label, regression, tokens; print its dev
             scores of the model and of the file.
         data_dir: folder of the task's files, as for finetune.
@@ -58,6 +67,8 @@ class ToTfliteConfig(ExportConfig):
     """
 
     operational_optimizations: bool = False
+    prune: float = 0.0
+    recover: bool = False
     recovery: Phase = Phase(steps=200, learning_rate=1e-3, end_factor=0.1)
     task: str | None = None
     data_dir: str | None = None
@@ -66,8 +77,54 @@ class ToTfliteConfig(ExportConfig):
     def __post_init__(self):
         super().__post_init__()
         check_options(self.task, self.data_dir, self.max_drop)
+        check_number("prune", self.prune, 0, 1, below=True)
+        if len(changes := self.changes()) > 1:
+            raise InputError(
+                f"`{changes[0]}` and `{changes[1]}` do not go together: change the model by the "
+                "first, and export the changed one with the second"
+            )
+        if self.recover and self.quantize not in FOUR_BITS:
+            raise InputError(f"`recover` is for `quantize` {' and '.join(FOUR_BITS)}")
         if self.task and self.head:
             raise InputError(f"`task` needs the model's own head, not `head` {self.head}")
+
+    def changes(self) -> list[str]:
+        """Returns the settings that change the model before its export."""
+        return [name for name in _CHANGES if getattr(self, name)]
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A change of the model before its export.
+
+    Args:
+        suffix: of the changed model's name.
+        words: what the changed model is.
+        make: returns the changed model, of the model, texts and the settings.
+    """
+
+    suffix: str
+    words: str
+    make: Callable[[MobileBert, list[dict[str, np.ndarray]], ToTfliteConfig], MobileBert]
+
+
+_CHANGES = {
+    "operational_optimizations": _Change(
+        "no-norm",
+        "with NoNorm and ReLU",
+        lambda model, texts, config: swap(model, joined(texts), config.recovery),
+    ),
+    "prune": _Change(
+        "pruned",
+        "with fewer neurons",
+        lambda model, texts, config: prune(model, texts, config.prune, config.recovery),
+    ),
+    "recover": _Change(
+        "recovered",
+        "with 4-bit weights",
+        lambda model, texts, config: recovered(model, texts, config.quantize, config.recovery),
+    ),
+}
 
 
 def export(config: ExportConfig, check: Callable[[Path], None] | None = None) -> Path:
@@ -101,8 +158,8 @@ def export(config: ExportConfig, check: Callable[[Path], None] | None = None) ->
 
 
 def to_tflite(config: ToTfliteConfig) -> None:
-    if config.operational_optimizations:
-        path = _export_swapped(config)
+    if changes := config.changes():
+        path = _export_changed(config, _CHANGES[changes[0]])
     else:
         path = export(config, _ScoreCheck(config).check_file if config.task else None)
     accuracy = score_file(path)
@@ -180,25 +237,25 @@ class _ScoreCheck:
             )
 
 
-def _export_swapped(config: ToTfliteConfig) -> Path:
-    """Exports the model with NoNorm and ReLU, and writes that model beside the original."""
+def _export_changed(config: ToTfliteConfig, change: _Change) -> Path:
+    """Exports the changed model, and writes that model beside the original."""
     directory = model_directory(config)
-    target = directory.with_name(f"{directory.name}-no-norm")
+    target = directory.with_name(f"{directory.name}-{change.suffix}")
     if target.exists() and not config.overwrite:
         raise InputError(f"{target} exists: export it with `model`, or `overwrite` it")
     score_check = _ScoreCheck(config)
     with tempfile.TemporaryDirectory(dir=directory.parent) as folder:
-        swapped = Path(folder) / target.name
-        save_model(_swap(config, score_check), swapped, score_check.original.tokenizer)
+        changed = Path(folder) / target.name
+        save_model(_changed(config, change, score_check), changed, score_check.original.tokenizer)
         output = config.output or target.with_name(f"{target.name}-{config.quantize}.tflite")
-        changed = dataclasses.replace(config, model=str(swapped), output=str(output))
-        path = export(changed, score_check.check_file if config.task else None)
-        put_directory(swapped, target)
+        config = dataclasses.replace(config, model=str(changed), output=str(output))
+        path = export(config, score_check.check_file if config.task else None)
+        put_directory(changed, target)
     return path
 
 
-def _swap(config: ToTfliteConfig, score_check: _ScoreCheck) -> MobileBert:
-    """Returns the model with NoNorm and ReLU.
+def _changed(config: ToTfliteConfig, change: _Change, score_check: _ScoreCheck) -> MobileBert:
+    """Returns the changed model.
 
     Raises InputError if its score is lower by more than max_drop.
     """
@@ -214,15 +271,15 @@ def _swap(config: ToTfliteConfig, score_check: _ScoreCheck) -> MobileBert:
     every = max(4, len(texts) // _CHECKS)
     checks = texts[::every]
     del texts[::every]
-    swapped = swap(model, joined(texts), config.recovery)
-    changed, name = KerasModel(swapped, original.tokenizer), "with NoNorm and ReLU"
+    changed = change.make(model, texts, config)
+    runnable = KerasModel(changed, original.tokenizer)
     if config.task:
-        drop = score_check.drop(changed, name)
+        drop = score_check.drop(runnable, change.words)
     else:
-        drop = lost(agreement(changed, original, checks))
-        print(f"{name}: {100 * (1 - drop):.2f} % agreement with the original")
-    score_check.check_drop(drop, f"the model {name}")
-    return swapped
+        drop = lost(agreement(runnable, original, checks))
+        print(f"{change.words}: {100 * (1 - drop):.2f} % agreement with the original")
+    score_check.check_drop(drop, f"the model {change.words}")
+    return changed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -137,14 +137,16 @@ def run_all(
 def by_length(
     arrays: dict[str, np.ndarray], batch_size: int
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Yields the texts in batches of one length, short ones first: (rows [B], arrays [B,length]).
+    """Yields the texts in batches of one length, long ones first: (rows [B], arrays [B,length]).
+
+    Long ones first, because a file is resized to less in a quarter of the time that more takes.
 
     No batch has padding. The trigram of a text's last token reads [PAD] where padding follows and
     zeros at the end of a row: in a batch of mixed lengths a text's outputs would depend on the
     other texts.
     """
     lengths = arrays["input_mask"].sum(axis=1)
-    order = np.argsort(lengths, kind="stable")
+    order = np.argsort(-lengths, kind="stable")
     changes = np.flatnonzero(np.diff(lengths[order])) + 1
     for same_length in np.split(order, changes):
         for start in range(0, len(same_length), batch_size):

@@ -10,21 +10,16 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.layers import Block, Bottleneck, FeedForward, NoNorm, Padding
 from mobilebert_tf.modeling.model import MobileBert, copy_weights
-from mobilebert_tf.tasks.examples import Batches
-from mobilebert_tf.training.finetuner import DISTILLED, Finetuner, distillation_loss
-from mobilebert_tf.training.losses import masked_lm_distillation_loss
+from mobilebert_tf.training.recovery import recover
 from mobilebert_tf.training.run_config import Phase
 
-BATCH_SIZE = 16  # of the distillation
 _FITTED_TEXTS = 128  # for the least squares; the distillation uses all texts
 _RIDGE = 1e-3  # relative to the mean square of the features: keeps weights near the original's
-_PREDICTIONS = 8  # positions of each text at which a masked LM's predictions are distilled
 
 
 def swap(
@@ -47,7 +42,7 @@ def swap(
     swapped = MobileBert(config, model.head)
     copy_weights(model, swapped)
     fit(model, swapped, {name: array[:_FITTED_TEXTS] for name, array in arrays.items()})
-    _recover(model, swapped, arrays, phase=phase, seed=seed)
+    recover(model, swapped, arrays, phase=phase, seed=seed)
     return swapped
 
 
@@ -142,47 +137,3 @@ class _Fitter:
     def _rows(self, features) -> np.ndarray:
         """Returns the features of real tokens, float64 [tokens,C]."""
         return np.asarray(features, np.float64)[self.real]
-
-
-class Recovery(Finetuner):
-    """Distils all layers and the head's outputs of the original; labels are not needed."""
-
-    def loss_of(self, batch: dict, training: bool):
-        inputs, kind = dict(batch), self.model.head.kind
-        if self.model.head.predicts_masks:
-            inputs["masked_lm_positions"] = _spread_positions(batch["input_mask"])
-        teacher, mask = self.run_teacher(inputs), batch["input_mask"]
-        outputs = self.model(inputs, training=training)
-        loss = self._transfer_loss(teacher, outputs, mask)
-        if self.model.head.predicts_masks:
-            weights = tf.ones_like(inputs["masked_lm_positions"])
-            return loss + masked_lm_distillation_loss(
-                teacher["mlm_logits"], outputs["mlm_logits"], weights
-            )
-        if kind in DISTILLED:
-            loss += distillation_loss(kind, teacher, outputs, mask, temperature=self.temperature)
-        return loss
-
-
-def _spread_positions(input_mask):
-    """Returns positions evenly spread over the real tokens of each text: [B,T] -> int32 [B,P]."""
-    tokens = tf.reduce_sum(input_mask, axis=1, keepdims=True)  # [B,1]
-    return tf.range(_PREDICTIONS) * (tokens - 1) // (_PREDICTIONS - 1)
-
-
-def _recover(
-    original: MobileBert,
-    swapped: MobileBert,
-    arrays: dict[str, np.ndarray],
-    *,
-    phase: Phase,
-    seed: int,
-) -> None:
-    """Distils the original into the changed model."""
-    trainer = Recovery(swapped, phase, teacher=original, transfer_weight=1.0)
-    trainer.compile()
-    batches = Batches(arrays, BATCH_SIZE, seed).dataset(0, phase.steps)
-    step = tf.function(trainer.train_step, input_signature=[batches.element_spec], autograph=False)
-    with tqdm(batches, total=phase.steps, desc="recovering", unit="step") as progress:
-        for batch in progress:
-            progress.set_postfix(loss=f"{float(step(batch)['loss']):.3f}")

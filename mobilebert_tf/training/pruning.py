@@ -1,0 +1,77 @@
+"""Takes neurons out of a trained model's feed-forward networks (structured pruning).
+
+Of each network those neurons stay whose outputs count most on texts. The others' share of the
+network's output, as far as it goes together with the neurons that stay, is added to the weights of
+these, by least squares. A short distillation from the original then reduces the error that remains.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from mobilebert_tf.lite.calibration_data import for_graph, joined
+from mobilebert_tf.modeling.model import MobileBert
+from mobilebert_tf.training.dense_inputs import input_squares
+from mobilebert_tf.training.recovery import recover
+from mobilebert_tf.training.run_config import Phase
+
+_FITTED_TEXTS = 128  # for the least squares; the distillation uses all texts
+_RIDGE = 1e-3  # relative to the neurons' mean square
+
+
+def prune(
+    model: MobileBert,
+    samples: Sequence[dict[str, np.ndarray]],
+    share: float,
+    phase: Phase,
+    seed: int = 0,
+) -> MobileBert:
+    """Returns a copy of `model` with a smaller intermediate size.
+
+    Args:
+        model: with any norm and activation.
+        samples: texts: input_ids, input_mask, segment_ids, int32 [1,T] each, without padding.
+        share: of the neurons that go, from 0 to 1.
+        phase: steps and optimizer of the distillation.
+        seed: of the distillation's order and dropout.
+    """
+    config = model.config
+    size = max(round((1 - share) * config.intermediate_size), 1)
+    keras.utils.set_random_seed(seed)
+    pruned = MobileBert(config.replace(intermediate_size=size), model.head)
+    values = {weight.path: weight.numpy() for weight in model.weights}
+    watched = [for_graph(sample) for sample in samples[:_FITTED_TEXTS]]
+    for (reader, *_), squares in input_squares(model, watched).items():
+        layer, _, output = reader.partition("/output/")
+        if "/feed_forward_" not in layer or not output:
+            continue
+        inner, outer = f"{layer}/intermediate", f"{reader}/kernel"
+        kernel = values[outer]  # [neurons,I]
+        counts = np.diag(squares) * np.square(kernel).sum(axis=1)
+        kept = np.sort(np.argsort(-counts, kind="stable")[:size])
+        values[outer] = fitted(kernel, squares, kept)
+        for name in ("kernel", "bias"):
+            values[f"{inner}/{name}"] = values[f"{inner}/{name}"][..., kept]
+    for weight in pruned.weights:
+        if "seed_generator" not in weight.path:
+            weight.assign(values[weight.path])
+    recover(model, pruned, joined(samples), phase=phase, seed=seed)
+    return pruned
+
+
+def fitted(kernel: np.ndarray, squares: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Returns the kernel of the kept neurons whose outputs are nearest to those of all.
+
+    Args:
+        kernel: [neurons,width].
+        squares: x.T @ x of the neurons' values x [tokens,neurons]: [neurons,neurons].
+        kept: indices of the kept neurons, [K].
+
+    Returns [K,width].
+    """
+    among = squares[np.ix_(kept, kept)]
+    ridge = _RIDGE * np.trace(among) / len(kept) + 1e-12
+    gone = np.setdiff1d(np.arange(len(kernel)), kept)
+    shared = squares[np.ix_(kept, gone)] @ kernel[gone]
+    return kernel[kept] + np.linalg.solve(among + ridge * np.eye(len(kept)), shared)
