@@ -18,6 +18,7 @@ from mobilebert_tf.training.run_folder import RunFolder, flatten_settings
 SCORES = {
     "mlm_accuracy": ("masked LM accuracy, %", 100, 2),
     "embedding_cosine": ("cosine with the teacher, %", 100, 2),
+    "similarity_correlation": ("correlation of cosines, %", 100, 2),
     "mlm_loss": ("masked LM loss, nats", 1, 3),
     "agreement": ("teacher's choice, %", 100, 1),
     "feature_map": ("feature maps", 1, 3),
@@ -53,8 +54,9 @@ class Run:
 
     @property
     def main_score(self) -> float:
-        """Masked LM accuracy, or a sentence encoder's cosine with its teacher."""
-        return self.scores.get("mlm_accuracy", self.scores.get("embedding_cosine", math.nan))
+        """Masked LM accuracy, or how near a sentence encoder is to its teacher."""
+        names = ("mlm_accuracy", "embedding_cosine", "similarity_correlation")
+        return next((self.scores[name] for name in names if name in self.scores), math.nan)
 
     @property
     def steps(self) -> int:

@@ -226,7 +226,13 @@ def _variables(trainer: keras.Model, model: MobileBert) -> dict:
 
     They are named by number: the names of seed generators differ from process to process.
     """
-    groups = {"model": model.variables, "optimizer": trainer.optimizer.variables}
+    of_model = {id(variable) for variable in model.variables}
+    groups = {
+        "model": model.variables,
+        # learnt with the model and dropped at the end, such as a projection
+        "trainer": [weight for weight in trainer.weights if id(weight) not in of_model],
+        "optimizer": trainer.optimizer.variables,
+    }
     return {
         f"{group}/{number:05d}": variable
         for group, variables in groups.items()
