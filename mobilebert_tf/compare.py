@@ -1,5 +1,6 @@
 """python -m mobilebert_tf.compare RUN RUN ...: runs of pretrain and distill side by side."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from tabulate import tabulate
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import check_free
-from mobilebert_tf.reports.comparison import Run, read_run, table, write_comparison
+from mobilebert_tf.reports.comparison import Run, read_run, table, write_comparison, write_images
 from mobilebert_tf.training.run_folder import CHANGEABLE
 
 
@@ -20,11 +21,13 @@ class CompareConfig:
     Args:
         runs: folders of finished runs.
         output: the page to write.
+        images: a folder that gets its plots as SVG files too; null for none.
         overwrite: replace it if it exists.
     """
 
     runs: list[str] = field(default_factory=list)
     output: str = "runs/comparison.html"
+    images: str | None = None
     overwrite: bool = False
 
 
@@ -39,17 +42,24 @@ def compare(config: CompareConfig) -> None:
     groups = _groups([read_run(Path(path)) for path in config.runs])
     title = f"{len(config.runs)} runs"
     write_comparison(Path(config.output), title, groups)
+    if config.images is not None:
+        write_images(Path(config.images), groups)
     print(tabulate(table(groups), headers="keys", disable_numparse=True))
     print(f"\n{config.output}")
 
 
 def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Returns runs that differ in their seed alone, under the folder of the first."""
+    """Returns runs that differ in their seed alone, under the folder of the first, which is told
+    without the part that all have in common."""
     by_settings: dict[str, list[Run]] = {}
     for run in runs:
         settings = {k: v for k, v in run.settings.items() if k not in ("seed", *CHANGEABLE)}
         by_settings.setdefault(repr(settings), []).append(run)
-    return {str(group[0].path): group for group in by_settings.values()}
+    names = [str(group[0].path) for group in by_settings.values()]
+    if len(names) > 1:
+        common = os.path.commonpath(names)
+        names = [os.path.relpath(name, common) for name in names]
+    return dict(zip(names, by_settings.values(), strict=True))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -51,6 +51,7 @@ from mobilebert_tf.training.layer_measures import LayerRecorder, read_measures
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map
 from mobilebert_tf.training.loop import LoopStage, is_trained, prepare_process, train
 from mobilebert_tf.training.pretraining import pretrain_alone
+from mobilebert_tf.training.projection import make_projection
 from mobilebert_tf.training.run_config import DistillConfig
 from mobilebert_tf.training.run_folder import RunFolder, open_run
 from mobilebert_tf.training.strategies import PRETRAINING, Stage, plan
@@ -88,7 +89,7 @@ def _distill(config: DistillConfig) -> None:
             teacher = given.model
         inputs = {"the teacher": teacher} | ({"`init`": init.model} if init else {})
         folder.check_unchanged({name: checksum(model) for name, model in inputs.items()})
-        check_fit(teacher.config, student_config, config.transfer)
+        check_fit(teacher.config, student_config, config.transfer, projected=True)
         if not is_trained(folder, "student", [s.phase.steps for s in stages], config.loop):
             keras.utils.set_random_seed(config.seed)
             student = initial_model(student_config, init, text, head)
@@ -169,7 +170,7 @@ def _pretrain_teacher(
     Raises InputError before the pre-training if teacher and student would not fit.
     """
     teacher = initial_config(config.teacher_model, text).replace(vocab_size=student.vocab_size)
-    check_fit(teacher, student, config.transfer)
+    check_fit(teacher, student, config.transfer, projected=True)
     directory = folder / "teacher"
     if not directory.exists():
         print(f"no --teacher given: pre-training {config.teacher_model} first")
@@ -200,6 +201,7 @@ def _train_student(
 ) -> None:
     embeds = student.head.embeds_sentences
     held_out = evaluation_batches(text.held_out_sentences() if embeds else text.held_out_examples())
+    projection = make_projection(teacher, student, text.train.token_counts(len(text.tokenizer)))
     recorder = LayerRecorder(
         folder / "measures",
         "student",
@@ -207,6 +209,7 @@ def _train_student(
         held_out[0],
         teacher=teacher,
         layer_map=layer_map(student.config, config.transfer),
+        projection=projection,
     )
     recorder.record(0)
     make_distiller = functools.partial(
@@ -216,6 +219,7 @@ def _train_student(
         teacher=teacher,
         accumulation_steps=config.accumulation_steps,
         rematerialize=config.rematerialize,
+        projection=projection,
     )
     train(
         student,
@@ -274,6 +278,8 @@ def _row(name: str, values: dict) -> dict[str, str]:
         row["held-out masked LM accuracy"] = percent(values["mlm_accuracy"])
     if "embedding_cosine" in values:
         row["held-out cosine with the teacher"] = f"{values['embedding_cosine']:.3f}"
+    if "similarity_correlation" in values:
+        row["held-out correlation of cosines"] = f"{values['similarity_correlation']:.3f}"
     return row
 
 

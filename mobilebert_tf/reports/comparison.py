@@ -1,6 +1,7 @@
 """Compares runs of pretrain and distill: scores with their spread, layers, curves, time."""
 
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from mobilebert_tf.training.run_folder import RunFolder, flatten_settings
 SCORES = {
     "mlm_accuracy": ("masked LM accuracy, %", 100, 2),
     "embedding_cosine": ("cosine with the teacher, %", 100, 2),
+    "similarity_correlation": ("correlation of cosines, %", 100, 2),
     "mlm_loss": ("masked LM loss, nats", 1, 3),
     "agreement": ("teacher's choice, %", 100, 1),
     "feature_map": ("feature maps", 1, 3),
@@ -53,8 +55,9 @@ class Run:
 
     @property
     def main_score(self) -> float:
-        """Masked LM accuracy, or a sentence encoder's cosine with its teacher."""
-        return self.scores.get("mlm_accuracy", self.scores.get("embedding_cosine", math.nan))
+        """Masked LM accuracy, or how near a sentence encoder is to its teacher."""
+        names = ("mlm_accuracy", "embedding_cosine", "similarity_correlation")
+        return next((self.scores[name] for name in names if name in self.scores), math.nan)
 
     @property
     def steps(self) -> int:
@@ -190,16 +193,41 @@ def write_comparison(
         rows=table(groups, extra),
         spread=any(len(runs) > 1 for runs in groups.values()),
         differences=_differences(first),
-        scores=plots.scores(
-            {label: [run.main_score for run in runs] for label, runs in groups.items()},
-            next((run.teacher["mlm_accuracy"] for runs in groups.values() for run in runs
-                  if "mlm_accuracy" in run.teacher), None),
-        ),
-        curves=plots.compared_curves({label: run.records for label, run in first.items()}),
-        layers=plots.compared_layers({label: run.measures for label, run in first.items()}),
+        scores=_scores(groups),
+        curves=_curves(first),
+        layers=_layers(first),
         hours=sum(run.seconds for runs in groups.values() for run in runs) / 3600,
-    )  # fmt: skip
+    )
     write_whole(path, page)
+
+
+def write_images(directory: Path, groups: Mapping[str, Sequence[Run]]) -> None:
+    """Writes the plots of the page as SVG files, each named by its title.
+
+    Args:
+        directory: is made if it is not there; files of the same names are replaced.
+        groups: as for `table`.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    first = {label: runs[0] for label, runs in groups.items()}
+    for plot in (_scores(groups), *_curves(first), *_layers(first)):
+        name = re.sub(r"\W+", "-", re.split("[;:,(]", plot.title)[0].strip().lower())
+        write_whole(directory / f"{name}.svg", plots.svg(plot))
+
+
+def _scores(groups: Mapping[str, Sequence[Run]]) -> plots.Plot:
+    teachers = [run.teacher for runs in groups.values() for run in runs]
+    accuracies = [scores["mlm_accuracy"] for scores in teachers if "mlm_accuracy" in scores]
+    values = {label: [run.main_score for run in runs] for label, runs in groups.items()}
+    return plots.scores(values, accuracies[0] if accuracies else None)
+
+
+def _curves(runs: Mapping[str, Run]) -> list[plots.Plot]:
+    return plots.compared_curves({label: run.records for label, run in runs.items()})
+
+
+def _layers(runs: Mapping[str, Run]) -> list[plots.Plot]:
+    return plots.compared_layers({label: run.measures for label, run in runs.items()})
 
 
 def _differences(runs: Mapping[str, Run]) -> dict[str, list[str]]:

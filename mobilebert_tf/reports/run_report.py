@@ -107,7 +107,7 @@ class Row:
         name: teacher, student, or the name of the file.
         bytes: size of the file, or of a model's float32 weights.
         accuracy: held-out masked LM accuracy.
-        cosine: of a sentence encoder's and its teacher's embeddings.
+        likeness: of a sentence encoder's and its teacher's embeddings, in words.
         parameters: number of a model's parameters.
         timing: one row of a file's latency.
         agreement: share of predictions in which a file agrees with the model it was made from.
@@ -116,7 +116,7 @@ class Row:
     name: str
     bytes: int
     accuracy: float | None
-    cosine: float | None = None
+    likeness: str | None = None
     parameters: int | None = None
     timing: dict | None = None
     agreement: float | None = None
@@ -127,7 +127,7 @@ def _rows(evaluation: dict | None, files: list[dict], tokens: int) -> list[Row]:
     rows = []
     for name, model in (evaluation["models"] if evaluation else {}).items():
         count = model["parameters"]
-        scores = (model.get("mlm_accuracy"), model.get("embedding_cosine"))
+        scores = (model.get("mlm_accuracy"), _likeness(model))
         rows.append(Row(name, 4 * count, *scores, parameters=count))
     for file in files:
         timings = sorted(file["latency"], key=lambda row: abs(row["tokens"] - tokens))
@@ -144,6 +144,15 @@ def _rows(evaluation: dict | None, files: list[dict], tokens: int) -> list[Row]:
     return rows
 
 
+def _likeness(scores: dict) -> str | None:
+    """Returns how near a sentence encoder is to its teacher, of the same width or another."""
+    if "embedding_cosine" in scores:
+        return f"a cosine of {scores['embedding_cosine']:.3f}"
+    if "similarity_correlation" in scores:
+        return f"a correlation of cosines of {scores['similarity_correlation']:.3f}"
+    return None
+
+
 def _headline(stages: list[dict], rows: list[Row]) -> str:
     """Returns the result in a sentence or two."""
     by_name = {row.name: row for row in rows}
@@ -157,8 +166,8 @@ def _headline(stages: list[dict], rows: list[Row]) -> str:
             or "nothing has been trained yet"
         )
     teacher, student = by_name["teacher"], by_name["student"]
-    if student.cosine is not None:
-        text = f"Student and teacher embed held-out sentences with a cosine of {student.cosine:.3f}"
+    if student.likeness is not None:
+        text = f"Student and teacher embed held-out sentences with {student.likeness}"
     else:
         restored = percent(student.accuracy)
         text = f"The student restores {restored} of the masked tokens in held-out text"

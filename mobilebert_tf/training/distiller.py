@@ -10,6 +10,7 @@ from mobilebert_tf.training.accumulation import sum_over_parts
 from mobilebert_tf.training.distribution import summed
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map, loss_kinds, transfer_terms
 from mobilebert_tf.training.optimizer import Lamb, WarmupLinearDecay, checked
+from mobilebert_tf.training.projection import project
 from mobilebert_tf.training.rematerialization import rematerialized
 from mobilebert_tf.training.run_config import TransferConfig
 from mobilebert_tf.training.strategies import Stage
@@ -29,6 +30,8 @@ class Distiller(keras.Model):
         transfer: weights of the transfer losses, and the share of the hard labels.
         teacher: a model that fits the student; None for pre-training alone. One without a masked LM
             teaches layers, and leaves the masked LM to the true tokens.
+        projection: from the student's width to the teacher's, if they differ; trained in stages
+            that compare them.
         accumulation_steps: parts into which a step cuts its batch. It runs one after the other and
             adds up their gradients, so that a large batch needs the memory of a part. Without
             dropout the weights are those of the whole batch, but for rounding.
@@ -51,17 +54,22 @@ class Distiller(keras.Model):
         teacher: MobileBert | None = None,
         accumulation_steps: int = 1,
         rematerialize: bool = False,
+        projection: keras.layers.Dense | None = None,
     ):
         super().__init__(name="distiller")
         self.accumulation_steps, self.rematerialize = accumulation_steps, rematerialize
         self.transfer = transfer or TransferConfig()
         if teacher is not None:
-            check_fit(teacher.config, student.config, self.transfer)
+            projected = projection is not None
+            check_fit(teacher.config, student.config, self.transfer, projected)
         elif stage.layers or stage.embedding:
             raise InputError(f"stage '{stage.name}' transfers knowledge: it needs a teacher")
         self.student, self.stage = student, stage
         for layer in student.layers:
             layer.trainable = layer.name in stage.rates
+        self.projection = projection
+        if projection is not None:
+            projection.trainable = bool(stage.layers) or stage.embedding
         self.run_student = _first_blocks(student, stage.depth)
         self.teacher_layers = self.run_teacher = None
         self.distils_masks = teacher is not None and teacher.head.predicts_masks
@@ -153,7 +161,7 @@ class Distiller(keras.Model):
         if self.stage.layers:
             terms |= transfer_terms(
                 teacher,
-                student,
+                project(student, self.projection),
                 batch["input_mask"],
                 transfer=self.transfer,
                 layers={layer: self.teacher_layers[layer] for layer in self.stage.layers},
@@ -165,7 +173,7 @@ class Distiller(keras.Model):
                 student["mlm_logits"], batch["masked_lm_ids"], batch["masked_lm_weights"]
             )
         if self.stage.embedding:
-            terms |= self._embedding_terms(teacher["embedding"], student["embedding"])
+            terms |= self._embedding_terms(teacher, student)
         return terms, measures
 
     def _pretraining_terms(self, teacher: dict | None, student: dict, batch: dict) -> dict:
@@ -181,11 +189,12 @@ class Distiller(keras.Model):
             terms["distillation"] = (1.0 - alpha, distilled)
         return terms
 
-    def _embedding_terms(self, teacher, student) -> dict:
+    def _embedding_terms(self, teacher: dict, student: dict) -> dict:
         """Returns the terms of embeddings [B,H]."""
-        similarity = losses.similarity_loss(teacher, student)
+        projected = project(student, self.projection)["embedding"]
+        similarity = losses.similarity_loss(teacher["embedding"], student["embedding"])
         return {
-            "embedding": (1.0, losses.embedding_loss(teacher, student)),
+            "embedding": (1.0, losses.embedding_loss(teacher["embedding"], projected)),
             "similarity": (self.transfer.similarity_weight, similarity),
         }
 

@@ -15,6 +15,7 @@ _SEGMENTS = f"{EMBEDDINGS}/token_type_embeddings"
 _KERNEL = f"{EMBEDDINGS}/embedding_transformation/kernel"
 _BIAS = f"{EMBEDDINGS}/embedding_transformation/bias"
 _GAMMA = f"{EMBEDDINGS}/norm/gamma"
+_BETA = f"{EMBEDDINGS}/norm/beta"
 _SELF = 1  # index of the token itself in a trigram: next, self, previous
 
 
@@ -27,11 +28,12 @@ def copy_from_teacher(
     trigrams, are factorised into those of the student. Of position and segment embeddings with
     another number of rows, the rows that both models have are copied. A NoNorm gets the embeddings
     of a plain BERT as its layer norm leaves them (see _normalised), unless a masked LM reads the
-    same table. All other weights of the student stay as they are, such as the part of the masked
-    LM's output that the teacher lacks.
+    same table. A student of another width gets the embeddings along the axes in which they vary
+    most (see width_axes). All other weights of the student stay as they are, such as the part of
+    the masked LM's output that the teacher lacks.
 
     Args:
-        teacher, student: of equal vocabulary and hidden size.
+        teacher, student: of equal vocabulary.
         counts: how often each token occurs in the text, above 0, [V]; None if that is unknown.
 
     Returns the paths of the weights that were set.
@@ -40,6 +42,9 @@ def copy_from_teacher(
     counts = np.ones(teacher.config.vocab_size) if counts is None else counts
     if _loses_norm(teacher.config, student.config) and not student.head.predicts_masks:
         source = _normalised(source, counts)
+    if teacher.config.hidden_size != student.config.hidden_size:
+        axes = width_axes(teacher, student.config.hidden_size, counts)
+        source = _along_axes(source, axes)
     target = {weight.path: weight for weight in student.weights}
     copied = set()
     for path, weight in target.items():
@@ -86,6 +91,43 @@ def _normalised(source: dict[str, np.ndarray], counts: np.ndarray) -> dict[str, 
         _SEGMENTS: gamma * segments * average,
         _GAMMA: np.ones_like(gamma),
     }
+
+
+def width_axes(teacher: MobileBert, width: int, counts: np.ndarray) -> np.ndarray:
+    """Returns orthogonal axes of the teacher's feature maps for a student of another width.
+
+    They are those in which its words vary most, each word as often as the text has it; a wider
+    student's axes beyond the teacher's are zero.
+
+    Args:
+        teacher: a model of width H.
+        width: of the student.
+        counts: how often each token occurs in the text, above 0, [V].
+
+    Returns float64 [H, width].
+    """
+    source = {weight.path: weight.numpy() for weight in teacher.weights}
+    words = source[_WORDS].astype(np.float64) @ _transformations(source, 1)[_SELF]  # [V,H]
+    words *= source[_GAMMA]
+    centred = words - np.average(words, axis=0, weights=counts)
+    _, vectors = np.linalg.eigh((centred * counts[:, None]).T @ centred)
+    axes = np.zeros((len(vectors), width))
+    kept = min(axes.shape)
+    axes[:, :kept] = vectors[:, ::-1][:, :kept]
+    return axes
+
+
+def _along_axes(source: dict[str, np.ndarray], axes: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns a teacher's weights by path with embeddings [...,H] along axes [H,H of the student].
+
+    The norm's gamma, which belongs to the teacher's own axes, goes into what it multiplies.
+    """
+    gamma, width = source[_GAMMA], axes.shape[1]
+    kernel = source.get(_KERNEL, np.eye(source[_WORDS].shape[1]))
+    changed = {path: source[path] * gamma @ axes for path in (_POSITIONS, _SEGMENTS)}
+    changed[_KERNEL] = kernel * gamma @ axes
+    changed[_BIAS] = source.get(_BIAS, np.zeros_like(gamma)) * gamma @ axes
+    return source | changed | {_GAMMA: np.ones(width), _BETA: source[_BETA] @ axes}
 
 
 def _centred(rows: np.ndarray) -> np.ndarray:

@@ -69,16 +69,29 @@ def embedding_scores(
 ) -> dict[str, float]:
     """Returns how near a sentence encoder is to its teacher on held-out sentences.
 
-    embedding_cosine: between the two embeddings of a sentence, mean over sentences.
+    embedding_cosine: between the two embeddings of a sentence, mean over sentences; only if both
+        have the same width.
+    similarity_correlation: Pearson's, between the cosines of all pairs of sentences in a batch.
     """
-    cosines = []
+    cosines, similarities = [], []
     for batch in _parts(examples, MAX_EXAMPLES):
-        first, second = (
-            np.asarray(encoder(batch, training=False)["embedding"]) for encoder in (model, teacher)
-        )
-        lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
-        cosines.append((first * second).sum(axis=-1) / np.maximum(lengths, SHORTEST))
-    return {"embedding_cosine": float(np.concatenate(cosines).mean())}
+        first, second = (_unit_embeddings(encoder, batch) for encoder in (model, teacher))
+        if first.shape == second.shape:
+            cosines.append((first * second).sum(axis=-1))
+        pairs = np.triu_indices(len(first), 1)
+        similarities.append([(rows @ rows.T)[pairs] for rows in (first, second)])
+    ours, theirs = np.concatenate(similarities, axis=1)
+    scores = {"similarity_correlation": float(np.corrcoef(ours, theirs)[0, 1])}
+    if cosines:
+        scores["embedding_cosine"] = float(np.concatenate(cosines).mean())
+    return scores
+
+
+def _unit_embeddings(encoder: MobileBert, batch: dict) -> np.ndarray:
+    """Returns the embeddings [B,H] of a batch, of length 1."""
+    embeddings = np.asarray(encoder(batch, training=False)["embedding"])
+    lengths = np.linalg.norm(embeddings, axis=-1, keepdims=True)
+    return embeddings / np.maximum(lengths, SHORTEST)
 
 
 def _logits(model: MobileBert) -> Callable[[dict], np.ndarray]:

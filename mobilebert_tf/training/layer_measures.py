@@ -11,6 +11,7 @@ from keras import ops
 from mobilebert_tf.files import read_json, write_json
 from mobilebert_tf.modeling.model import MODEL_INPUTS, MobileBert
 from mobilebert_tf.training import losses
+from mobilebert_tf.training.projection import project
 
 ROWS = 8  # held-out examples that are measured: means over them differ by a few hundredths
 
@@ -25,6 +26,7 @@ class LayerRecorder:
         batch: held-out examples as data/pretraining.py makes them; the first ROWS are used.
         teacher: a model that it learns from, or None.
         layer_map: the teacher layer, from 0, for each of its layers.
+        projection: from the model's width to the teacher's, if they differ.
     """
 
     def __init__(
@@ -35,10 +37,11 @@ class LayerRecorder:
         batch: Mapping[str, np.ndarray],
         teacher: MobileBert | None = None,
         layer_map: list[int] | None = None,
+        projection: keras.layers.Dense | None = None,
     ):
         self.directory, self.name, self.model = directory, name, model
         self.batch = {key: values[:ROWS] for key, values in batch.items()}
-        self.layer_map = layer_map
+        self.layer_map, self.projection = layer_map, projection
         self.taught = None if teacher is None else self._run(teacher)
 
     def _run(self, model: MobileBert) -> dict:
@@ -72,7 +75,8 @@ class LayerRecorder:
             for hidden in outputs["hidden_states"][1:]
         ]
         if self.taught is not None:
-            measures |= map_distances(self.taught, outputs, self.layer_map, mask)
+            projected = project(outputs, self.projection)
+            measures |= map_distances(self.taught, projected, self.layer_map, mask)
             scores = [self.taught["attention_scores"][layer] for layer in self.layer_map]
             of_teacher = _of_attention(scores, mask)
             measures |= {f"teacher_{name}": values for name, values in of_teacher.items()}

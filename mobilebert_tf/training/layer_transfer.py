@@ -59,12 +59,20 @@ def layer_map(student: ModelConfig, transfer: LayerTransfer) -> list[int]:
     return transfer.layer_map
 
 
-def check_fit(teacher: ModelConfig, student: ModelConfig, transfer: LayerTransfer) -> None:
+def check_fit(
+    teacher: ModelConfig, student: ModelConfig, transfer: LayerTransfer, projected: bool = False
+) -> None:
     """Raises InputError unless each student layer has a teacher layer with maps of equal width.
 
     The numbers of heads may differ: see losses.attention_map_loss.
+
+    Args:
+        teacher, student: sizes of the models.
+        transfer: names the layers.
+        projected: whether the student's maps are projected to the teacher's width, so that their
+            own may differ.
     """
-    for key in ("vocab_size", "hidden_size"):
+    for key in ("vocab_size",) if projected else ("vocab_size", "hidden_size"):
         teacher_size, student_size = getattr(teacher, key), getattr(student, key)
         if teacher_size != student_size:
             raise InputError(

@@ -368,6 +368,10 @@ def _variables(
     """Returns all variables that a step changes; without a trainer, those of the model."""
     variables = _named("model", model.variables) | _named("average", average.variables)
     if trainer is not None:
+        of_model = {id(variable) for variable in model.variables}
+        # Learnt with the model and dropped at the end, such as a projection.
+        others = [weight for weight in trainer.weights if id(weight) not in of_model]
+        variables |= _named("trainer", others)
         variables |= _named("optimizer", trainer.optimizer.variables)
         variables |= _named("metrics", trainer.metrics_variables)
     return variables

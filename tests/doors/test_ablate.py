@@ -89,10 +89,16 @@ def test_goes_on_with_what_is_new(finished, capsys):
 def test_compare_groups_seeds(finished, tmp_path, capsys):
     runs = [str(path.parent) for path in sorted(finished.rglob("seed*/evaluation.json"))]
     page = tmp_path / "page.html"
-    code, out, _ = run_door(compare, [*runs, "--output", str(page)], capsys)
+    images = tmp_path / "images"
+    arguments = [*runs, "--output", str(page), "--images", str(images)]
+    code, out, _ = run_door(compare, arguments, capsys)
     assert code == 0 and page.read_text().count("<img") >= 6
-    rows = [line for line in out.splitlines() if "cells" in line]
+    rows = [line for line in out.splitlines() if "/seed3" in line]
     assert len(rows) == 2 and all("±" in row for row in rows)
+    assert {row.split()[0] for row in rows} == {"bare/seed3", "joint/seed3"}
+    drawn = {path.name: path.read_text() for path in images.iterdir()}
+    assert len(drawn) == page.read_text().count("<img")
+    assert "joint/seed3" in drawn["entropy-of-the-attention.svg"]
     code, _, err = run_door(compare, [*runs, "--output", str(page)], capsys)
     assert code == 2 and "--overwrite" in err
     code, _, err = run_door(compare, [str(tmp_path)], capsys)

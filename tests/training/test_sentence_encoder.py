@@ -270,14 +270,25 @@ def refused(capsys, *arguments):
 
 
 def test_refusals(place, capsys):
-    (place / "wide.json").write_text(TAUGHT.replace(hidden_size=32).to_json())
-    error = refused(capsys, place, "wide", "--student", f"{place}/wide.json")
-    assert "hidden_size" in error and "24" in error and "32" in error
     error = refused(capsys, place, "parts", "--accumulation-steps", "2")
     assert "--accumulation-steps" in error
     (place / "vocab.txt").write_text("\n".join([*VOCABULARY, "another"]) + "\n")
     error = refused(capsys, place, "vocabulary", "--vocabulary", f"{place}/vocab.txt")
     assert "vocab.txt" in error and "is not that of the given model" in error
+
+
+@pytest.mark.parametrize("width", [16, 32])
+def test_a_student_of_another_width(place, capsys, width):
+    """Its embeddings are compared with the teacher's by a projection that is then gone."""
+    size = place / f"width{width}.json"
+    size.write_text(TAUGHT.replace(hidden_size=width).to_json())
+    folder = run(place, f"width{width}", "--student", str(size))
+    assert "correlation of cosines" in capsys.readouterr().out
+    student = load_model(folder / "student")
+    assert student.output["embedding"].shape == (None, width)
+    assert not [weight.path for weight in student.weights if "projection" in weight.path]
+    scores = json.loads((folder / "evaluation.json").read_text())["models"]["student"]
+    assert -1 <= scores["similarity_correlation"] <= 1 and "embedding_cosine" not in scores
 
 
 def test_a_teacher_without_any_head_teaches_layers(place, capsys):

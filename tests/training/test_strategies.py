@@ -122,6 +122,10 @@ def test_unequal_sizes(changes, named):
     assert all(text in str(error.value) for text in named)
 
 
+def test_a_projection_makes_widths_fit():
+    check_fit(TEACHER.replace(hidden_size=26), STUDENT, TransferConfig(), projected=True)
+
+
 @pytest.mark.parametrize("layers", [[0, 2], [1, 1], [2, 2], [0, 1]])
 def test_layer_map_of_a_deeper_teacher(layers):
     teacher, transfer = TEACHER.replace(num_hidden_layers=3), TransferConfig(layer_map=layers)
