@@ -15,7 +15,7 @@ from mobilebert_tf import pretrain
 from mobilebert_tf.training import initial_model
 
 RATES = (1e-2, 3e-3)
-OPTIONS = "--model deep-teacher --training.steps 200 --checkpoint-steps 20 --log-steps 20 --evaluation-steps 0"
+OPTIONS = "--model deep-teacher --training.steps 200 --checkpoint-steps 20 --evaluation-steps 0"
 
 
 def main(arguments: list[str]) -> None:
