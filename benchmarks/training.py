@@ -233,9 +233,8 @@ def model_garden(config: ModelConfig, batch: dict) -> Callable:
         with tf.GradientTape() as tape:
             outputs = model(inputs, training=True)
             words = cross_entropy(batch["masked_lm_ids"], outputs["mlm_logits"], from_logits=True)
-            pairs = cross_entropy(
-                batch["next_sentence_labels"], outputs["next_sentence"], from_logits=True
-            )
+            logits = outputs["next_sentence"][:, 0]  # of [CLS]; without a pooler it has all tokens
+            pairs = cross_entropy(batch["next_sentence_labels"], logits, from_logits=True)
             loss = tf.reduce_mean(words) + tf.reduce_mean(pairs)
         found = tape.gradient(loss, model.trainable_variables)
         return loss + 0 * tf.linalg.global_norm([g for g in found if g is not None])

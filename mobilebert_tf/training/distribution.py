@@ -55,10 +55,10 @@ def told_of_lost_workers() -> Iterator[None]:
     except _LOST as error:
         if not has_workers():
             raise
-        lines = [line for line in str(error).splitlines() if "aborted by" in line]
+        reason = str(error).partition("aborted by: ")[2].partition("\n")[0] or type(error).__name__
         raise InputError(
             "another worker ended or cannot be reached: start all workers again, and the run goes "
-            f"on from its newest state ({' '.join([*lines, type(error).__name__])})"
+            f"on from its newest state ({reason})"
         ) from None
 
 

@@ -159,6 +159,11 @@ def test_output_is_a_file(refused, tmp_path, corpus):
     assert (tmp_path / "run").read_text() == "precious"
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a place where nobody may write")
+def test_output_that_cannot_be_written(refused, corpus):
+    assert "/proc/run" in refused("--corpus", corpus, output="/proc/run")
+
+
 @pytest.mark.parametrize("options", [[], ["--overwrite"]])
 def test_output_holds_something_else(refused, tmp_path, corpus, options):
     (tmp_path / "run").mkdir()
