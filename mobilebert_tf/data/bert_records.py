@@ -48,9 +48,7 @@ def is_bert(sources: Sequence[Source]) -> bool:
     except tf.errors.OpError:
         return False  # reading it as text will say what is wrong
     if kind:
-        raise InputError(
-            f"{first.path} holds masked examples, compressed: unpack it first (gunzip)"
-        )
+        raise InputError(f"{first.path} holds masked examples, compressed: unpack it first")
     return True
 
 
