@@ -33,14 +33,23 @@ _COUNTED = 20_000  # records of which the tokens are counted
 
 
 def is_bert(sources: Sequence[Source]) -> bool:
-    """Returns whether files hold masked examples, by the first record of the first of them."""
-    if not sources or any(source.kind != ".tfrecord" or source.is_packed for source in sources):
+    """Returns whether files hold masked examples, by the first record of the first of them.
+
+    Raises InputError if they do, but compressed: steps read from anywhere in a file.
+    """
+    if not sources or any(source.kind != ".tfrecord" for source in sources):
         return False
+    first = sources[0]
+    kind = "GZIP" if first.path.endswith(".gz") else ""
     try:
-        records = iter(tf.data.TFRecordDataset(sources[0].path).as_numpy_iterator())
-        return b"masked_lm_positions" in next(records, b"")
+        records = iter(tf.data.TFRecordDataset(first.path, kind).as_numpy_iterator())
+        if b"masked_lm_positions" not in next(records, b""):
+            return False
     except tf.errors.OpError:
         return False  # reading it as text will say what is wrong
+    if kind:
+        raise InputError(f"{first.path} holds masked examples, compressed: unpack it first")
+    return True
 
 
 class BertRecords:

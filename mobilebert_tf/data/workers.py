@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -62,7 +63,11 @@ class Workers:
 
 
 def _begin_process() -> None:
-    """Keeps a process to one core, and ends it with its parent, also if that is killed."""
+    """Keeps a process to one core, and ends it with its parent, also if that is killed.
+
+    Ctrl-C is the parent's to answer.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()

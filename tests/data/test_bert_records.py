@@ -1,5 +1,7 @@
 """Masked examples of create_pretraining_data.py: read by step, and written."""
 
+import gzip
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -127,6 +129,14 @@ def test_damaged_records(tmp_path, vocabulary):
     with pytest.raises(InputError, match="b.tfrecord has another example"):
         for step in range(text.training_examples(0).batches_per_epoch):
             text.training_examples(0).batch(step)
+
+
+def test_compressed_records(tmp_path, vocabulary):
+    write_examples(tmp_path / "a.tfrecord", 5)
+    path = tmp_path / "b.tfrecord.gz"
+    path.write_bytes(gzip.compress((tmp_path / "a.tfrecord").read_bytes()))
+    with pytest.raises(InputError, match="b.tfrecord.gz.*unpack it first"):
+        text_of(tmp_path, str(path), str(path), vocabulary)
 
 
 def test_a_larger_vocabulary(tmp_path, vocabulary):

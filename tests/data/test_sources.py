@@ -109,7 +109,7 @@ def test_rows_without_text(tmp_path, name):
 LINES = st.lists(st.sampled_from(["", " ", "a", "Bé.", "ccc cc", " "]), max_size=12)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(lines=LINES, size=st.integers(1, 9), end=st.sampled_from(["\n", "\r\n"]))
 def test_parts_have_each_document_once(tmp_path_factory, lines, size, end):
     path = tmp_path_factory.mktemp("parts") / "a.txt"

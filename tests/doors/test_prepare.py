@@ -38,6 +38,16 @@ def test_prepare_and_pretrain(tmp_path, corpus, capsys):
     assert (tmp_path / "run" / "teacher" / "model.weights.h5").exists()
     assert not list((tmp_path / "run" / "data").glob("*.npz"))  # the text stays where it is
 
+    sizes = ["--sequence-length", "24", "--max-predictions-per-sequence", "5"]
+    source, bert = ["--corpus", str(tmp_path / "prepared")], tmp_path / "bert"
+    prepare.main(["--format", "bert", *source, "--output-dir", str(bert), *sizes])
+    assert f"examples in {bert}/held_out-*.tfrecord" in capsys.readouterr().out
+    run = ["--output-dir", str(tmp_path / "again"), "--corpus", str(bert / "train-*")]
+    run += ["--held-out-corpus", str(bert / "held_out-*")]
+    run += ["--vocabulary", str(tmp_path / "prepared" / "vocab.txt")]
+    pretrain.main([*run, *MODEL, *sizes])
+    assert (tmp_path / "again" / "teacher" / "model.weights.h5").exists()
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
