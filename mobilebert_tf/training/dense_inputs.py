@@ -26,19 +26,15 @@ def input_squares(
         samples: texts: ids, mask and segment_ids, int32 [1,T] each, without padding.
         scales: of free channels, as for lite.fold.fold.
     """
-    graph = InferenceGraph(model, scales=scales, arithmetic=_Watched)
-    graph.arithmetic.squares = {}
+    squares: dict[tuple[str, ...], np.ndarray] = {}
+
+    class Watched(Arithmetic):
+        def dense(self, layers, x, kernels, biases, activation=None):
+            square = tf.matmul(x, x, transpose_a=True).numpy().astype(np.float64)
+            squares[layers] = squares.get(layers, 0) + square
+            return super().dense(layers, x, kernels, biases, activation)
+
+    graph = InferenceGraph(model, scales=scales, arithmetic=Watched)
     for sample in tqdm(samples, desc="watching", unit="text"):
         graph(**sample)
-    return graph.arithmetic.squares
-
-
-class _Watched(Arithmetic):
-    """Float32 that adds up, in `squares`, x.T @ x of what flows into the dense layers."""
-
-    squares: dict[tuple[str, ...], np.ndarray]
-
-    def dense(self, layers, x, kernels, biases, activation=None):
-        square = tf.matmul(x, x, transpose_a=True).numpy().astype(np.float64)
-        self.squares[tuple(layers)] = self.squares.get(tuple(layers), 0) + square
-        return super().dense(layers, x, kernels, biases, activation)
+    return squares

@@ -114,12 +114,14 @@ class QuantizationAware(keras.Model):
         return self._graph(*(inputs[name] for name in MODEL_INPUTS), training=training)
 
     def start_as_exported(self, samples: Sequence[dict[str, np.ndarray]]) -> None:
-        """Sets the weights in 4 bits to those of a file that is exported without this training.
+        """Sets the weights that have 4 bits to those of a file exported without this training.
 
         Args:
             samples: as for the class.
         """
         weights = self._graph.weights
+        if not isinstance(weights, _FoldedInt4):
+            raise InputError(f"{self.mode} has no weights in 4 bits")
         for layers, squares in input_squares(self.model, samples, self.scales).items():
             for layer in (layer for layer in layers if in_4_bits(self.mode, layer)):
                 kernel = np.asarray(weights[f"{layer}/kernel"]).T  # [out,in]
