@@ -55,7 +55,7 @@ def test_every_real_token_of_every_text_is_watched(variant):
     for layer, squares in once.items():
         assert squares.shape == (size, size) and np.diag(squares).max() > 0
         np.testing.assert_allclose(twice[layer], 2 * squares)
-        assert np.linalg.matrix_rank(squares) <= 13
+        assert np.linalg.matrix_rank(squares, tol=1e-4 * squares.trace()) <= 13  # tokens
 
 
 # ---- the door --------------------------------------------------------------------------------
@@ -70,12 +70,12 @@ def test_export_prunes(tmp_path, capsys):
         "--calibration-data",
         str(tmp_path / "corpus.txt"),
     ]
-    options += ["--quantize", "dynamic", "--prune", "0.25", "--recovery.steps", "2"]
+    options += ["--quantize", "none", "--prune", "0.25", "--recovery.steps", "2"]
     to_tflite.main([*options, "--max-drop", "1"])
     assert "with fewer neurons: " in capsys.readouterr().out
     size = load_model(tmp_path / "model").config.intermediate_size
     assert load_model(tmp_path / "model-pruned").config.intermediate_size == 0.75 * size
-    assert LiteModel(tmp_path / "model-pruned-dynamic.tflite").labels == list(LABELS)
+    assert LiteModel(tmp_path / "model-pruned-none.tflite").labels == list(LABELS)
 
 
 @pytest.mark.parametrize(
