@@ -24,7 +24,6 @@ from mobilebert_tf.lite.export_config import (
     sha256,
     sha256_of_model,
 )
-from mobilebert_tf.lite.quantize import FOUR_BITS
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.lite.verify import agreement, lost
 from mobilebert_tf.modeling.model import MobileBert
@@ -34,7 +33,6 @@ from mobilebert_tf.reports.html_pages import render
 from mobilebert_tf.reports.run_report import write_report
 from mobilebert_tf.tasks.evaluation import DevScores, check_options
 from mobilebert_tf.training.held_out import score_file
-from mobilebert_tf.training.int4_recovery import recovered
 from mobilebert_tf.training.no_norm_swap import swap
 from mobilebert_tf.training.pruning import prune
 from mobilebert_tf.training.recovery import BATCH_SIZE
@@ -56,9 +54,7 @@ class ToTfliteConfig(ExportConfig):
             original, with -no-norm in its name.
         prune: first take this share of the neurons out of the feed-forward networks, those that
             count least on the calibration data; the changed model has -pruned in its name.
-        recover: of int4 and int4-mixed: first distil the model into its own 4-bit weights, without
-            labels, on the calibration data; the changed model has -recovered in its name.
-        recovery: steps and optimizer of these three's distillation.
+        recovery: steps and optimizer of the distillation after either of them.
         task: a GLUE task, squad, or classification, multi-label, regression, tokens; print its dev
             scores of the model and of the file.
         data_dir: folder of the task's files, as for finetune.
@@ -68,7 +64,6 @@ class ToTfliteConfig(ExportConfig):
 
     operational_optimizations: bool = False
     prune: float = 0.0
-    recover: bool = False
     recovery: Phase = Phase(steps=200, learning_rate=1e-3, end_factor=0.1)
     task: str | None = None
     data_dir: str | None = None
@@ -83,8 +78,6 @@ class ToTfliteConfig(ExportConfig):
                 f"`{changes[0]}` and `{changes[1]}` do not go together: change the model by the "
                 "first, and export the changed one with the second"
             )
-        if self.recover and self.quantize not in FOUR_BITS:
-            raise InputError(f"`recover` is for `quantize` {' and '.join(FOUR_BITS)}")
         if self.task and self.head:
             raise InputError(f"`task` needs the model's own head, not `head` {self.head}")
 
@@ -118,11 +111,6 @@ _CHANGES = {
         "pruned",
         "with fewer neurons",
         lambda model, texts, config: prune(model, texts, config.prune, config.recovery),
-    ),
-    "recover": _Change(
-        "recovered",
-        "with 4-bit weights",
-        lambda model, texts, config: recovered(model, texts, config.quantize, config.recovery),
     ),
 }
 

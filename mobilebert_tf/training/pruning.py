@@ -9,10 +9,13 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
 
+from mobilebert_tf.lite.arithmetic import Arithmetic
 from mobilebert_tf.lite.calibration_data import for_graph, joined
+from mobilebert_tf.lite.graph import InferenceGraph
 from mobilebert_tf.modeling.model import MobileBert
-from mobilebert_tf.training.dense_inputs import input_squares
 from mobilebert_tf.training.recovery import recover
 from mobilebert_tf.training.run_config import Phase
 
@@ -41,12 +44,8 @@ def prune(
     keras.utils.set_random_seed(seed)
     pruned = MobileBert(config.replace(intermediate_size=size), model.head)
     values = {weight.path: weight.numpy() for weight in model.weights}
-    watched = [for_graph(sample) for sample in samples[:_FITTED_TEXTS]]
-    for (reader, *_), squares in input_squares(model, watched).items():
-        layer, _, output = reader.partition("/output/")
-        if "/feed_forward_" not in layer or not output:
-            continue
-        inner, outer = f"{layer}/intermediate", f"{reader}/kernel"
+    for layer, squares in neuron_squares(model, samples[:_FITTED_TEXTS]).items():
+        inner, outer = f"{layer}/intermediate", f"{layer}/output/dense/kernel"
         kernel = values[outer]  # [neurons,I]
         counts = np.diag(squares) * np.square(kernel).sum(axis=1)
         kept = np.sort(np.argsort(-counts, kind="stable")[:size])
@@ -75,3 +74,24 @@ def fitted(kernel: np.ndarray, squares: np.ndarray, kept: np.ndarray) -> np.ndar
     gone = np.setdiff1d(np.arange(len(kernel)), kept)
     shared = squares[np.ix_(kept, gone)] @ kernel[gone]
     return kernel[kept] + np.linalg.solve(among + ridge * np.eye(len(kept)), shared)
+
+
+def neuron_squares(
+    model: MobileBert, samples: Sequence[dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Returns x.T @ x of each network's neurons x [tokens,neurons], over all texts, by its layer:
+    [neurons,neurons]. Samples as for `prune`."""
+    squares: dict[str, np.ndarray] = {}
+
+    class Watched(Arithmetic):
+        def dense(self, layers, x, kernels, biases, activation=None):
+            network, _, output = layers[0].partition("/output/")
+            if "/feed_forward_" in network and output:
+                square = tf.matmul(x, x, transpose_a=True).numpy().astype(np.float64)
+                squares[network] = squares.get(network, 0) + square
+            return super().dense(layers, x, kernels, biases, activation)
+
+    graph = InferenceGraph(model, arithmetic=Watched)
+    for sample in tqdm(samples, desc="watching", unit="text"):
+        graph(**for_graph(sample))
+    return squares

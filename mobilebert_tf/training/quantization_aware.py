@@ -16,14 +16,13 @@ from mobilebert_tf.lite.arithmetic import BLOCK, MASKED, RESIDUAL, SCORES, Arith
 from mobilebert_tf.lite.equalize import observe
 from mobilebert_tf.lite.fold import fold
 from mobilebert_tf.lite.graph import INPUTS, HeadByHeadGraph
-from mobilebert_tf.lite.int4 import HIGHEST, compensated_steps, searched_scales
+from mobilebert_tf.lite.int4 import HIGHEST, searched_scales
 from mobilebert_tf.lite.quantize import FOUR_BITS, in_4_bits, score_margin
 from mobilebert_tf.modeling.config import ModelConfig
 from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.modeling.layers import NoNorm
 from mobilebert_tf.modeling.model import HEAD_DROPOUT, MODEL_INPUTS, MobileBert, copy_weights
 from mobilebert_tf.modeling.quantization import Quantization
-from mobilebert_tf.training.dense_inputs import input_squares
 
 MOMENTUM = 0.99  # of the moving averages of ranges
 _SMALLEST = 1e-9  # smallest range, for a channel of zeros
@@ -74,16 +73,14 @@ class FakeQuantization(keras.layers.Layer):
 class QuantizationAware(keras.Model):
     """A model that computes what its file will compute.
 
-    Its outputs are those of the loss: logits, score, or start_logits and end_logits; and
-    hidden_states: of each block [B,T,H], of the last [B,1,H] if the head reads the first token, in
-    the scales that the folded graph has.
+    Its outputs are those of the loss: logits, score, or start_logits and end_logits.
 
     Args:
         model: a model with NoNorm, ReLU and a task's head. It is trained in place, except for its
             norms, which are frozen.
         samples: texts to find the first ranges and the scales of channels with: ids, mask and
             segment_ids, int32 [1,T] each, without padding.
-        mode: of the file: int8-full, int4 or int4-mixed; or none, which rounds nothing.
+        mode: of the file: int8-full, int4 or int4-mixed.
 
     Raises InputError for a model with layer norms or another activation.
     """
@@ -96,7 +93,6 @@ class QuantizationAware(keras.Model):
     ):
         super().__init__(name="quantization_aware")
         check_folds(model.config)
-        self.mode = mode
         self.model, self.config, self.head = model, model.config, model.head
         for layer in model._flatten_layers():
             if isinstance(layer, NoNorm):
@@ -112,19 +108,6 @@ class QuantizationAware(keras.Model):
 
     def call(self, inputs, training=False):
         return self._graph(*(inputs[name] for name in MODEL_INPUTS), training=training)
-
-    def start_as_exported(self, samples: Sequence[dict[str, np.ndarray]]) -> None:
-        """Sets the weights in 4 bits to those of a file that is exported without this training.
-
-        Args:
-            samples: as for the class.
-        """
-        weights = self._graph.weights
-        for layers, squares in input_squares(self.model, samples, self.scales).items():
-            for layer in (layer for layer in layers if in_4_bits(self.mode, layer)):
-                kernel = np.asarray(weights[f"{layer}/kernel"]).T  # [out,in]
-                scales = searched_scales(kernel, np.diag(squares))
-                weights.start_at(layer, (scales * compensated_steps(kernel, scales, squares)).T)
 
     def trained(self) -> MobileBert:
         """Returns a copy of the model with rounded weights and its `quantization`."""
@@ -185,13 +168,12 @@ class _Folded(Mapping):
         folded = {f"embeddings/{name}": self.table(name) for name in _TABLES}
         kernels = [path for path in self if path.endswith("/kernel")]
         folded |= {path: self.kernel(path.removesuffix("/kernel")) for path in kernels}
-        return {path: self._unfolded(path, value) for path, value in folded.items()}
-
-    def _unfolded(self, path: str, value) -> np.ndarray:
-        """Returns the value of a weight that is folded to `value`."""
-        factor, unchanged = self._factors[path], self._variables[path].numpy()
-        difference = np.asarray(value) - self._shifts[path]
-        return np.divide(difference, factor, out=unchanged.copy(), where=factor != 0)
+        values = {}
+        for path, value in folded.items():
+            factor, unchanged = self._factors[path], self._variables[path].numpy()
+            difference = np.asarray(value) - self._shifts[path]
+            values[path] = np.divide(difference, factor, out=unchanged.copy(), where=factor != 0)
+        return values
 
 
 class _FoldedInt4(_Folded):
@@ -212,13 +194,6 @@ class _FoldedInt4(_Folded):
             path = f"{layer}/kernel"
             self._shares[path] = _best_shares(self[path], axis=0)
 
-    def start_at(self, layer: str, kernel: np.ndarray) -> None:
-        """Sets a layer's weights to those of a kernel [in,out], and its steps to those that the
-        kernel is in, if it is."""
-        path = f"{layer}/kernel"
-        self._variables[path].assign(self._unfolded(path, kernel))
-        self._shares[path] = _best_shares(kernel, axis=0)
-
     def kernel(self, layer):
         if layer not in self._layers:
             return super().kernel(layer)
@@ -228,16 +203,6 @@ class _FoldedInt4(_Folded):
     def table(self, name):
         path = f"embeddings/{name}"
         return _rounded_channels(self[path], HIGHEST, self._shares[path], axis=1)
-
-
-class _FoldedFloat(_Folded):
-    """The same without rounding."""
-
-    def kernel(self, layer):
-        return self[f"{layer}/kernel"]
-
-    def table(self, name):
-        return self[f"embeddings/{name}"]
 
 
 class _SimulatedInt8(Arithmetic):
@@ -341,8 +306,8 @@ class _SimulatedInt8(Arithmetic):
 
 
 class _SimulatedInt4(_SimulatedInt8):
-    """The arithmetic of a file with 4-bit weights, or float ones. Activations, which the former
-    rounds to 8 bits for each token, stay float; their ranges are observed for other modes."""
+    """The arithmetic of a file with 4-bit weights. Activations, which it rounds to 8 bits for each
+    token, stay float; their ranges are observed for files of other modes."""
 
     def _quantized(self, name, x):
         super()._quantized(name, x)
@@ -365,24 +330,22 @@ class _TrainingGraph(HeadByHeadGraph):
     def __init__(self, model: MobileBert, scales: dict[str, np.ndarray], mode: str):
         super().__init__(model, scales=scales)
         arguments = (model, self.head_layer, scales)
-        if mode == "int8-full":
+        if mode in FOUR_BITS:
+            self.weights = _FoldedInt4(mode, *arguments)
+            self.arithmetic = _SimulatedInt4(self.weights, model)
+        else:
             self.weights = _Folded(*arguments)
             self.arithmetic = _SimulatedInt8(self.weights, model)
-        else:
-            four_bits = mode in FOUR_BITS
-            self.weights = _FoldedInt4(mode, *arguments) if four_bits else _FoldedFloat(*arguments)
-            self.arithmetic = _SimulatedInt4(self.weights, model)
 
     def __call__(self, ids, mask, segment_ids, training=False, observing=False):
         self.arithmetic.begin(mask, training, observing)
         hidden = self._embeddings(ids, mask, segment_ids)  # [B,T,H]
         attention_bias = tf.cast(mask - 1, tf.float32)[:, None, :]  # [B,1,T]
-        last, states = self.config.num_hidden_layers - 1, []
+        last = self.config.num_hidden_layers - 1
         for index in range(last + 1):
             first_row = index == last and not HEADS[self.kind].by_token
             hidden = self._block(f"{BLOCK}{index}", hidden, attention_bias, first_row)
-            states.append(hidden)
-        return getattr(self, f"_{self.kind}")(hidden) | {"hidden_states": states}
+        return getattr(self, f"_{self.kind}")(hidden)
 
     def _trigrams(self, words):
         after = tf.pad(words[:, 1:], ((0, 0), (0, 1), (0, 0)))

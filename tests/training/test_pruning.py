@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from support.lite_files import named
-from support.models import VARIANTS, inputs, model, random_model, with_positions
+from support.models import VARIANTS, inputs, model, random_model, save_directory, with_positions
+from support.texts import LABELS, write_corpus
 
-from mobilebert_tf.training.dense_inputs import input_squares
-from mobilebert_tf.training.pruning import fitted, prune
+from mobilebert_tf import export as to_tflite
+from mobilebert_tf import load_model
+from mobilebert_tf.lite.runtime import LiteModel
+from mobilebert_tf.training.pruning import fitted, neuron_squares, prune
 from mobilebert_tf.training.run_config import Phase
 
 NO_STEPS = Phase(steps=0)
@@ -44,13 +46,48 @@ def test_the_others_make_up_for_the_missing_as_least_squares_does():
     assert errors[1] <= errors[0] < 1.01 * errors[1] < errors[2]
 
 
-def test_what_is_watched_is_what_the_layers_read():
-    built, text = model("student", "span"), inputs(13)
-    found = input_squares(built, [named(text), named(text)])
-    hidden = np.asarray(built(text, training=False)["sequence_output"])[0]
-    np.testing.assert_allclose(found["span",], 2 * hidden.T @ hidden, rtol=1e-3)
-    config = built.config
-    outputs = [key for key in found if "/feed_forward_" in key[0] and "/output/" in key[0]]
-    assert len(outputs) == config.num_hidden_layers * config.num_feedforward_networks
-    sizes = {found[key].shape for key in outputs}
-    assert sizes == {(config.intermediate_size, config.intermediate_size)}
+@pytest.mark.parametrize("variant", ["student", "bert"])
+def test_every_real_token_of_every_text_is_watched(variant):
+    built, text = model(variant, "span"), inputs(13)
+    once, twice = (neuron_squares(built, [text] * count) for count in (1, 2))
+    size, config = built.config.intermediate_size, built.config
+    assert len(once) == config.num_hidden_layers * config.num_feedforward_networks
+    for layer, squares in once.items():
+        assert squares.shape == (size, size) and np.diag(squares).max() > 0
+        np.testing.assert_allclose(twice[layer], 2 * squares)
+        assert np.linalg.matrix_rank(squares, tol=1e-4 * squares.trace()) <= 13  # tokens
+
+
+# ---- the door --------------------------------------------------------------------------------
+
+
+def test_export_prunes(tmp_path, capsys):
+    save_directory(tmp_path / "model")
+    write_corpus(tmp_path / "corpus.txt")
+    options = [
+        "--model",
+        str(tmp_path / "model"),
+        "--calibration-data",
+        str(tmp_path / "corpus.txt"),
+    ]
+    options += ["--quantize", "none", "--prune", "0.25", "--recovery.steps", "2"]
+    to_tflite.main([*options, "--max-drop", "1"])
+    assert "with fewer neurons: " in capsys.readouterr().out
+    size = load_model(tmp_path / "model").config.intermediate_size
+    assert load_model(tmp_path / "model-pruned").config.intermediate_size == 0.75 * size
+    assert LiteModel(tmp_path / "model-pruned-none.tflite").labels == list(LABELS)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--prune", "0.5", "--operational-optimizations"], "do not go together"),
+        (["--prune", "1"], "--prune is 1"),
+        (["--prune", "-0.1"], "--prune is -0.1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_one_line(options, said, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        to_tflite.main(options)
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and said in error and error.count("\n") == 1
