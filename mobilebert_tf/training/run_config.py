@@ -90,7 +90,7 @@ class TransferConfig(LayerTransfer):
             sentence encoder learns it beside the embeddings, whose weight is 1.
     """
 
-    phase: Phase = Phase(240, learning_rate=1e-2, end_factor=0.1)
+    phase: Phase = Phase(120, learning_rate=1e-2, end_factor=0.1)
     lower_layer_rate: float = 0.0
     alpha: float = 0.5
     similarity_weight: float = 1.0
@@ -213,7 +213,7 @@ class PretrainConfig(RunConfig):
     model: str = "demo-teacher"
     init: str | None = None
     role: Literal["teacher", "student"] = "teacher"
-    training: Phase = Phase(1200, learning_rate=5e-3)
+    training: Phase = Phase(2400, learning_rate=5e-3)
 
     EXTENDABLE: ClassVar[tuple[str, ...]] = ("training.steps",)
 
@@ -230,18 +230,19 @@ class DistillConfig(RunConfig):
         student: a named size or a bert_config.json.
         init: a student to continue from, in any format that convert reads; null for random weights
             and the teacher's embeddings.
-        strategy: how knowledge is transferred (paper, figure 2); none for distillation alone.
+        strategy: how knowledge is transferred (paper, figure 2); none for distillation alone. At
+            equal steps auxiliary was the best, with 3 layers and with 12 (docs/ablation.md).
         transfer: the layer-wise objectives.
         distillation: steps and optimizer of pre-training distillation, or that of embeddings.
     """
 
     teacher: str | None = None
     teacher_model: str = "demo-teacher"
-    teacher_training: Phase = Phase(1200, learning_rate=5e-3)
+    teacher_training: Phase = Phase(2400, learning_rate=5e-3)
     student: str = "demo-student"
     init: str | None = None
-    strategy: Strategy = "progressive"
+    strategy: Strategy = "auxiliary"
     transfer: TransferConfig = TransferConfig()
-    distillation: Phase = Phase(560, learning_rate=5e-3)
+    distillation: Phase = Phase(280, learning_rate=5e-3)
 
     EXTENDABLE: ClassVar[tuple[str, ...]] = ("distillation.steps",)
