@@ -233,7 +233,8 @@ class DistillConfig(RunConfig):
         strategy: how knowledge is transferred (paper, figure 2); none for distillation alone. At
             equal steps auxiliary was the best, with 3 layers and with 12 (docs/ablation.md).
         transfer: the layer-wise objectives.
-        distillation: steps and optimizer of pre-training distillation, or that of embeddings.
+        distillation: steps and optimizer of pre-training distillation, or that of embeddings. After
+            joint or progressive transfer a high rate undoes it (docs/ablation.md).
     """
 
     teacher: str | None = None
