@@ -15,13 +15,16 @@ _PREDICTIONS = 8  # positions of each text at which a masked LM's predictions ar
 
 
 class Recovery(Finetuner):
-    """Distils all layers and the head's outputs of the original."""
+    """Distils all layers and the head's outputs of the original, on one device, batches whole."""
 
-    def loss_of(self, batch: dict, training: bool):
-        inputs, kind = dict(batch), self.model.head.kind
+    def _counts(self, batch: dict) -> dict:
+        return {}
+
+    def _loss(self, part: dict, whole: dict, training: bool):
+        inputs, mask, kind = dict(part), part["input_mask"], self.model.head.kind
         if self.model.head.predicts_masks:
-            inputs["masked_lm_positions"] = _spread_positions(batch["input_mask"])
-        teacher, mask = self.run_teacher(inputs), batch["input_mask"]
+            inputs["masked_lm_positions"] = _spread_positions(mask)
+        teacher = self.run_teacher(inputs)
         outputs = self.model(inputs, training=training)
         loss = self._transfer_loss(teacher, outputs, mask)
         if self.model.head.predicts_masks:
