@@ -28,7 +28,6 @@ VARIANTS = {  # name: settings of `ours`
     THEIRS: None,
     "ours, gradients": {"update": False},
     "ours, step": {},
-    "ours, step, merged projections": {"merged": True},
     "ours, step, logits of all tokens": {"all_tokens": True},
     "ours, step, deterministic": {"deterministic": True},
     "ours, step, bfloat16": {"precision": "mixed_bfloat16"},
@@ -119,7 +118,6 @@ def ours(
     batch: dict,
     *,
     update: bool = True,
-    merged: bool = False,
     all_tokens: bool = False,
     deterministic: bool = False,
     precision: str = "float32",
@@ -131,7 +129,6 @@ def ours(
         config: of the model.
         batch: of every step.
         update: whether the optimizer runs.
-        merged: whether layers that read the same tensor are one matrix product.
         all_tokens: whether the masked LM's logits are computed for all tokens.
         deterministic: whether TensorFlow's operations are deterministic, as in our commands.
         precision: Keras's dtype policy.
@@ -156,8 +153,6 @@ def ours(
         batch = batch | {"masked_lm_positions": places, "masked_lm_weights": weights}
         batch["masked_lm_ids"] = batch["input_ids"]
     model = build_model(config, "pretraining")
-    if merged:
-        _merge(model)
     (stage,) = bare(model.config.num_hidden_layers, Phase(1000))
     trainer = Distiller(model, stage)
     trainer.compile()
@@ -172,33 +167,6 @@ def ours(
         return values["loss"]
 
     return tf.function(step if update else gradients, autograph=False, jit_compile=jit_compile)
-
-
-def _merge(model) -> None:
-    """Makes the layers of each block that read the same tensor one matrix product: 512 -> 384 for
-    both bottlenecks and the value, 128 -> 256 for query and key."""
-    from keras import ops
-
-    def joined(layers, x):
-        kernel = ops.concatenate([layer.kernel for layer in layers], axis=1)
-        bias = ops.concatenate([layer.bias for layer in layers])
-        return ops.split(ops.matmul(x, kernel) + bias, len(layers), axis=-1)
-
-    for layer in model.layers:
-        if not layer.name.startswith("block_"):
-            continue
-        attention, found = layer.attention, {}
-        outer = [layer.input_bottleneck.dense, layer.shared_bottleneck.dense, attention.value]
-        inner = [attention.query, attention.key]
-
-        def call(x, layers, index, found):
-            if index == 0:
-                found[id(layers[0])] = joined(layers, x)
-            return found[id(layers[0])][index]
-
-        for group in (outer, inner):
-            for index, dense in enumerate(group):
-                dense.call = lambda x, g=group, i=index, f=found: call(x, g, i, f)
 
 
 def model_garden(config: ModelConfig, batch: dict) -> Callable:
