@@ -180,9 +180,9 @@ def prepare_text(
     folder = prepared_folder(config.corpus)
     if folder is not None:
         return _open_prepared_text(config, folder, directory, tokenizer)
-    if is_bert(files := sources(config.corpus, config.field)):
-        return _open_bert_records(config, files, directory, tokenizer)
     if not (directory / "train.npz").exists():  # written last
+        if is_bert(files := sources(config.corpus, config.field)):
+            return _open_bert_records(config, files, directory, tokenizer)
         print(f"reading {config.corpus}", flush=True)
         documents, held_out = _read_documents(config)
         tokenizer = choose_tokenizer(config, documents, tokenizer)

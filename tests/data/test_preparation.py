@@ -363,6 +363,15 @@ def test_a_folder_that_was_prepared_anew_is_refused(tmp_path, corpus):
         prepare_text(config, tmp_path / "data")
 
 
+def test_a_run_has_its_own_copy_of_plain_text(tmp_path, corpus):
+    """An export scores its file on the run's held-out text, though the corpus may be gone."""
+    first = text_of(tmp_path, corpus).held_out_examples().batch(0)
+    (tmp_path / "corpus.txt").unlink()
+    again = text_of(tmp_path, corpus).held_out_examples().batch(0)
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, again[name])
+
+
 def test_another_vocabulary_is_refused(tmp_path, corpus):
     folder = prepared(tmp_path, corpus=corpus)
     given = prepared(tmp_path, "other", corpus=corpus, lower_case=False)
