@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from mobilebert_tf.data.pretraining import PretrainingExamples
 from mobilebert_tf.data.records import ShardedCorpus
-from mobilebert_tf.data.schedule import ShardSchedule, dataset_of, shard_seed
+from mobilebert_tf.data.schedule import ShardPlans, ShardSchedule, dataset_of
 from mobilebert_tf.data.sources import Source
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import whole_file
@@ -161,8 +161,9 @@ class BertExamples:
 
     def __init__(self, records: BertRecords, vocab_size: int, batch_size: int, seed: int):
         self._records, self._vocab_size = records, vocab_size
-        self._batch_size, self._seed = batch_size, seed
+        self._batch_size = batch_size
         counts = np.array([len(places) for places in records.places])
+        self._plans = ShardPlans(lambda file: counts[file], _permutation, [seed, 0])
         self._schedule = ShardSchedule(np.maximum(1, counts // batch_size), seed)
         self.batches_per_epoch = self._schedule.batches_per_epoch
 
@@ -172,8 +173,7 @@ class BertExamples:
         Raises InputError for a token that the vocabulary does not have.
         """
         epoch, file, index = self._schedule(step)
-        rng = np.random.default_rng(shard_seed([self._seed, 0, epoch], file))
-        order = rng.permutation(len(self._records.places[file]))
+        _, order = self._plans(epoch, file)
         rows = np.arange(index * self._batch_size, (index + 1) * self._batch_size) % len(order)
         batch = self._records.read(file, order[rows])
         if max(batch["input_ids"].max(), batch["masked_lm_ids"].max()) >= self._vocab_size:
@@ -186,6 +186,10 @@ class BertExamples:
     def dataset(self, start_step: int, num_steps: int) -> tf.data.Dataset:
         """Returns the batches of `num_steps` steps, beginning with `start_step`, prefetched."""
         return dataset_of(self.batch, start_step, num_steps)
+
+
+def _permutation(count: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.permutation(count)
 
 
 def write_bert_records(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_tf.data.schedule import ShardSchedule, dataset_of, shard_seed
+from mobilebert_tf.data.schedule import ShardPlans, ShardSchedule, dataset_of
 from mobilebert_tf.data.tokenized import Corpus, TokenizedCorpus
 from mobilebert_tf.errors import InputError, require
 from mobilebert_tf.text.tokenizer import WordPiece
@@ -73,9 +73,9 @@ class PretrainingExamples:
         )  # fmt: skip
         self._ordinary_ids = np.delete(np.arange(len(tokenizer), dtype=np.int32), special)
         self._continues_word = np.array([t.startswith("##") for t in tokenizer.vocabulary])  # [V]
-        self._planned: tuple[_ShardPairs, int, np.ndarray] | None = None
+        self._plans = ShardPlans(self._pairs_of, _ShardPairs.plan, [seed, _PLAN])
         name = f"examples {sequence_length} {short_sequence_probability} {seed}"
-        examples = corpus.sizes(name, lambda shard: len(self._plan(0, shard)[1]))
+        examples = corpus.sizes(name, lambda shard: len(self._plans(0, shard)[1]))
         self._schedule = ShardSchedule(np.maximum(1, np.array(examples) // batch_size), seed)
         self.batches_per_epoch = self._schedule.batches_per_epoch
 
@@ -106,11 +106,11 @@ class PretrainingExamples:
         int32 [B]: next_sentence_labels (1 = random).
         """
         epoch, shard, index = self._schedule(step)
-        tokens, plan = self._plan(epoch, shard)  # [N], [E, 5]
+        pairs, plan = self._plans(epoch, shard)  # [E, 5]
         # Another epoch may have fewer examples than the first: its last batch starts over.
         rows = np.arange(index * self.batch_size, (index + 1) * self.batch_size) % len(plan)
         first, first_length, second, second_length, random_next = plan[rows].T  # [B] each
-        inputs, maskable = self._assemble(tokens, first, first_length, second, second_length)
+        inputs, maskable = self._assemble(pairs.tokens, first, first_length, second, second_length)
         rng = np.random.default_rng([self.seed, _MASKS, step])
         masked = self._mask(inputs["input_ids"], maskable, rng)
         return {**inputs, **masked, "next_sentence_labels": random_next.astype(np.int32)}
@@ -119,22 +119,11 @@ class PretrainingExamples:
         """Returns the batches of `num_steps` steps, beginning with `start_step`, prefetched."""
         return dataset_of(self.batch, start_step, num_steps)
 
-    def _plan(self, epoch: int, shard: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the tokens of a shard, and its examples in an epoch (see _ShardPairs.plan)."""
-        planned = self._planned  # read once: another thread may replace it
-        if planned is None or planned[0].shard != shard:
-            planned = (self._pairs_of(shard), -1, np.empty(0))
-        if planned[1] != epoch:
-            rng = np.random.default_rng(shard_seed([self.seed, _PLAN, epoch], shard))
-            planned = (planned[0], epoch, planned[0].plan(rng))
-        self._planned = planned
-        return planned[0].tokens, planned[2]
-
     def _pairs_of(self, shard: int) -> "_ShardPairs":
         corpus = self.corpus.shard(shard)
         if corpus.tokens.max() >= len(self.tokenizer):
             raise InputError("the text was tokenized with another, larger vocabulary")
-        return _ShardPairs(shard, corpus, self.sequence_length, self.short_sequence_probability)
+        return _ShardPairs(corpus, self.sequence_length, self.short_sequence_probability)
 
     def _assemble(
         self,
@@ -231,7 +220,6 @@ class _ShardPairs:
     """Which segments of a shard's text make an epoch's examples.
 
     Args:
-        shard: its number.
         corpus: its documents.
         sequence_length: T.
         short_sequence_probability: share of examples with a random shorter length.
@@ -239,12 +227,11 @@ class _ShardPairs:
 
     def __init__(
         self,
-        shard: int,
         corpus: TokenizedCorpus,
         sequence_length: int,
         short_sequence_probability: float,
     ):
-        self.shard, self.tokens = shard, corpus.tokens
+        self.tokens = corpus.tokens
         self._longest = sequence_length - 3
         self._short_sequence_probability = short_sequence_probability
         self._piece_offsets, documents = corpus.pieces(max(1, self._longest // 2))

@@ -1,10 +1,13 @@
 """Which batch of which shard a training step is, and the batches of many steps."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
+
+Content = TypeVar("Content")
+Plan = TypeVar("Plan")
 
 _SHARDS = 2  # of [seed, stream, epoch]: other streams are those of data/pretraining.py
 
@@ -24,20 +27,25 @@ class MaskedExamples(Protocol):
 
 
 def dataset_of(
-    batch: Callable[[int], dict[str, np.ndarray]], start_step: int, num_steps: int
+    batch: Callable[[int], dict[str, np.ndarray]],
+    start_step: int,
+    num_steps: int,
+    signature: Mapping[str, tf.TensorSpec] | None = None,
 ) -> tf.data.Dataset:
-    """Returns the batches of `num_steps` steps, of one shape, prefetched."""
-    signature = {
-        name: tf.TensorSpec(array.shape, array.dtype) for name, array in batch(start_step).items()
-    }
+    """Returns the batches of `num_steps` steps, prefetched.
+
+    Args:
+        batch: returns that of a step.
+        start_step: the first one.
+        num_steps: how many.
+        signature: of all batches; None if they have the shapes of the first one.
+    """
+    if signature is None:
+        first = batch(start_step)
+        signature = {name: tf.TensorSpec(array.shape, array.dtype) for name, array in first.items()}
     return tf.data.Dataset.from_generator(
         lambda: map(batch, range(start_step, start_step + num_steps)), output_signature=signature
     ).prefetch(tf.data.AUTOTUNE)
-
-
-def shard_seed(seed: list[int], shard: int) -> list[int]:
-    """Returns the seed of a shard's random numbers; that of the first is the corpus's own."""
-    return [*seed, shard] if shard else seed
 
 
 class ShardSchedule:
@@ -60,3 +68,32 @@ class ShardSchedule:
         place = int(np.searchsorted(ends, index, side="right"))
         shard = int(order[place])
         return epoch, shard, index - int(ends[place] - self._batches[shard])
+
+
+class ShardPlans(Generic[Content, Plan]):
+    """What the batches of a shard are in an epoch; the last shard and its plan are kept.
+
+    Args:
+        load: returns the content of a shard, by its number.
+        plan: returns the plan of a content, drawn from random numbers.
+        seed: of these; the epoch and the shard follow.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[int], Content],
+        plan: Callable[[Content, np.random.Generator], Plan],
+        seed: list[int],
+    ):
+        self._load, self._plan, self._seed = load, plan, seed
+        self._kept: tuple[int, int, Content, Plan] | None = None
+
+    def __call__(self, epoch: int, shard: int) -> tuple[Content, Plan]:
+        """Returns a shard's content and its plan in an epoch."""
+        kept = self._kept  # read once: another thread may replace it
+        if kept is None or kept[:2] != (epoch, shard):
+            content = kept[2] if kept is not None and kept[1] == shard else self._load(shard)
+            # The seed of the first shard is that of a corpus of one.
+            rng = np.random.default_rng([*self._seed, epoch, *([shard] if shard else [])])
+            kept = self._kept = (epoch, shard, content, self._plan(content, rng))
+        return kept[2:]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_tf.data.schedule import ShardSchedule, shard_seed
+from mobilebert_tf.data.schedule import ShardPlans, ShardSchedule, dataset_of
 from mobilebert_tf.data.tokenized import Corpus
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.text.tokenizer import WordPiece
@@ -63,7 +63,7 @@ class SentenceExamples:
         self.corpus, self.tokenizer = corpus, tokenizer
         self.batch_size, self.seed = batch_size, seed
         self._longest = sequence_length - 2
-        self._planned: tuple[_ShardSentences, int, list[np.ndarray]] | None = None
+        self._plans = ShardPlans(self._sentences, self._batches_of, [seed])
         name = f"sentences {sequence_length}"
         counts = corpus.sizes(name, lambda shard: len(self._sentences(shard).lengths))
         self.count = sum(counts)
@@ -76,15 +76,12 @@ class SentenceExamples:
             name: tf.TensorSpec([None, None], tf.int32)
             for name in ("input_ids", "input_mask", "segment_ids")
         }
-        return tf.data.Dataset.from_generator(
-            lambda: map(self.batch, range(first_step, first_step + steps)),
-            output_signature=signature,
-        ).prefetch(4)
+        return dataset_of(self.batch, first_step, steps, signature)
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """Returns the batch of a step: the model's inputs by name, int32 [B,T] each."""
         epoch, shard, index = self._schedule(step)
-        sentences, batches = self._plan(epoch, shard)
+        sentences, batches = self._plans(epoch, shard)
         rows = batches[index]
         lengths = sentences.lengths[rows, None]  # [B,1]
         position = np.arange(lengths.max() + 2)  # [T]
@@ -99,34 +96,26 @@ class SentenceExamples:
             "segment_ids": np.zeros(ids.shape, np.int32),
         }
 
-    def _plan(self, epoch: int, shard: int) -> tuple["_ShardSentences", list[np.ndarray]]:
-        """Returns the sentences of a shard, and the rows of each of its batches in an epoch."""
-        planned = self._planned  # read once: another thread may replace it
-        if planned is None or planned[0].shard != shard:
-            planned = (self._sentences(shard), -1, [])
-        if planned[1] != epoch:
-            rng = np.random.default_rng(shard_seed([self.seed, epoch], shard))
-            batches = batch_rows(planned[0].lengths, self.batch_size, rng)
-            planned = (planned[0], epoch, batches)
-        self._planned = planned
-        return planned[0], planned[2]
+    def _batches_of(
+        self, sentences: "_ShardSentences", rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        """Returns the rows of each batch of a shard in an epoch."""
+        return batch_rows(sentences.lengths, self.batch_size, rng)
 
     def _sentences(self, shard: int) -> "_ShardSentences":
         corpus = self.corpus.shard(shard)
         offsets, _ = corpus.pieces(self._longest)
-        return _ShardSentences(shard, corpus.tokens, offsets)
+        return _ShardSentences(corpus.tokens, offsets)
 
 
 class _ShardSentences(NamedTuple):
     """The sentences of a shard, without [CLS] and [SEP].
 
     Args:
-        shard: its number.
         tokens: ids, [N].
         offsets: where each sentence starts, and N: [S + 1].
     """
 
-    shard: int
     tokens: np.ndarray
     offsets: np.ndarray
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from mobilebert_tf.data.schedule import dataset_of
 from mobilebert_tf.data.sentences import batch_rows
 from mobilebert_tf.data.tables import Row
 from mobilebert_tf.errors import InputError
@@ -198,10 +199,7 @@ class Batches:
             name: tf.TensorSpec([None] * array.ndim, array.dtype)
             for name, array in self.arrays.items()
         }
-        return tf.data.Dataset.from_generator(
-            lambda: map(self.batch, range(first_step, first_step + steps)),
-            output_signature=signature,
-        ).prefetch(4)
+        return dataset_of(self.batch, first_step, steps, signature)
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """Returns the batch of a step: [B,...] each."""
