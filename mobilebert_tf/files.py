@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from mobilebert_tf.errors import InputError
 
 INDEX = "index.json"  # of a prepared folder, written last
+LOCK = ".lock"  # in a folder that a process writes
 PARTIAL = ".partial"  # suffix of unfinished files and folders
 LARGEST_JSON = 2**25  # bytes; a tokenizer.json of 250,000 pieces has 17 MB
 _BLOCK = 2**20
@@ -98,6 +100,33 @@ def whole_directory(directory: str | Path) -> Iterator[Path]:
         put_directory(temporary, directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked_directory(directory: Path, what: str, marks: Sequence[str]) -> Iterator[None]:
+    """Makes a folder if it is not there, and keeps other processes out of it within the block.
+
+    Args:
+        directory: the folder.
+        what: it holds, such as "run".
+        marks: names of files of which one is there if it holds that.
+
+    Raises InputError, naming `output_dir`, if it is a file, holds something else, or another
+    process uses it.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} is a file: `output_dir` must name a folder")
+    directory.mkdir(parents=True, exist_ok=True)
+    marked = any((directory / mark).exists() for mark in marks)
+    if not marked and any(child.name != LOCK for child in directory.iterdir()):
+        raise InputError(
+            f"{directory} is not empty and holds no {what}: choose another `output_dir`"
+        )
+    try:
+        with FileLock(directory / LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"{directory} is in use by another process") from None
 
 
 def put_directory(temporary: Path, directory: Path) -> None:

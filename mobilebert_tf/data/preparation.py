@@ -11,14 +11,12 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from mobilebert_tf.data.bert_records import record_places, write_bert_records
 from mobilebert_tf.data.corpus import SkippedDocuments, split_held_out
@@ -42,11 +40,17 @@ from mobilebert_tf.data.shard_layout import SIDES, Layout, ShardPlan, lay_out
 from mobilebert_tf.data.sources import Source, documents, parts, refuse, sources
 from mobilebert_tf.data.workers import Workers
 from mobilebert_tf.errors import InputError, check_number
-from mobilebert_tf.files import INDEX, read_json, whole_file, write_json
+from mobilebert_tf.files import (
+    INDEX,
+    locked_directory,
+    read_json,
+    whole_file,
+    write_json,
+)
 from mobilebert_tf.modeling.model_directory import load_tokenizer
 from mobilebert_tf.text.tokenizer import WordPiece
 
-_WORK, _PLAN, _LOCK = "work", "plan.json", ".lock"
+_WORK, _PLAN = "work", "plan.json"
 _DONE = f"{_WORK}/*.json"  # a report of each unit of work that is done
 _VOCABULARY_TEXT = 32_000_000  # bytes of text that a vocabulary is learnt from
 _UNPACKED = 4  # times the size of a .gz or .zst
@@ -101,7 +105,7 @@ def prepare_corpus(config: PrepareConfig) -> PreparedFolder:
     corpus = sources(config.corpus, config.field)
     held_out = sources(config.held_out_corpus, config.field) if config.held_out_corpus else []
     plan = _plan(config, [*corpus, *held_out])
-    with _locked(path):
+    with locked_directory(path, "preparation", [_PLAN]):
         _begin(path, plan, config.overwrite)
         if not (path / INDEX).exists():
             units = _units(corpus, config.shard_tokens)
@@ -126,7 +130,7 @@ def write_bert(config: PrepareConfig) -> dict[str, int]:
         )
     prepared, path = open_prepared(folder), Path(config.output_dir)
     files = {side: [path / shard.file for shard in getattr(prepared, side)] for side in SIDES}
-    with _locked(path):
+    with locked_directory(path, "preparation", [_PLAN]):
         _begin(path, _plan(config, [Source(str(folder / INDEX), config.field)]), config.overwrite)
         tasks = [
             (config, side, number, file)
@@ -160,23 +164,11 @@ def _plan(config: PrepareConfig, files: Iterable[Source]) -> dict[str, Any]:
     return json.loads(json.dumps({"settings": kept, "files": states}))
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file: `output_dir` must name a folder")
-    path.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(path / _LOCK, timeout=0):
-            yield
-    except Timeout:
-        raise InputError(f"{path} is in use by another process") from None
-
-
 def _begin(path: Path, plan: dict[str, Any], overwrite: bool) -> None:
     """Makes a new preparation, or checks that the one in the folder is the same.
 
     One of which nothing is done yet is replaced, as after a wrong setting. Raises InputError if it
-    is not the same, or if the folder holds something else.
+    is not the same.
     """
     if (path / _PLAN).exists():
         before, is_done = read_json(path / _PLAN), (path / INDEX).exists()
@@ -191,10 +183,6 @@ def _begin(path: Path, plan: dict[str, Any], overwrite: bool) -> None:
             if Path(file).resolve().is_relative_to(path.resolve()):
                 raise InputError(f"{file} lies in {path}, which `overwrite` would delete")
         _delete(path)
-    elif any(child.name != _LOCK for child in path.iterdir()):
-        raise InputError(
-            f"{path} is not empty and holds no preparation: choose another `output_dir`"
-        )
     write_json(path / _PLAN, plan)
 
 

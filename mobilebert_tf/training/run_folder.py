@@ -23,12 +23,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from mobilebert_tf.data.prepared_text import DataConfig
 from mobilebert_tf.environment import machine
 from mobilebert_tf.errors import InputError, Stopped
-from mobilebert_tf.files import PARTIAL, read_json, whole_file, write_json, write_whole
+from mobilebert_tf.files import (
+    LOCK,
+    PARTIAL,
+    locked_directory,
+    read_json,
+    whole_file,
+    write_json,
+    write_whole,
+)
 from mobilebert_tf.training.distribution import is_first_worker, of_first_worker
 from mobilebert_tf.training.finetune_config import FinetuneConfig
 from mobilebert_tf.training.run_config import RunConfig
@@ -131,25 +137,16 @@ def open_run(config: RunConfig | FinetuneConfig):
             _check_settings(folder.path, config)
             yield folder
         return
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file: `output_dir` must name a folder")
-    path.mkdir(parents=True, exist_ok=True)
-    runs = (path / "run.json", path / REPLACED / "run.json")
-    if not any(run.exists() for run in runs) and any(c.name != ".lock" for c in path.iterdir()):
-        raise InputError(f"{path} is not empty and holds no run: choose another `output_dir`")
-    try:
-        with FileLock(path / ".lock", timeout=0):
-            _delete_unfinished(path)
-            _put_back(path)
-            if config.overwrite and (path / "run.json").exists():
-                _set_aside(path, config)
-            with _unless_refused(RunFolder(path)) as folder:
-                _check_settings(path, config)
-                _let_workers_copy()
-                with _ends_in_status(folder):
-                    yield folder
-    except Timeout:
-        raise InputError(f"{path} is in use by another process") from None
+    with locked_directory(path, "run", ["run.json", f"{REPLACED}/run.json"]):
+        _delete_unfinished(path)
+        _put_back(path)
+        if config.overwrite and (path / "run.json").exists():
+            _set_aside(path, config)
+        with _unless_refused(RunFolder(path)) as folder:
+            _check_settings(path, config)
+            _let_workers_copy()
+            with _ends_in_status(folder):
+                yield folder
 
 
 def _let_workers_copy() -> None:
@@ -168,7 +165,7 @@ def _copy_of_run(path: Path):
     with tempfile.TemporaryDirectory(prefix="mobilebert_tf-") as directory:
         copy = Path(directory) / path.name
         try:
-            shutil.copytree(path, copy, ignore=shutil.ignore_patterns(".lock", REPLACED))
+            shutil.copytree(path, copy, ignore=shutil.ignore_patterns(LOCK, REPLACED))
         except FileNotFoundError:
             raise InputError(
                 f"{path} is not there: all workers must see the `output_dir` of the first one"
@@ -243,7 +240,7 @@ def _put_back(path: Path) -> None:
 
 def _run_files(path: Path) -> list[Path]:
     """Returns a run's files and folders: all but the lock, REPLACED and YAML files."""
-    kept = (".lock", REPLACED)
+    kept = (LOCK, REPLACED)
     settings = (".yaml", ".yml")
     return [
         child
