@@ -90,7 +90,7 @@ def _distill(config: DistillConfig) -> None:
         inputs = {"the teacher": teacher} | ({"`init`": init.model} if init else {})
         folder.check_unchanged({name: checksum(model) for name, model in inputs.items()})
         check_fit(teacher.config, student_config, config.transfer, projected=True)
-        if not is_trained(folder, "student", [s.phase.steps for s in stages], config.loop):
+        if not is_trained(folder, "student", [s.phase.steps for s in stages], config):
             keras.utils.set_random_seed(config.seed)
             student = initial_model(student_config, init, text, head)
             if init is None:
@@ -227,7 +227,7 @@ def _train_student(
         (text.training_sentences if embeds else text.training_examples)(config.seed),
         name="student",
         folder=folder,
-        settings=config.loop,
+        settings=config,
         held_out=held_out,
         after_saving=recorder.record,
     )

@@ -39,7 +39,7 @@ def _pretrain(config: PretrainConfig) -> None:
         if init is not None:
             folder.check_unchanged({"`init`": checksum(init.model)})
         directory = folder / config.role
-        if not is_trained(folder, config.role, [config.training.steps], config.loop):
+        if not is_trained(folder, config.role, [config.training.steps], config):
             keras.utils.set_random_seed(config.seed)
             model = initial_model(model_config, init, text)
             pretrain_alone(

@@ -50,7 +50,7 @@ def pretrain_alone(
         text.training_examples(config.seed),
         name=name,
         folder=folder,
-        settings=config.loop,
+        settings=config,
         held_out=held_out,
         after_saving=recorder.record,
     )

@@ -104,7 +104,22 @@ class TransferConfig(LayerTransfer):
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """When the training loop logs, evaluates, saves and stops: as in RunConfig."""
+    """When the training loop logs, evaluates, saves and stops.
+
+    Args:
+        log_steps: steps between lines of the history.
+        checkpoint_steps: steps between checkpoints.
+        checkpoints_kept: number of the newest checkpoints that stay, beside the best.
+        evaluation_steps: steps between evaluations on held-out text, each with a checkpoint; 0 for
+            one at the end of the run only.
+        early_stopping: end a stage after so many evaluations without a lower held-out loss; null
+            for never.
+        keep_best: end each stage with the weights of its lowest held-out loss; else with its last.
+        loss_limit: stop when the loss is so many times as high as where the stage began (counted
+            as 1 at least); 0 for no limit.
+        ema: decay of a moving average of the weights, which is then evaluated and saved, such as
+            0.999; 0 for none.
+    """
 
     log_steps: int
     checkpoint_steps: int
@@ -114,6 +129,17 @@ class LoopSettings:
     keep_best: bool = False
     loss_limit: float = 10.0
     ema: float = 0.0
+
+    def __post_init__(self):
+        for key in ("checkpoint_steps", "checkpoints_kept", "log_steps"):
+            check_number(key, getattr(self, key), 1)
+        check_number("evaluation_steps", self.evaluation_steps, 0)
+        check_number("early_stopping", self.early_stopping, 1)
+        check_number("loss_limit", self.loss_limit, 0)
+        check_number("ema", self.ema, 0, 1, below=True)
+        if self.evaluation_steps == 0 and (self.early_stopping or self.keep_best):
+            setting = "early_stopping" if self.early_stopping else "keep_best"
+            raise InputError(f"`{setting}` needs evaluations: `evaluation_steps` is 0")
 
     def evaluates(self, step: int, steps: int) -> bool:
         """Returns whether a stage of so many steps is evaluated after one of them."""
@@ -126,7 +152,7 @@ class LoopSettings:
 
 
 @dataclass(frozen=True)
-class RunConfig(DataConfig):
+class RunConfig(LoopSettings, DataConfig):
     """The settings that pretrain and distill share.
 
     Args:
@@ -140,20 +166,11 @@ class RunConfig(DataConfig):
             that batch_size may be as large as you like and a part must fit in memory.
         rematerialize: run the blocks a second time for the gradients, so that their activations
             take no memory meanwhile.
-        checkpoint_steps: steps between checkpoints.
-        checkpoints_kept: number of the newest checkpoints that stay, beside the best.
-        log_steps: steps between lines of the history.
-        evaluation_steps: steps between evaluations on held-out text, each with a checkpoint; 0 for
-            one at the end of the run only.
-        early_stopping: end a stage after so many evaluations without a lower held-out loss; null
-            for never.
-        keep_best: end each stage with the weights of its lowest held-out loss; else with its last.
-        loss_limit: stop when the loss is so many times as high as where the stage began (counted
-            as 1 at least); 0 for no limit.
-        ema: decay of a moving average of the weights, which is then evaluated and saved, such as
-            0.999; 0 for none.
     """
 
+    log_steps: int = 20
+    checkpoint_steps: int = 200
+    evaluation_steps: int = 200
     output_dir: str = "runs/demo"
     seed: int = 0
     overwrite: bool = False
@@ -161,42 +178,21 @@ class RunConfig(DataConfig):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     accumulation_steps: int = 1
     rematerialize: bool = False
-    checkpoint_steps: int = 200
-    checkpoints_kept: int = 2
-    log_steps: int = 20
-    evaluation_steps: int = 200
-    early_stopping: int | None = None
-    keep_best: bool = False
-    loss_limit: float = 10.0
-    ema: float = 0.0
 
     # Of a run that is continued: what may change, and what may become more.
     CHANGEABLE: ClassVar[tuple[str, ...]] = ("checkpoints_kept", "loss_limit")
     EXTENDABLE: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self):
-        super().__post_init__()
+        DataConfig.__post_init__(self)
+        LoopSettings.__post_init__(self)
         check_seed(self.seed)
-        for key in ("accumulation_steps", "checkpoint_steps", "checkpoints_kept", "log_steps"):
-            check_number(key, getattr(self, key), 1)
-        check_number("evaluation_steps", self.evaluation_steps, 0)
-        check_number("early_stopping", self.early_stopping, 1)
-        check_number("loss_limit", self.loss_limit, 0)
-        check_number("ema", self.ema, 0, 1, below=True)
+        check_number("accumulation_steps", self.accumulation_steps, 1)
         if self.batch_size % self.accumulation_steps:
             raise InputError(
                 f"`batch_size` is {self.batch_size}: it must be a multiple of "
                 f"`accumulation_steps` ({self.accumulation_steps})"
             )
-        if self.evaluation_steps == 0 and (self.early_stopping or self.keep_best):
-            setting = "early_stopping" if self.early_stopping else "keep_best"
-            raise InputError(f"`{setting}` needs evaluations: `evaluation_steps` is 0")
-
-    @property
-    def loop(self) -> LoopSettings:
-        """The settings of the training loop."""
-        names = [field.name for field in dataclasses.fields(LoopSettings)]
-        return LoopSettings(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)
