@@ -15,11 +15,8 @@ from tqdm import tqdm
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.layers import Block, Bottleneck, FeedForward, NoNorm, Padding
 from mobilebert_tf.modeling.model import MobileBert, copy_weights
-from mobilebert_tf.training.recovery import recover
+from mobilebert_tf.training.recovery import FITTED_TEXTS, recover, ridge_solution
 from mobilebert_tf.training.run_config import Phase
-
-_FITTED_TEXTS = 128  # for the least squares; the distillation uses all texts
-_RIDGE = 1e-3  # relative to the mean square of the features: keeps weights near the original's
 
 
 def swap(
@@ -41,7 +38,7 @@ def swap(
     keras.utils.set_random_seed(seed)
     swapped = MobileBert(config, model.head)
     copy_weights(model, swapped)
-    fit(model, swapped, {name: array[:_FITTED_TEXTS] for name, array in arrays.items()})
+    fit(model, swapped, {name: array[:FITTED_TEXTS] for name, array in arrays.items()})
     recover(model, swapped, arrays, phase=phase, seed=seed)
     return swapped
 
@@ -129,8 +126,7 @@ class _Fitter:
         residual = t - x @ kernel
         centred = x - x.mean(axis=0)
         products = centred.T @ centred / len(x)
-        products += np.eye(len(products)) * (_RIDGE * np.trace(products) / len(products) + 1e-12)
-        kernel += np.linalg.solve(products, centred.T @ (residual - residual.mean(axis=0)) / len(x))
+        kernel += ridge_solution(products, centred.T @ (residual - residual.mean(axis=0)) / len(x))
         dense.kernel.assign(kernel)
         dense.bias.assign((t - x @ kernel).mean(axis=0))
 

@@ -16,11 +16,8 @@ from mobilebert_tf.lite.arithmetic import Arithmetic
 from mobilebert_tf.lite.calibration_data import for_graph, joined
 from mobilebert_tf.lite.graph import InferenceGraph
 from mobilebert_tf.modeling.model import MobileBert
-from mobilebert_tf.training.recovery import recover
+from mobilebert_tf.training.recovery import FITTED_TEXTS, recover, ridge_solution
 from mobilebert_tf.training.run_config import Phase
-
-_FITTED_TEXTS = 128  # for the least squares; the distillation uses all texts
-_RIDGE = 1e-3  # relative to the neurons' mean square
 
 
 def prune(
@@ -44,7 +41,7 @@ def prune(
     keras.utils.set_random_seed(seed)
     pruned = MobileBert(config.replace(intermediate_size=size), model.head)
     values = {weight.path: weight.numpy() for weight in model.weights}
-    for layer, squares in neuron_squares(model, samples[:_FITTED_TEXTS]).items():
+    for layer, squares in neuron_squares(model, samples[:FITTED_TEXTS]).items():
         inner, outer = f"{layer}/intermediate", f"{layer}/output/dense/kernel"
         kernel = values[outer]  # [neurons,I]
         counts = np.diag(squares) * np.square(kernel).sum(axis=1)
@@ -69,11 +66,9 @@ def fitted(kernel: np.ndarray, squares: np.ndarray, kept: np.ndarray) -> np.ndar
 
     Returns [K,width].
     """
-    among = squares[np.ix_(kept, kept)]
-    ridge = _RIDGE * np.trace(among) / len(kept) + 1e-12
     gone = np.setdiff1d(np.arange(len(kernel)), kept)
     shared = squares[np.ix_(kept, gone)] @ kernel[gone]
-    return kernel[kept] + np.linalg.solve(among + ridge * np.eye(len(kept)), shared)
+    return kernel[kept] + ridge_solution(squares[np.ix_(kept, kept)], shared)
 
 
 def neuron_squares(

@@ -11,6 +11,8 @@ from mobilebert_tf.training.losses import masked_lm_distillation_loss
 from mobilebert_tf.training.run_config import Phase
 
 BATCH_SIZE = 16
+FITTED_TEXTS = 128  # for least squares; the distillation uses all texts
+_RIDGE = 1e-3  # relative to the mean square of the features: keeps weights near the original's
 _PREDICTIONS = 8  # positions of each text at which a masked LM's predictions are distilled
 
 
@@ -60,15 +62,21 @@ def recover(
         phase: steps of BATCH_SIZE texts, and the optimizer.
         seed: of the texts' order.
     """
-    run(Recovery(changed, phase, teacher=original, transfer_weight=1.0), arrays, seed)
-
-
-def run(trainer: Finetuner, arrays: dict[str, np.ndarray], seed: int) -> None:
-    """Trains for the trainer's phase; arguments as for `recover`."""
+    trainer = Recovery(changed, phase, teacher=original, transfer_weight=1.0)
     trainer.compile()
-    steps = trainer.phase.steps
-    batches = Batches(arrays, BATCH_SIZE, seed).dataset(0, steps)
+    batches = Batches(arrays, BATCH_SIZE, seed).dataset(0, phase.steps)
     step = tf.function(trainer.train_step, input_signature=[batches.element_spec], autograph=False)
-    with tqdm(batches, total=steps, desc="recovering", unit="step") as progress:
+    with tqdm(batches, total=phase.steps, desc="recovering", unit="step") as progress:
         for batch in progress:
             progress.set_postfix(loss=f"{float(step(batch)['loss']):.3f}")
+
+
+def ridge_solution(products: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Returns the weights of a ridge regression: [features,width].
+
+    Args:
+        products: x.T @ x of the features, or their mean, [features,features].
+        targets: x.T @ y, or its mean, [features,width].
+    """
+    ridge = _RIDGE * np.trace(products) / len(products) + 1e-12
+    return np.linalg.solve(products + ridge * np.eye(len(products)), targets)
