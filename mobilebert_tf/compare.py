@@ -10,7 +10,7 @@ from tabulate import tabulate
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import check_free
-from mobilebert_tf.reports.comparison import Run, read_run, table, write_comparison, write_images
+from mobilebert_tf.reports.comparison import Run, read_run, table, write_comparison
 from mobilebert_tf.training.run_folder import CHANGEABLE
 
 
@@ -41,9 +41,8 @@ def compare(config: CompareConfig) -> None:
     check_free(config.output, config.overwrite)
     groups = _groups([read_run(Path(path)) for path in config.runs])
     title = f"{len(config.runs)} runs"
-    write_comparison(Path(config.output), title, groups)
-    if config.images is not None:
-        write_images(Path(config.images), groups)
+    images = None if config.images is None else Path(config.images)
+    write_comparison(Path(config.output), title, groups, images=images)
     print(tabulate(table(groups), headers="keys", disable_numparse=True))
     print(f"\n{config.output}")
 

@@ -178,6 +178,7 @@ def write_comparison(
     title: str,
     groups: Mapping[str, Sequence[Run]],
     extra: Mapping[str, Mapping] | None = None,
+    images: Path | None = None,
 ) -> None:
     """Writes a self-contained page that compares groups of runs, whole or not at all.
 
@@ -185,34 +186,26 @@ def write_comparison(
         path: of the page.
         title: its heading.
         groups, extra: as for `table`.
+        images: a folder that gets the page's plots as SVG files too, each named by its title; files
+            of the same names are replaced.
     """
     first = {label: runs[0] for label, runs in groups.items()}
+    scores, curves, layers = _scores(groups), _curves(first), _layers(first)
     page = render(
         "comparison.html",
         title=title,
         rows=table(groups, extra),
         spread=any(len(runs) > 1 for runs in groups.values()),
         differences=_differences(first),
-        scores=_scores(groups),
-        curves=_curves(first),
-        layers=_layers(first),
+        scores=scores,
+        curves=curves,
+        layers=layers,
         hours=sum(run.seconds for runs in groups.values() for run in runs) / 3600,
     )
     write_whole(path, page)
-
-
-def write_images(directory: Path, groups: Mapping[str, Sequence[Run]]) -> None:
-    """Writes the plots of the page as SVG files, each named by its title.
-
-    Args:
-        directory: is made if it is not there; files of the same names are replaced.
-        groups: as for `table`.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    first = {label: runs[0] for label, runs in groups.items()}
-    for plot in (_scores(groups), *_curves(first), *_layers(first)):
+    for plot in (scores, *curves, *layers) if images is not None else ():
         name = re.sub(r"\W+", "-", re.split("[;:,(]", plot.title)[0].strip().lower())
-        write_whole(directory / f"{name}.svg", plots.svg(plot))
+        write_whole(images / f"{name}.svg", plots.svg(plot))
 
 
 def _scores(groups: Mapping[str, Sequence[Run]]) -> plots.Plot:
