@@ -4,14 +4,7 @@ import hashlib
 import sys
 from collections.abc import Iterable, Sequence
 
-from mobilebert_tf.data.sources import (
-    DEFAULT_CORPUS,
-    Bad,
-    documents,
-    refuse,
-    sources,
-    sources_of,
-)
+from mobilebert_tf.data.sources import DEFAULT_CORPUS, Bad, documents, refuse, sources_by_item
 from mobilebert_tf.errors import InputError
 
 
@@ -41,16 +34,15 @@ def load_documents(
     """Returns the documents of a corpus, each a list of paragraphs, in a fixed order.
 
     Args:
-        corpus, field: as in data.sources.sources.
+        corpus, field: as in data.sources.sources_by_item.
         every, bad: as in data.sources.documents.
 
     Raises InputError, naming the path, if a file is missing, empty or not UTF-8 text.
     """
-    items = [corpus] if isinstance(corpus, str) else list(map(str, corpus))
     loaded: list[list[str]] = []
-    sources(items, field)  # a missing one is named before the others are read
-    for item in items:
-        of_item = [d for source in sources_of(item, field) for d in documents(source, bad, every)]
+    # All are looked up first: a missing one is named before the others are read.
+    for item, files in sources_by_item(corpus, field):
+        of_item = [document for file in files for document in documents(file, bad, every)]
         if not of_item:
             raise InputError(f"{item} holds no text")
         loaded += of_item

@@ -85,7 +85,13 @@ class Source:
 
 
 def sources(corpus: str | Sequence[str], field: str) -> list[Source]:
-    """Returns the files of a corpus in a fixed order.
+    """Returns the files of a corpus in a fixed order. Arguments and errors as of
+    `sources_by_item`."""
+    return [source for _, of_item in sources_by_item(corpus, field) for source in of_item]
+
+
+def sources_by_item(corpus: str | Sequence[str], field: str) -> list[tuple[str, list[Source]]]:
+    """Returns each item of a corpus with its files, in a fixed order.
 
     Args:
         corpus: one item or several: "docs" (English prose from the documentation inside the
@@ -98,11 +104,10 @@ def sources(corpus: str | Sequence[str], field: str) -> list[Source]:
     items = [corpus] if isinstance(corpus, str | Path) else list(corpus)
     if not items:
         raise InputError('no corpus is named: give files, folders, or "docs"')
-    return [source for item in map(str, items) for source in sources_of(item, field)]
+    return [(item, _sources_of(item, field)) for item in map(str, items)]
 
 
-def sources_of(item: str, field: str) -> list[Source]:
-    """Returns the files of one item of a corpus. Arguments and errors as of `sources`."""
+def _sources_of(item: str, field: str) -> list[Source]:
     if item == DEFAULT_CORPUS:
         return [Source(item, field)]
     return [Source(str(path), field) for path in _files(item)]
