@@ -296,10 +296,17 @@ def test_writing_again_gives_the_same_page(run):
     assert not list(run.glob("*.partial"))
 
 
-@pytest.mark.parametrize("name", ["run.json", "evaluation.json", "maps.npz"])
-def test_damaged_file_is_named(run, name):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("run.json", "is not a readable JSON file"),
+        ("evaluation.json", "is not a readable JSON file"),
+        ("maps.npz", "is damaged"),
+    ],
+)
+def test_damaged_file_is_named(run, name, said):
     (run / name).write_bytes(b"{\x00")
-    with pytest.raises(InputError, match=f"{name} is (damaged|not a readable JSON file)"):
+    with pytest.raises(InputError, match=f"{name} {said}"):
         write_report(run)
     assert not (run / "report.html").exists()
 
