@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.arithmetic import Arithmetic
 from mobilebert_tf.lite.calibration_data import for_graph, joined
 from mobilebert_tf.lite.graph import InferenceGraph
@@ -35,7 +36,14 @@ def prune(
         share: of the neurons that go, from 0 to 1.
         phase: steps and optimizer of the distillation.
         seed: of the distillation's order and dropout.
+
+    Raises InputError for a model of quantization-aware training: it would lose what was trained.
     """
+    if model.quantization is not None:
+        raise InputError(
+            "`prune` would lose what quantization-aware training taught: prune the model that it "
+            "began with, and train that one"
+        )
     config = model.config
     size = max(round((1 - share) * config.intermediate_size), 1)
     keras.utils.set_random_seed(seed)
