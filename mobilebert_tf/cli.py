@@ -21,6 +21,18 @@ _LARGEST_CONFIG, _DEEPEST_CONFIG = 2**20, 20  # bytes; groups and lists
 _LONGEST_MESSAGE = 2000  # characters
 _QUOTED = re.compile(r"`([\w.]+)`")  # a setting in an error message
 
+# jsonargparse's message on a value of another type, the types in it, and our words for them.
+_UNEXPECTED = re.compile(r'Parser key "([\w.]+)": (.*Expected a .*) (?:Got|Given) value: (.*)')
+_EXPECTED = re.compile(r"Expected a (?:<class '?(\w+)'?>|typing\.Literal\[([^]]*)\])")
+_KINDS = {
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "list": "a list, such as [1, 2]",
+    "str": "text",
+    "NoneType": "null",
+}
+
 
 def door(
     function: Callable[[Any], None],
@@ -130,11 +142,21 @@ def _parse(config_class: type, description, positionals: dict, arguments: Sequen
     except RecursionError:
         raise InputError("a setting is nested too deeply") from None
     except (InputError, argparse.ArgumentError, ValueError, TypeError) as error:
-        raise InputError(" ".join(str(error).split())) from None
+        raise InputError(_in_words(" ".join(str(error).split()))) from None
     for name, value in _texts(dataclasses.asdict(config)):
         if "\0" in value:
             raise InputError(f"`{name}` has a zero character")
     return config
+
+
+def _in_words(message: str) -> str:
+    """Returns jsonargparse's message on a value of another type in words; others unchanged."""
+    found = _UNEXPECTED.fullmatch(message)
+    kinds = _EXPECTED.findall(found[2]) if found else []
+    if not kinds or not all(words or kind in _KINDS for kind, words in kinds):
+        return message
+    words = [_KINDS.get(kind) or "one of " + words.replace("'", "") for kind, words in kinds]
+    return f"`{found[1]}` is {found[3]}: it must be {', or '.join(dict.fromkeys(words))}"
 
 
 def _texts(settings: dict, prefix: str = "") -> Iterator[tuple[str, str]]:

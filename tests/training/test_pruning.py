@@ -67,6 +67,11 @@ def test_what_quantization_aware_training_taught_is_not_lost():
         prune(built, [inputs(13)], 0.25, NO_STEPS)
 
 
+def test_a_share_that_takes_no_neuron():
+    with pytest.raises(InputError, match="`prune` is 1e-09: it must be enough to take one of 13"):
+        prune(model("student", "span"), [inputs(13)], 1e-9, NO_STEPS)
+
+
 # ---- the door --------------------------------------------------------------------------------
 
 
