@@ -24,7 +24,6 @@ from mobilebert_tf.lite.stepwise import Stepwise
 HIGHEST = 7
 _SHARES = np.linspace(1, 0.3, 36, dtype=np.float32)  # of a channel's range that are tried
 _DAMPING = 1.0  # of the inputs' mean square; with less, wide layers learn the texts by heart
-_RIDGE = 0.1  # likewise, of the fit to the float model's outputs
 _LAZY = 64  # inputs that are rounded before those far behind them hear of the errors
 
 
@@ -99,10 +98,8 @@ def _layer_steps(weights: np.ndarray, wanted: np.ndarray, given: np.ndarray) -> 
 def refitted(weights: np.ndarray, wanted: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Returns weights with which the inputs `given` yield nearly the outputs that `wanted` have
     with `weights`: ridge regression of the difference. Arguments and result as for _layer_steps."""
-    squares = given.T.astype(np.float64) @ given
-    ridge = _RIDGE * np.trace(squares) / len(squares) + 1e-12
     missing = given.T @ ((wanted - given) @ weights.T)  # [in,out]
-    change = np.linalg.solve(squares + ridge * np.eye(len(squares)), missing)
+    change = np.linalg.solve(_damped(given.T @ given), missing)
     return (weights + change.T).astype(np.float32)
 
 
@@ -142,8 +139,7 @@ def compensated_steps(weights: np.ndarray, scales: np.ndarray, squares: np.ndarr
     """
     width = len(squares)
     order = np.argsort(-np.diag(squares), kind="stable")  # the inputs that count most come first
-    squares = squares[np.ix_(order, order)].astype(np.float64)
-    squares += max(_DAMPING * np.trace(squares) / width, 1e-12) * np.eye(width)
+    squares = _damped(squares[np.ix_(order, order)])
     # Row i: how an error of input i is spread over the inputs from i on.
     spread = np.linalg.cholesky(np.linalg.inv(squares)).T.astype(np.float32)
     left, steps = weights[:, order].astype(np.float32), np.empty(weights.shape, np.float32)
@@ -157,6 +153,12 @@ def compensated_steps(weights: np.ndarray, scales: np.ndarray, squares: np.ndarr
             steps[:, order[i]], errors[:, i - start] = column, error
         left[:, stop:] -= errors @ spread[start:stop, stop:]
     return steps
+
+
+def _damped(squares: np.ndarray) -> np.ndarray:
+    """Returns x.T @ x of inputs x, [in,in], as if each input also had noise of its own."""
+    noise = max(_DAMPING * np.trace(squares) / len(squares), 1e-12)
+    return squares.astype(np.float64) + noise * np.eye(len(squares))
 
 
 def packed(steps: np.ndarray) -> np.ndarray:

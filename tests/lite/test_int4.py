@@ -104,13 +104,13 @@ def test_what_is_on_the_grid_stays():
 
 
 def test_weights_are_fitted_to_inputs_with_errors():
-    """As least squares does with rows of its own for the ridge."""
+    """As least squares does with rows of its own for the noise."""
     wanted, _ = _squares(300, 20, 5)
     given = (wanted + RANDOM.normal(0, 0.5, wanted.shape)).astype(np.float32)
     weights = RANDOM.normal(0, 1, [7, 20]).astype(np.float32)
-    ridge = np.sqrt(0.1 * np.square(given).sum() / 20) * np.eye(20)
+    noise = np.sqrt(int4._DAMPING * np.square(given).sum() / 20) * np.eye(20)
     targets = np.concatenate([(wanted - given) @ weights.T, np.zeros([20, 7])])
-    change = np.linalg.lstsq(np.concatenate([given, ridge]), targets, rcond=None)[0]
+    change = np.linalg.lstsq(np.concatenate([given, noise]), targets, rcond=None)[0]
     found = int4.refitted(weights, wanted, given)
     np.testing.assert_allclose(found, weights + change.T, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(int4.refitted(weights, given, given), weights)
