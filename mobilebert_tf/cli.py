@@ -15,23 +15,13 @@ from jsonargparse import ArgumentParser
 
 from mobilebert_tf.errors import InputError, Stopped
 from mobilebert_tf.files import read_bytes
+from mobilebert_tf.modeling.config import in_words
 
 EXIT_BAD_INPUT = 2
 _LARGEST_CONFIG, _DEEPEST_CONFIG = 2**20, 20  # bytes; groups and lists
 _LONGEST_MESSAGE = 2000  # characters
+_WRONG_TYPE = re.compile(r'Parser key "([\w.]+)": .*(?:Got|Given) value: (.*)')  # jsonargparse's
 _QUOTED = re.compile(r"`([\w.]+)`")  # a setting in an error message
-
-# jsonargparse's message on a value of another type, the types in it, and our words for them.
-_UNEXPECTED = re.compile(r'Parser key "([\w.]+)": (.*Expected a .*) (?:Got|Given) value: (.*)')
-_EXPECTED = re.compile(r"Expected a (?:<class '?(\w+)'?>|typing\.Literal\[([^]]*)\])")
-_KINDS = {
-    "bool": "true or false",
-    "float": "a number",
-    "int": "a whole number",
-    "list": "a list, such as [1, 2]",
-    "str": "text",
-    "NoneType": "null",
-}
 
 
 def door(
@@ -89,7 +79,7 @@ def _give_up_stdout() -> None:
 
 def _with_options(message: str, config_class: type) -> str:
     """Returns an error message in which settings in backticks are written as options."""
-    options = set(_setting_names(config_class))
+    options = dict(_setting_types(config_class))
 
     def option(quoted: re.Match) -> str:
         name = quoted[1]
@@ -142,21 +132,19 @@ def _parse(config_class: type, description, positionals: dict, arguments: Sequen
     except RecursionError:
         raise InputError("a setting is nested too deeply") from None
     except (InputError, argparse.ArgumentError, ValueError, TypeError) as error:
-        raise InputError(_in_words(" ".join(str(error).split()))) from None
+        raise InputError(_in_our_words(" ".join(str(error).split()), config_class)) from None
     for name, value in _texts(dataclasses.asdict(config)):
         if "\0" in value:
             raise InputError(f"`{name}` has a zero character")
     return config
 
 
-def _in_words(message: str) -> str:
-    """Returns jsonargparse's message on a value of another type in words; others unchanged."""
-    found = _UNEXPECTED.fullmatch(message)
-    kinds = _EXPECTED.findall(found[2]) if found else []
-    if not kinds or not all(words or kind in _KINDS for kind, words in kinds):
+def _in_our_words(message: str, config_class: type) -> str:
+    """Returns jsonargparse's message about a value of a wrong type as our own are."""
+    wrong, types = _WRONG_TYPE.fullmatch(message), dict(_setting_types(config_class))
+    if not wrong or wrong[1] not in types:
         return message
-    words = [_KINDS.get(kind) or "one of " + words.replace("'", "") for kind, words in kinds]
-    return f"`{found[1]}` is {found[3]}: it must be {', or '.join(dict.fromkeys(words))}"
+    return f"`{wrong[1]}` is {wrong[2]:.60}: it must be {in_words(types[wrong[1]])}"
 
 
 def _texts(settings: dict, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -296,12 +284,12 @@ def _switches(config_class: type, prefix: str = "") -> Iterator[tuple[str, bool]
             yield from _switches(field.type, f"{prefix}{field.name}.")
 
 
-def _setting_names(config_class: type, prefix: str = "") -> Iterator[str]:
-    """Yields the names of all settings, nested ones with dots."""
+def _setting_types(config_class: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the name and type of every setting, nested ones with dots."""
     for field in dataclasses.fields(config_class):
-        yield prefix + field.name
+        yield prefix + field.name, field.type
         if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
-            yield from _setting_names(field.type, f"{prefix}{field.name}.")
+            yield from _setting_types(field.type, f"{prefix}{field.name}.")
 
 
 def _config_files(arguments: Sequence[str]) -> list[str]:
