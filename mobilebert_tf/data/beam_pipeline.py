@@ -44,6 +44,7 @@ from mobilebert_tf.data.tokenized import TokenizedCorpus, concatenated
 from mobilebert_tf.errors import InputError
 
 Key = tuple[int, int, int]
+_BAD_INPUT = re.compile(r"\b(?:InputError|OSError): (.+?)(?: \[while running|\\n|\n|$)")
 ShardKey = tuple[int, int]  # side and number
 Bucket = tuple[int, int]  # band and number
 
@@ -54,22 +55,25 @@ def run_pipeline(
     """Makes the shards and the index of a prepared folder; see data.preparation.prepare_corpus.
 
     Args:
-        options: of Beam, as on a command line; without a runner, this process is one.
+        options: of Beam, as on a command line.
 
-    Raises InputError where data.preparation does.
+    Raises InputError where data.preparation does, and for options that Beam refuses.
     """
-    parsed = PipelineOptions(list(options))
-    runner = parsed.view_as(StandardOptions).runner or "DirectRunner"
-    # DirectRunner would download another one, Prism, and hand the pipeline to that if it can.
-    chosen = FnApiRunner() if runner == "DirectRunner" else runner
     try:
-        with beam.Pipeline(chosen, parsed) as pipeline:
-            _build(pipeline, config, path, units, held_out)
-    except Exception as error:  # runners tell in ways of their own what a worker raised
-        reason = re.search(r"InputError: (.+?)(?: \[while running|\\n|\n|$)", str(error))
-        if reason is None:
+        parsed = PipelineOptions(list(options))
+        runner = parsed.view_as(StandardOptions).runner or "DirectRunner"
+        # DirectRunner would download Prism, another runner, and leave the work to that.
+        pipeline = beam.Pipeline(FnApiRunner() if runner == "DirectRunner" else runner, parsed)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise InputError(f"Apache Beam refuses its options: {error}") from None
+    _build(pipeline, config, path, units, held_out)
+    try:
+        pipeline.run().wait_until_finish()
+    except Exception as error:  # a runner tells in a way of its own what a worker raised
+        said = _BAD_INPUT.search(f"{type(error).__name__}: {error}")
+        if said is None:
             raise
-        raise InputError(reason[1]) from None
+        raise InputError(said[1]) from None
 
 
 def _build(
