@@ -17,7 +17,8 @@ from mobilebert_tf.data.prepared_text import check_unknown
 from mobilebert_tf.data.records import token_type
 from mobilebert_tf.data.sources import Source, documents, refuse
 from mobilebert_tf.data.tokenized import TokenizedCorpus, offsets, tokenize_paragraphs
-from mobilebert_tf.files import whole_file, write_json
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import read_arrays, whole_file, write_json
 from mobilebert_tf.text.tokenizer import WordPiece
 
 _BATCH = 2**18  # characters that are tokenized at once
@@ -83,16 +84,18 @@ class StoredPart:
     path: Path
 
     def load(self, *names: str) -> DocumentPart:
-        """Reads it, or only some of its arrays; the others are empty."""
-        with np.load(self.path, allow_pickle=False) as arrays:
-            chosen = names or [field.name for field in fields(DocumentPart)]
-            empty = np.empty(0)
-            return DocumentPart(
-                **{
-                    f.name: arrays[f.name] if f.name in chosen else empty
-                    for f in fields(DocumentPart)
-                }
-            )
+        """Reads it, or only some of its arrays; the others are empty.
+
+        Raises InputError for a file that is missing or damaged.
+        """
+        all_names = [field.name for field in fields(DocumentPart)]
+        try:
+            arrays = read_arrays(self.path, names or all_names)
+        except InputError as error:
+            raise InputError(
+                f"{error}; delete {self.path.parent}, and the same command begins anew"
+            ) from None
+        return DocumentPart(**{name: arrays.get(name, np.empty(0)) for name in all_names})
 
 
 def _sums(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -37,7 +37,7 @@ from mobilebert_tf.data.records import (
     write_shard,
 )
 from mobilebert_tf.data.shard_layout import SIDES, ShardPlan, lay_out
-from mobilebert_tf.data.sources import Source, documents, parts, refuse, sources
+from mobilebert_tf.data.sources import DEFAULT_CORPUS, Source, documents, parts, refuse, sources
 from mobilebert_tf.data.tokenized import TokenizedCorpus
 from mobilebert_tf.data.workers import Workers
 from mobilebert_tf.errors import InputError, check_number
@@ -125,6 +125,7 @@ def prepare_corpus(config: PrepareConfig, work: Work | None = None) -> PreparedF
     path = Path(config.output_dir)
     corpus = sources(config.corpus, config.field)
     held_out = sources(config.held_out_corpus, config.field) if config.held_out_corpus else []
+    _check_place(config)
     plan = _plan(config, [*corpus, *held_out])
     with locked_directory(path, "preparation", [_PLAN]):
         _begin(path, plan, config.overwrite)
@@ -137,6 +138,19 @@ def prepare_corpus(config: PrepareConfig, work: Work | None = None) -> PreparedF
             (work or _work_here)(config, path, units, held_out_units)
             shutil.rmtree(path / _WORK, ignore_errors=True)
         return open_prepared(path)
+
+
+def _check_place(config: PrepareConfig) -> None:
+    """Raises InputError if `output_dir` lies in a folder of text: its files would become text."""
+    output = Path(config.output_dir).resolve()
+    for corpus in (config.corpus, config.held_out_corpus or []):
+        for item in [corpus] if isinstance(corpus, str) else corpus:
+            folder = Path(item).resolve()
+            if item != DEFAULT_CORPUS and folder.is_dir() and output.is_relative_to(folder):
+                raise InputError(
+                    f"`output_dir` {config.output_dir} lies in {item}, which is read as text: "
+                    "choose a folder elsewhere"
+                )
 
 
 def write_bert(config: PrepareConfig) -> dict[str, int]:

@@ -21,7 +21,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from mobilebert_tf.data.tokenized import TokenizedCorpus, offsets
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, tensorflow_reason
 from mobilebert_tf.files import INDEX, read_bytes, read_json, whole_file, write_json
 
 FORMAT = "mobilebert_tf documents 1"
@@ -101,7 +101,7 @@ def read_shard(path: Path, shard: Shard, vocab_size: int) -> TokenizedCorpus:
         )
         batches = list(parsed.as_numpy_iterator())
     except tf.errors.OpError as error:
-        raise InputError(f"{path} is missing or damaged: {error.message:.100}") from None
+        raise InputError(f"{path} is missing or damaged: {tensorflow_reason(error)}") from None
     documents = [b"".join(batch["tokens"]) for batch in batches]
     sentences = [row for batch in batches for row in batch["sentence_tokens"]]
     tokens = np.frombuffer(b"".join(documents), kind)

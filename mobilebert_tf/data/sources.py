@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from mobilebert_tf.data.docs_corpus import docs_documents
 from mobilebert_tf.data.tables import LONGEST_TEXT, check_length, encoding_advice
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, tensorflow_reason
 from mobilebert_tf.files import INDEX
 
 DEFAULT_CORPUS = "docs"
@@ -102,7 +102,7 @@ def sources_by_item(corpus: str | Sequence[str], field: str) -> list[tuple[str, 
     Raises InputError, naming it, for an item that is no file, or a folder without any.
     """
     items = [corpus] if isinstance(corpus, str | Path) else list(corpus)
-    if not items:
+    if not items or "" in items:
         raise InputError('no corpus is named: give files, folders, or "docs"')
     return [(item, _sources_of(item, field)) for item in map(str, items)]
 
@@ -422,7 +422,7 @@ def _record_texts(source: Source, bad: Bad) -> Iterator[tuple[str, Any]]:
             except UnicodeDecodeError:
                 bad(f"{source.path}, record {number}: not UTF-8 text")
     except tf.errors.OpError as error:
-        reason = f"damaged after record {number}: {error.message:.100}"
+        reason = f"damaged after record {number}: {tensorflow_reason(error)}"
         raise _DamageError(f"{source.path} is {reason}") from None
     except ValueError:  # protobuf's DecodeError
         raise _DamageError(f"{source.path}, record {number} is no tf.train.Example") from None
