@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -289,6 +290,26 @@ def test_a_killed_preparation_goes_on(tmp_path, corpus, monkeypatch, place, call
         assert len(done) == units - calls  # finished units are not done again
 
 
+@pytest.mark.parametrize("left", [0, 100, -20], ids=["empty", "cut", "no end"])
+def test_a_part_that_lost_its_end(tmp_path, corpus, monkeypatch, left):
+    """As after a power cut: the error says how to go on."""
+
+    def dies(*_, **__):
+        raise KilledError
+
+    with monkeypatch.context() as context, pytest.raises(KilledError):
+        context.setattr(preparation, "lay_out", dies)
+        prepared(tmp_path, corpus=corpus)
+    (part,) = (tmp_path / "prepared").glob("work/*.npz")
+    part.write_bytes(part.read_bytes()[:left])
+    with pytest.raises(InputError, match=r"train-00000-0000.npz is damaged: .*; delete (.*/work),"):
+        prepared(tmp_path, corpus=corpus)
+    shutil.rmtree(tmp_path / "prepared" / "work")
+    assert content(prepared(tmp_path, corpus=corpus)) == content(
+        prepared(tmp_path, "whole", corpus=corpus)
+    )
+
+
 def test_a_finished_folder_is_left_as_it_is(tmp_path, corpus):
     folder = prepared(tmp_path, corpus=corpus)
     before = {file: file.stat().st_mtime_ns for file in folder.directory.iterdir()}
@@ -338,7 +359,8 @@ def test_a_damaged_shard_is_named(tmp_path, corpus):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(InputError, match="train-00000-of-00001.tfrecord is missing or damaged"):
+    damaged = "train-00000-of-00001.tfrecord is missing or damaged: corrupted record at 0"
+    with pytest.raises(InputError, match=damaged):
         text_of(tmp_path, str(folder.directory)).training_examples(0)
     path.write_bytes((folder.directory / folder.held_out[0].file).read_bytes())
     with pytest.raises(InputError, match="its content is not that of index.json"):
