@@ -17,8 +17,8 @@ def prepare(config: PrepareConfig) -> None:
 
     Drops documents that are nearly the same as an earlier one, and holds some out. The same command
     goes on with a preparation that was killed. With --format bert it writes such a folder as the
-    masked examples that BERT's programs train on. Next: python -m mobilebert_tf.pretrain --corpus
-    OUTPUT_DIR
+    masked examples that BERT's programs train on. What follows -- are options of Apache Beam, which
+    then prepares, on many machines. Next: python -m mobilebert_tf.pretrain --corpus OUTPUT_DIR
     """
     if config.format == "bert":
         for side, count in write_bert(config).items():

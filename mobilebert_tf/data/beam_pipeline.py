@@ -44,9 +44,9 @@ from mobilebert_tf.data.tokenized import TokenizedCorpus, concatenated
 from mobilebert_tf.errors import InputError
 
 Key = tuple[int, int, int]
-_BAD_INPUT = re.compile(r"\b(?:InputError|OSError): (.+?)(?: \[while running|\\n|\n|$)")
 ShardKey = tuple[int, int]  # side and number
 Bucket = tuple[int, int]  # band and number
+_BAD_INPUT = re.compile(r"\b(?:InputError|OSError): (.+?)(?: \[while running|\\n|\n|$)")
 
 
 def run_pipeline(

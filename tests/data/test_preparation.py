@@ -359,7 +359,7 @@ def test_a_damaged_shard_is_named(tmp_path, corpus):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    damaged = "train-00000-of-00001.tfrecord is missing or damaged: corrupted record at 0"
+    damaged = r"train-00000-of-00001.tfrecord is missing or damaged: corrupted record at \d+$"
     with pytest.raises(InputError, match=damaged):
         text_of(tmp_path, str(folder.directory)).training_examples(0)
     path.write_bytes((folder.directory / folder.held_out[0].file).read_bytes())
