@@ -14,11 +14,11 @@ import numpy as np
 from mobilebert_tf.data.corpus import SkippedDocuments, document_hash
 from mobilebert_tf.data.duplicates import bands, sketches
 from mobilebert_tf.data.prepared_text import check_unknown
-from mobilebert_tf.data.records import token_type
+from mobilebert_tf.data.records import check_counts, token_type
 from mobilebert_tf.data.sources import Source, documents, refuse
 from mobilebert_tf.data.tokenized import TokenizedCorpus, offsets, tokenize_paragraphs
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import read_arrays, whole_file, write_json
+from mobilebert_tf.files import read_arrays, read_json, whole_file, write_json
 from mobilebert_tf.text.tokenizer import WordPiece
 
 _BATCH = 2**18  # characters that are tokenized at once
@@ -92,9 +92,7 @@ class StoredPart:
         try:
             arrays = read_arrays(self.path, names or all_names)
         except InputError as error:
-            raise InputError(
-                f"{error}; delete {self.path.parent}, and the same command begins anew"
-            ) from None
+            raise InputError(f"{error}; {_begin_anew(self.path)}") from None
         return DocumentPart(**{name: arrays.get(name, np.empty(0)) for name in all_names})
 
 
@@ -152,8 +150,31 @@ def write_parts(unit: UnitOfWork, stem: Path) -> None:
     Raises InputError as UnitOfWork.parts does.
     """
     for number, part in enumerate(unit.parts()):
-        part.save(stem.with_name(f"{stem.name}-{number:04d}.npz"))
+        part.save(part_path(stem, number))
     write_json(stem.with_suffix(".json"), unit.report())
+
+
+def part_path(stem: Path, number: int) -> Path:
+    """Returns where a part of a unit of work is written."""
+    return stem.with_name(f"{stem.name}-{number:04d}.npz")
+
+
+def read_report(stem: Path) -> dict[str, Any]:
+    """Returns the report of a unit of work. Raises InputError if it is damaged, or a part gone."""
+    path = stem.with_suffix(".json")
+    report = read_json(path)
+    try:
+        check_counts({name: report[name] for name in ("parts", "documents", "empty", "bad")})
+        whole = not report["parts"] or part_path(stem, report["parts"] - 1).is_file()
+    except (KeyError, TypeError, OSError):
+        whole = False
+    if not whole or not isinstance(report.get("first_bad"), str):
+        raise InputError(f"{path} is damaged; {_begin_anew(path)}")
+    return report
+
+
+def _begin_anew(path: Path) -> str:
+    return f"delete {path.parent}, and the same command begins anew"
 
 
 class _PartMaker:

@@ -20,7 +20,7 @@ import numpy as np
 
 from mobilebert_tf.data.bert_records import record_places, write_bert_records
 from mobilebert_tf.data.corpus import SkippedDocuments, split_held_out
-from mobilebert_tf.data.document_parts import UnitOfWork, write_parts
+from mobilebert_tf.data.document_parts import UnitOfWork, part_path, read_report, write_parts
 from mobilebert_tf.data.prepared_text import (
     HELD_OUT_SEED,
     ExampleConfig,
@@ -316,9 +316,9 @@ def _tokenize(
     ]
     if tasks:
         workers.run(_tokenize_unit, tasks, "tokenizing")
-    reports = [read_json(stem.with_suffix(".json")) for stem in stems]
+    reports = [read_report(stem) for stem in stems]
     made = [
-        stem.with_name(f"{stem.name}-{number:04d}.npz")
+        part_path(stem, number)
         for stem, report in zip(stems, reports, strict=True)
         for number in range(report["parts"])
     ]

@@ -304,6 +304,13 @@ def test_a_part_that_lost_its_end(tmp_path, corpus, monkeypatch, left):
     part.write_bytes(part.read_bytes()[:left])
     with pytest.raises(InputError, match=r"train-00000-0000.npz is damaged: .*; delete (.*/work),"):
         prepared(tmp_path, corpus=corpus)
+    report = part.with_name("train-00000.json")
+    for damage in ({"bad": "x"}, {"parts": 10**30}, {"first_bad": None}):
+        whole = report.read_text()
+        report.write_text(json.dumps(json.loads(whole) | damage))
+        with pytest.raises(InputError, match="train-00000.json is damaged; delete"):
+            prepared(tmp_path, corpus=corpus)
+        report.write_text(whole)
     shutil.rmtree(tmp_path / "prepared" / "work")
     assert content(prepared(tmp_path, corpus=corpus)) == content(
         prepared(tmp_path, "whole", corpus=corpus)
@@ -365,6 +372,38 @@ def test_a_damaged_shard_is_named(tmp_path, corpus):
     path.write_bytes((folder.directory / folder.held_out[0].file).read_bytes())
     with pytest.raises(InputError, match="its content is not that of index.json"):
         text_of(tmp_path, str(folder.directory)).training_examples(0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda index: index["statistics"].pop("bad_documents"),
+        lambda index: index["statistics"].update(near_duplicates={}),
+        lambda index: index.update(statistics=7),
+        lambda index: index.update(train=[]),
+        lambda index: index["train"][0].update(tokens=0),
+        lambda index: index["train"][0].update(documents=1.5),
+        lambda index: index["held_out"][0].update(unknown=-1),
+        lambda index: index["held_out"][0].update(file=None),
+        lambda index: index["held_out"].append("x"),
+    ],
+)
+def test_a_damaged_index(tmp_path, corpus, damage):
+    path = prepared(tmp_path, corpus=corpus).directory / "index.json"
+    index = json.loads(path.read_text())
+    damage(index)
+    path.write_text(json.dumps(index))
+    with pytest.raises(InputError, match="index.json is damaged: .*; prepare the folder again"):
+        open_prepared(path.parent)
+
+
+def test_damaged_counts_of_tokens(tmp_path, corpus):
+    """NumPy's parser of headers has errors of its own."""
+    folder = prepared(tmp_path, corpus=corpus)
+    path = folder.directory / "token_counts.npy"
+    path.write_bytes(path.read_bytes().replace(b"'shape': (", b"'shape': (("))
+    with pytest.raises(InputError, match="token_counts.npy is missing or damaged"):
+        folder.corpus("train").token_counts(folder.vocab_size)
 
 
 def test_a_prepared_folder_stands_alone(tmp_path, corpus):
