@@ -3,13 +3,16 @@
     python benchmarks/training.py [--rounds 5] [--tokens 128] [--batch-size 8] [--variants ...]
 
 A step reads 20 masked positions of each example and the next sentence. "Gradients" are forward
-pass, loss and gradients alone; a "step" has LAMB too. Each variant is a process of its own. They
-run one at a time, a step each in turn, so that all see the same machine; medians over rounds. The
-processor's milliseconds are those of all cores, without the time that other programs take. Model
-Garden's wants tf-models-official: `make test-peers` makes an environment with it, .venv-peers.
+pass, loss and gradients alone; a "step" has LAMB too. "Matrix products alone" is what no float32
+step can be faster than: the products of all weights, forward and backward, and nothing else. Each
+variant is a process of its own. They run one at a time, a step each in turn, so that all see the
+same machine; medians over rounds. The processor's milliseconds are those of all cores, without the
+time that other programs take. Model Garden's wants tf-models-official: `make test-peers` makes an
+environment with it, .venv-peers.
 """
 
 import argparse
+import functools
 import statistics
 import subprocess
 import sys
@@ -24,8 +27,10 @@ from mobilebert_tf.modeling.config import SIZES, ModelConfig
 
 PREDICTIONS = 20
 THEIRS = "Model Garden, gradients"
+PRODUCTS = "matrix products alone"
 VARIANTS = {  # name: settings of `ours`
     THEIRS: None,
+    PRODUCTS: None,
     "ours, gradients": {"update": False},
     "ours, step": {},
     "ours, step, logits of all tokens": {"all_tokens": True},
@@ -90,9 +95,11 @@ def _child(name: str, options: argparse.Namespace) -> subprocess.Popen:
 
 def run_child(options: argparse.Namespace) -> None:
     """Runs a step for each line of stdin, and prints its seconds."""
-    settings, batch = VARIANTS[options.child], _batch(options)
+    batch = _batch(options)
     config = SIZES["mobilebert"].replace(num_hidden_layers=options.layers)
-    step = model_garden(config, batch) if settings is None else ours(config, batch, **settings)
+    others = {THEIRS: model_garden, PRODUCTS: matrix_products}
+    make = others.get(options.child, functools.partial(ours, **VARIANTS[options.child] or {}))
+    step = make(config, batch)
     for _ in sys.stdin:
         started, work = time.perf_counter(), time.process_time()
         float(step())  # waits for it
@@ -208,6 +215,39 @@ def model_garden(config: ModelConfig, batch: dict) -> Callable:
         return loss + 0 * tf.linalg.global_norm([g for g in found if g is not None])
 
     return gradients
+
+
+def matrix_products(config: ModelConfig, batch: dict) -> Callable:
+    """Returns a function that multiplies as a step does, with each weight: a sum over the results.
+
+    Attention's products of scores and probabilities are left out, which are a few percent.
+    """
+    import tensorflow as tf
+
+    from mobilebert_tf import build_model
+
+    rows, tokens = batch["input_ids"].shape
+    shapes = []  # rows of the input, and [inputs, outputs]
+    for weight in build_model(config, "pretraining").trainable_weights:
+        if weight.path.endswith("kernel") and len(weight.shape) == 2:
+            of_masks = weight.path.startswith("masked_lm")
+            shapes.append((rows * (PREDICTIONS if of_masks else tokens), *weight.shape))
+    shapes.append((rows * PREDICTIONS, config.hidden_size, config.vocab_size))  # the logits
+    kernels = [tf.random.normal(shape[1:]) for shape in shapes]  # each its own: none is left out
+    inputs = {shape[:2]: tf.random.normal(shape[:2]) for shape in shapes}
+
+    @tf.function(autograph=False)
+    def products():
+        total = tf.constant(0.0)
+        for shape, kernel in zip(shapes, kernels, strict=True):
+            x = inputs[shape[:2]]
+            y = tf.matmul(x, kernel)
+            to_input = tf.matmul(y, kernel, transpose_b=True)
+            to_kernel = tf.matmul(x, y, transpose_a=True)
+            total += to_input[0, 0] + to_kernel[0, 0]
+        return total
+
+    return products
 
 
 if __name__ == "__main__":

@@ -15,10 +15,12 @@ from jsonargparse import ArgumentParser
 
 from mobilebert_tf.errors import InputError, Stopped
 from mobilebert_tf.files import read_bytes
+from mobilebert_tf.modeling.config import in_words
 
 EXIT_BAD_INPUT = 2
 _LARGEST_CONFIG, _DEEPEST_CONFIG = 2**20, 20  # bytes; groups and lists
 _LONGEST_MESSAGE = 2000  # characters
+_WRONG_TYPE = re.compile(r'Parser key "([\w.]+)": .*(?:Got|Given) value: (.*)')  # jsonargparse's
 _QUOTED = re.compile(r"`([\w.]+)`")  # a setting in an error message
 
 
@@ -77,7 +79,7 @@ def _give_up_stdout() -> None:
 
 def _with_options(message: str, config_class: type) -> str:
     """Returns an error message in which settings in backticks are written as options."""
-    options = set(_setting_names(config_class))
+    options = dict(_setting_types(config_class))
 
     def option(quoted: re.Match) -> str:
         name = quoted[1]
@@ -130,11 +132,19 @@ def _parse(config_class: type, description, positionals: dict, arguments: Sequen
     except RecursionError:
         raise InputError("a setting is nested too deeply") from None
     except (InputError, argparse.ArgumentError, ValueError, TypeError) as error:
-        raise InputError(" ".join(str(error).split())) from None
+        raise InputError(_in_our_words(" ".join(str(error).split()), config_class)) from None
     for name, value in _texts(dataclasses.asdict(config)):
         if "\0" in value:
             raise InputError(f"`{name}` has a zero character")
     return config
+
+
+def _in_our_words(message: str, config_class: type) -> str:
+    """Returns jsonargparse's message about a value of a wrong type as our own are."""
+    wrong, types = _WRONG_TYPE.fullmatch(message), dict(_setting_types(config_class))
+    if not wrong or wrong[1] not in types:
+        return message
+    return f"`{wrong[1]}` is {wrong[2]:.60}: it must be {in_words(types[wrong[1]])}"
 
 
 def _texts(settings: dict, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -274,12 +284,12 @@ def _switches(config_class: type, prefix: str = "") -> Iterator[tuple[str, bool]
             yield from _switches(field.type, f"{prefix}{field.name}.")
 
 
-def _setting_names(config_class: type, prefix: str = "") -> Iterator[str]:
-    """Yields the names of all settings, nested ones with dots."""
+def _setting_types(config_class: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the name and type of every setting, nested ones with dots."""
     for field in dataclasses.fields(config_class):
-        yield prefix + field.name
+        yield prefix + field.name, field.type
         if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
-            yield from _setting_names(field.type, f"{prefix}{field.name}.")
+            yield from _setting_types(field.type, f"{prefix}{field.name}.")
 
 
 def _config_files(arguments: Sequence[str]) -> list[str]:

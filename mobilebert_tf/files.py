@@ -106,6 +106,8 @@ def whole_directory(directory: str | Path) -> Iterator[Path]:
 def locked_directory(directory: Path, what: str, marks: Sequence[str]) -> Iterator[None]:
     """Makes a folder if it is not there, and keeps other processes out of it within the block.
 
+    A folder that it made is deleted again if an InputError leaves nothing in it.
+
     Args:
         directory: the folder.
         what: it holds, such as "run".
@@ -116,6 +118,7 @@ def locked_directory(directory: Path, what: str, marks: Sequence[str]) -> Iterat
     """
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory} is a file: `output_dir` must name a folder")
+    is_new = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     marked = any((directory / mark).exists() for mark in marks)
     if not marked and any(child.name != LOCK for child in directory.iterdir()):
@@ -127,6 +130,10 @@ def locked_directory(directory: Path, what: str, marks: Sequence[str]) -> Iterat
             yield
     except Timeout:
         raise InputError(f"{directory} is in use by another process") from None
+    except InputError:
+        if is_new and [child.name for child in directory.iterdir()] == [LOCK]:
+            shutil.rmtree(directory)
+        raise
 
 
 def put_directory(temporary: Path, directory: Path) -> None:

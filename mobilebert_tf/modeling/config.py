@@ -223,7 +223,7 @@ def parse_strictly(cls: type, values: Mapping[str, Any], source: str) -> Any:
         elif _has_type(value, kind):
             built[name] = value
         else:
-            expected = _in_words(kind)
+            expected = in_words(kind)
             raise InputError(f"{source}: {name} is {value!r:.40}: it must be {expected}")
     for name, field in fields.items():
         if name not in values and field.default is field.default_factory is dataclasses.MISSING:
@@ -248,15 +248,16 @@ def _has_type(value: Any, annotation: Any) -> bool:
     return type(value) is annotation or (annotation is float and type(value) is int)
 
 
-def _in_words(annotation: Any) -> str:
+def in_words(annotation: Any) -> str:
+    """Returns what a setting of a type must be, such as "a whole number or null"."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return f"one of {', '.join(arguments)}"
     if origin in (Union, UnionType):
-        return " or ".join(map(_in_words, arguments))
+        return " or ".join(map(in_words, arguments))
     if origin in (Sequence, list):
-        return f"a list, each of it {_in_words(arguments[0])}"
-    if dataclasses.is_dataclass(annotation):
+        return f"a list, each of it {in_words(arguments[0])}"
+    if dataclasses.is_dataclass(annotation) or origin is dict:
         return "a group of settings"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(
         annotation, "null"

@@ -42,13 +42,13 @@ def test_config_file_and_options_the_last_wins(tmp_path):
     ("text", "named"),
     [
         ("sead: 1", "sead"),
-        ("seed: a", "seed"),
-        ("seed: 1.5", "seed"),
-        ("strategy: progresive", "progresive"),
+        ("seed: a", "bad.yaml: seed is a: it must be a whole number"),
+        ("seed: 1.5", "bad.yaml: seed is 1.5: it must be a whole number"),
+        ("strategy: [1]", "strategy is [1]: it must be one of auxiliary, joint"),
         ("transfer:\n  alfa: 1", "alfa"),
         ("transfer:\n  alpha: 2", "bad.yaml: transfer.alpha is 2.0"),
         ("transfer:\n  phase:\n    steps: -1", "bad.yaml: transfer.phase.steps is -1"),
-        ("transfer:\n  layer_map: [0, a]", "layer_map"),
+        ("transfer:\n  layer_map: [0, a]", "it must be a list, each of it a whole number or null"),
         ("a: b: c", "line 1"),
         ("- 1", "name: value"),
     ],
@@ -60,6 +60,24 @@ def test_error_in_a_config_file_names_the_file(tmp_path, text, named):
         parse(DistillConfig, ["--config", str(path)])
     assert named in str(error.value) and str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--batch-size=x", "`batch_size` is x: it must be a whole number"),
+        ("--ema=x", "`ema` is x: it must be a number"),
+        ("--whole-word-masking=maybe", "`whole_word_masking` is maybe: it must be true or false"),
+        ("--lower-case=maybe", "`lower_case` is maybe: it must be true or false or null"),
+        ("--transfer.layer-map=x", "`transfer.layer_map` is x: it must be a list, each of it a"),
+        ("--devices=two", "`devices` is two: it must be one of one, all, workers, tpu"),
+        ("--batch-size=" + "9" * 90 + "x", "`batch_size` is " + "9" * 60 + ": it must be a whole"),
+    ],
+)
+def test_value_of_a_wrong_type(option, said):
+    with pytest.raises(InputError) as error:
+        parse(DistillConfig, [option])
+    assert str(error.value).startswith(said)
 
 
 def test_error_of_the_outermost_settings_names_the_file(tmp_path):

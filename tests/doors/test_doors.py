@@ -16,6 +16,7 @@ from support.texts import write_corpus
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.distill import distill
+from mobilebert_tf.files import LOCK
 from mobilebert_tf.finetune import finetune
 from mobilebert_tf.modeling.config import SIZES
 from mobilebert_tf.pretrain import pretrain
@@ -43,7 +44,9 @@ def refused(tmp_path, monkeypatch, capsys):
 
     def call(*arguments: str, name: str = "distill", output: str = "run") -> str:
         base = ["--config", TEST_CONFIG] if name == "distill" else []
-        base += ["--output-dir", str(tmp_path / output)]
+        directory = tmp_path / output
+        was_there = directory.exists()
+        base += ["--output-dir", str(directory)]
         monkeypatch.setattr(sys, "argv", [name, *base, *map(str, arguments)])
         with pytest.raises(SystemExit) as exit_info:
             door(*DOORS[name])
@@ -53,6 +56,7 @@ def refused(tmp_path, monkeypatch, capsys):
         assert error.startswith("error: "), error
         # Beside the error only progress bars and warnings.
         assert not [x for x in lines if x.strip() and "step" not in x and "warning: " not in x]
+        assert was_there or not (directory / LOCK).exists()
         return error
 
     return call
