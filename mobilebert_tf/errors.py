@@ -34,7 +34,7 @@ def require(condition: bool, setting: str, value: Any, requirement: str) -> None
 def tensorflow_reason(error: Any) -> str:
     """Returns what an OpError of TensorFlow's says, without the names of its operations."""
     message = re.sub(r"\{\{.*?\}\} ?|\[Op:\w+\].*", "", error.message)
-    return message.strip().partition("\n")[0][:100]
+    return message.strip().partition("\n")[0]
 
 
 @contextmanager
