@@ -163,9 +163,10 @@ _WITHOUT_OPT = {"hidden_act": "gelu", "normalization_type": "layer_norm"}
 _SENTENCE = _STUDENT.replace(
     hidden_size=384,
     num_hidden_layers=6,
-    embedding_size=224,
+    embedding_size=256,
     trigram_input=False,
-    num_feedforward_networks=2,
+    intermediate_size=768,
+    num_feedforward_networks=1,
 )
 _DEMO: dict[str, Any] = {"vocab_size": 6000, "num_hidden_layers": 3}
 _DEMO |= {"hidden_size": 128, "embedding_size": 64}
