@@ -25,9 +25,9 @@ PEERS = {  # name: (library, mode)
     "Hugging Face, full int8": ("huggingface", "int8-full"),
     "Model Garden, dynamic int8": ("model-garden", "dynamic"),
     "ONNX Runtime, dynamic int8": ("onnx", "dynamic"),
+    "ONNX Runtime, int4": ("onnx", "int4"),
 }
 BASE = "Hugging Face, dynamic int8"  # the fastest that anybody else's tools give
-ANY_LENGTH = "ONNX Runtime, dynamic int8, any length"
 GARDEN = ("model-garden", "classifier")  # its span head is not ours
 PAPER_MODES = {"float32": "none", "dynamic int8": "dynamic"}
 
@@ -67,7 +67,11 @@ def products(folder: Path) -> list[Product]:
             for name, (library, mode) in PEERS.items()
             if library != GARDEN[0] or head == GARDEN[1]
         ]
-    found.append(_peer(folder, "classifier", ANY_LENGTH, "onnx", "dynamic", tokens=0))
+    found += [
+        _peer(folder, "classifier", f"{name}, any length", library, mode, tokens=0)
+        for name, (library, mode) in PEERS.items()
+        if library == "onnx"
+    ]
     texts = folder / "calibration-classifier.txt"
     for size in PAPER:
         model = folder / "models" / directory_name(size)

@@ -1,5 +1,6 @@
 """The .tflite format: reading models, writing them small, and the runtime that they need."""
 
+import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -127,6 +128,39 @@ def write(model: schema.ModelT) -> bytes:
     builder = _SharingBuilder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def part(
+    model: schema.ModelT,
+    operators: Sequence[schema.OperatorT],
+    inputs: Sequence[int],
+    outputs: Sequence[int],
+    constants: dict[int, np.ndarray],
+) -> bytes:
+    """Returns a file of some operations of a model's only graph.
+
+    Args:
+        inputs, outputs: indices of the tensors that are given to the operations, and taken.
+        constants: values that replace those of the model, by the tensors' indices.
+    """
+    (graph,) = model.subgraphs
+    used = {int(i) for o in operators for i in (*o.inputs, *o.outputs) if i >= 0}
+    place = {index: i for i, index in enumerate(sorted(used))} | {-1: -1}  # -1: left out
+    tensors, buffers = [], [schema.BufferT()]
+    for index in sorted(used):
+        tensors.append(copy.copy(graph.tensors[index]))
+        data = constants.get(index, model.buffers[graph.tensors[index].buffer].data)
+        tensors[-1].buffer = 0 if data is None else len(buffers)
+        if data is not None:
+            buffers.append(schema.BufferT(data=np.asarray(data).view(np.uint8).ravel()))
+    copies = [copy.copy(operator) for operator in operators]
+    for each in copies:
+        each.inputs = [place[int(i)] for i in each.inputs]
+        each.outputs = [place[int(i)] for i in each.outputs]
+    ends = ([place[index] for index in indices] for indices in (inputs, outputs))
+    found = schema.SubGraphT(tensors, *ends, copies)
+    codes = copy.deepcopy(model.operatorCodes)
+    return write(schema.ModelT(3, operatorCodes=codes, subgraphs=[found], buffers=buffers))
 
 
 def minimum_runtime(model: schema.ModelT) -> str:

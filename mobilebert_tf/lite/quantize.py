@@ -156,7 +156,7 @@ def quantized(
     finished = flatbuffer.read(result.quantized_model)
     if asked in FOUR_BITS:
         chosen = [name for name in _dense(twin, asked) if name not in in_float]
-        int4.store_in_4_bits(finished, content, calibration, chosen)
+        int4.store_in_4_bits(finished, content, calibration, chosen, fit=asked == "int4")
     flatbuffer.dequantize_rows(finished)
     _check_sums(finished)
     return flatbuffer.write(finished)

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from mobilebert_tf.errors import InputError, require
 from mobilebert_tf.lite.arithmetic import Arithmetic
 from mobilebert_tf.lite.calibration_data import for_graph, joined
 from mobilebert_tf.lite.graph import InferenceGraph
@@ -35,9 +36,19 @@ def prune(
         share: of the neurons that go, from 0 to 1.
         phase: steps and optimizer of the distillation.
         seed: of the distillation's order and dropout.
+
+    Raises InputError for a share of less than one neuron, and for a model of quantization-aware
+    training, which would lose what was trained.
     """
+    if model.quantization is not None:
+        raise InputError(
+            "`prune` would lose what quantization-aware training taught: prune the model that it "
+            "began with, and train that one"
+        )
     config = model.config
     size = max(round((1 - share) * config.intermediate_size), 1)
+    enough = f"enough to take one of {config.intermediate_size} neurons"
+    require(size < config.intermediate_size, "prune", share, enough)
     keras.utils.set_random_seed(seed)
     pruned = MobileBert(config.replace(intermediate_size=size), model.head)
     values = {weight.path: weight.numpy() for weight in model.weights}

@@ -24,7 +24,7 @@ HEADS = (
     *("classifier", "multi_label_classifier", "token_classifier", "span", "masked_lm", "encoder"),
     "regression",
 )
-MODES = ("none", "float16", "dynamic", "int8", "int8-full", "int16x8")
+MODES = ("none", "float16", "dynamic", "int8", "int8-full", "int16x8", "int4", "int4-mixed")
 LENGTHS = (5, 37, 1, 13)  # shorter after longer, and longer after shorter
 TEXT, PAIR = "The café's old DOG \U0001f642 never sees.", "a big boat near 17 stones"
 DOCUMENT = "The dog sleeps under an old tree. \U0001f642 A cat sees the red house, always! " * 6

@@ -103,6 +103,21 @@ def test_what_is_on_the_grid_stays():
     np.testing.assert_array_equal(again, steps)
 
 
+def test_weights_are_fitted_to_inputs_with_errors():
+    """As least squares does with rows of its own for the noise."""
+    wanted, _ = _squares(300, 20, 5)
+    given = (wanted + RANDOM.normal(0, 0.5, wanted.shape)).astype(np.float32)
+    weights = RANDOM.normal(0, 1, [7, 20]).astype(np.float32)
+    noise = np.sqrt(int4._DAMPING * np.square(given).sum() / 20) * np.eye(20)
+    targets = np.concatenate([(wanted - given) @ weights.T, np.zeros([20, 7])])
+    change = np.linalg.lstsq(np.concatenate([given, noise]), targets, rcond=None)[0]
+    found = int4.refitted(weights, wanted, given)
+    np.testing.assert_allclose(found, weights + change.T, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(int4.refitted(weights, given, given), weights)
+    none = int4.refitted(weights, 0 * wanted, 0 * given)
+    np.testing.assert_array_equal(none, weights)
+
+
 # ---- the file ------------------------------------------------------------------------------
 
 
@@ -152,6 +167,26 @@ def test_layers_without_biases_are_chosen_too():
     four_bits = [op for name, op, _ in flatbuffer.operators(file) if name == "FULLY_CONNECTED"]
     four_bits = [op for op in four_bits if graph.tensors[op.inputs[1]].type == flatbuffer.INT4]
     assert len(four_bits) == 2 * 2 * VARIANTS["student"].num_feedforward_networks
+
+
+@pytest.mark.parametrize("variant", ["student", "bert"])
+def test_layers_make_up_for_the_errors_of_those_before_them(variant, monkeypatch):
+    calibration = samples((13, 37), 12)
+
+    def error():
+        file = quantize.convert(model(variant, "span"), "int4", calibration)
+        run = Interpreter(model_content=file).get_signature_runner()
+        given = {"input_ids": "ids", "input_mask": "mask", "segment_ids": "segment_ids"}
+        of_keras = keras_model(variant, "span")
+        return sum(
+            np.square(run(**sample)[name] - values).sum()
+            for sample in calibration
+            for name, values in of_keras(**{k: sample[v] for k, v in given.items()}).items()
+        )
+
+    fitted = error()
+    monkeypatch.setattr(int4, "refitted", lambda weights, *_: weights)
+    assert fitted < 0.8 * error()
 
 
 @pytest.mark.parametrize("mode", quantize.FOUR_BITS)

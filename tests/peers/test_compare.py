@@ -18,6 +18,8 @@ PEERS = {
     "Model Garden, dynamic int8",
     "ONNX Runtime, dynamic int8",
     "ONNX Runtime, dynamic int8, any length",
+    "ONNX Runtime, int4",
+    "ONNX Runtime, int4, any length",
 }
 OURS = {"ours, float32", "ours, dynamic int8", "ours, int8", "ours, int8-full", "ours, int4"}
 EXACT = ("ours, float32", "Hugging Face, float32")

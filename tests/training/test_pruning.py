@@ -7,7 +7,9 @@ from support.texts import LABELS, write_corpus
 
 from mobilebert_tf import export as to_tflite
 from mobilebert_tf import load_model
+from mobilebert_tf.errors import InputError
 from mobilebert_tf.lite.runtime import LiteModel
+from mobilebert_tf.modeling.quantization import Quantization
 from mobilebert_tf.training.pruning import fitted, neuron_squares, prune
 from mobilebert_tf.training.run_config import Phase
 
@@ -56,6 +58,18 @@ def test_every_real_token_of_every_text_is_watched(variant):
         assert squares.shape == (size, size) and np.diag(squares).max() > 0
         np.testing.assert_allclose(twice[layer], 2 * squares)
         assert np.linalg.matrix_rank(squares, tol=1e-4 * squares.trace()) <= 13  # tokens
+
+
+def test_what_quantization_aware_training_taught_is_not_lost():
+    built = random_model(VARIANTS["student"], "classifier")
+    built.quantization = Quantization({}, {})
+    with pytest.raises(InputError, match="prune the model that it began with"):
+        prune(built, [inputs(13)], 0.25, NO_STEPS)
+
+
+def test_a_share_that_takes_no_neuron():
+    with pytest.raises(InputError, match="`prune` is 1e-09: it must be enough to take one of 13"):
+        prune(model("student", "span"), [inputs(13)], 1e-9, NO_STEPS)
 
 
 # ---- the door --------------------------------------------------------------------------------
