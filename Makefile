@@ -2,6 +2,7 @@
 # make demo-embeddings TEXT=folder GLUE=folder  all-MiniLM-L6-v2 -> student -> int8 encoder, search
 # make test    every test but the slow proofs (make test-slow) and make test-peers
 # make test-peers  against Hugging Face's and Model Garden's own code, in an environment of its own
+# make beam    prepare by Apache Beam, against the local one, in an environment of its own
 # make compare-peers TEXTS=dev.tsv VOCABULARY=vocab.txt  our files against other people's, in runs/peers
 # make test-clients  MediaPipe, the Task Library and LiteRT.js on our files, each in one of its own
 # make fuzz    hostile files, options and texts on every door for ten minutes, or SECONDS=3600 FIRST=5000
@@ -15,7 +16,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: setup demo demo-embeddings test test-slow fuzz test-peers compare-peers test-compare test-clients docs lint format lock clean
+.PHONY: setup demo demo-embeddings test test-slow fuzz test-peers compare-peers test-compare test-clients beam docs lint format lock clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -106,6 +107,16 @@ test-compare: .venv-compare/ready
 test-clients: .venv-mediapipe/ready .venv-tflite-support/ready web_demo/vendor/litert.js
 	$(BIN)/python -m pytest tests/clients
 
+# Beam needs protobuf 6, requirements.lock has 7. This environment prepares, and can train too.
+.venv-beam/ready: .venv/ready tests/beam/requirements.txt setup.py
+	test -d .venv-beam || $(PYTHON) -m venv .venv-beam
+	$(UV) pip install --quiet --compile-bytecode --python .venv-beam/bin/python \
+		--constraint constraints.txt -r tests/beam/requirements.txt --editable ".[dev]"
+	touch $@
+
+beam: .venv-beam/ready
+	.venv-beam/bin/python -m pytest tests/beam
+
 # The variable silences a notice of the theme's about MkDocs 2.
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -125,7 +136,7 @@ lock: setup
 		--custom-compile-command "make lock" setup.py --output-file requirements.lock
 
 clean:
-	rm -rf site .venv .venv-minilm .venv-peers .venv-compare .venv-mediapipe .venv-tflite-support runs build *.egg-info \
+	rm -rf site .venv .venv-minilm .venv-peers .venv-compare .venv-beam .venv-mediapipe .venv-tflite-support runs build *.egg-info \
 		web_demo/node_modules web_demo/vendor .arm
 
 # The Android app and its proof: everything on this machine's JVM, then the APK.

@@ -1,5 +1,6 @@
 """The exception for bad input, which commands print as one line before they exit with code 2."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +29,12 @@ def require(condition: bool, setting: str, value: Any, requirement: str) -> None
     """Raises InputError, with a setting, its value and what it must be, unless `condition`."""
     if not condition:
         raise InputError(f"`{setting}` is {value}: it must be {requirement}")
+
+
+def tensorflow_reason(error: Any) -> str:
+    """Returns what an OpError of TensorFlow's says, without the names of its operations."""
+    message = re.sub(r"\{\{.*?\}\} ?|\[Op:\w+\].*", "", error.message)
+    return message.strip().partition("\n")[0]
 
 
 @contextmanager

@@ -199,10 +199,13 @@ def read_json(path: Path, kind: type = dict) -> Any:
     return values
 
 
-def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Returns the arrays of a .npz file by name.
+def read_arrays(
+    path: str | os.PathLike, names: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Returns the arrays of a .npz file by name: all, or those that are named.
 
-    Raises InputError for a file that is missing or damaged, or unpacks to far more than it holds.
+    Raises InputError for a file that is missing or damaged, lacks one of them, or unpacks to far
+    more than it holds.
     """
     try:
         # Opened here: np.load does not close a file that it finds damaged.
@@ -213,7 +216,7 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
                 raise InputError(f"{path} would unpack to {unpacked:,} bytes: refused")
             file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
-                return dict(arrays)
+                return {name: arrays[name] for name in names or arrays.files}
     except InputError:
         raise
     except OSError as error:

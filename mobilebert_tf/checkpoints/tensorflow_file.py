@@ -1,13 +1,12 @@
 """Finds and reads TensorFlow's checkpoint files (.index and .data)."""
 
-import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, tensorflow_reason
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # a key of TF2's object-based checkpoints only
@@ -72,8 +71,7 @@ def writing(directory: Path):
     try:
         yield
     except tf.errors.OpError as error:
-        reason = re.sub(r"{{.*?}} | \[Op:\w+\].*", "", error.message)
-        raise OSError(f"cannot write into {directory}: {reason}") from None
+        raise OSError(f"cannot write into {directory}: {tensorflow_reason(error)}") from None
 
 
 def is_object_based(prefix: str) -> bool:

@@ -18,7 +18,7 @@ from mobilebert_tf.data.pretraining import PretrainingExamples
 from mobilebert_tf.data.records import ShardedCorpus
 from mobilebert_tf.data.schedule import ShardPlans, ShardSchedule, dataset_of
 from mobilebert_tf.data.sources import Source
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, tensorflow_reason
 from mobilebert_tf.files import whole_file
 from mobilebert_tf.text.tokenizer import WordPiece
 
@@ -103,7 +103,7 @@ class BertRecords:
         except tf.errors.OpError as error:
             raise InputError(
                 f"{self.files[file]} has another example than its first, or is damaged: "
-                f"{error.message:.100}"
+                f"{tensorflow_reason(error)}"
             ) from None
         batch = {name: parsed[self._names[name]].numpy() for name in _FEATURES}
         batch[_LABEL] = batch[_LABEL][:, 0]

@@ -89,9 +89,27 @@ def near_duplicates(
                 earlier, later = earlier[chosen], later[chosen]
                 for i in range(0, len(later), most_keys // SLOTS):
                     rows = slice(i, i + most_keys // SLOTS)
-                    alike = _read(file.fileno(), earlier[rows]) == _read(file.fileno(), later[rows])
-                    dropped[later[rows][alike.mean(axis=1) >= ALIKE]] = True
+                    one, other = (_read(file.fileno(), each[rows]) for each in (earlier, later))
+                    dropped[later[rows][_alike(one, other)]] = True
     return dropped
+
+
+def near_duplicates_in_band(keys: np.ndarray, sketch: np.ndarray) -> np.ndarray:
+    """Returns what `near_duplicates` does as far as one band tells it: bool [n].
+
+    Args:
+        keys: uint64 [n] of the band, of all documents that have one of these keys, in order.
+        sketch: theirs, uint16 [n, 64].
+    """
+    dropped = np.zeros(len(keys), bool)
+    for earlier, later in _sharing(keys):
+        dropped[later[_alike(sketch[earlier], sketch[later])]] = True
+    return dropped
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Returns whether documents are nearly the same, by their sketches [n, 64]: bool [n]."""
+    return (one == other).mean(axis=1) >= ALIKE
 
 
 def _candidates(path: Path, count: int, most_keys: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -99,14 +117,21 @@ def _candidates(path: Path, count: int, most_keys: int) -> Iterator[tuple[np.nda
     passes = -(-count // most_keys)
     for number in range(passes):
         keys, document = _keys(path, number, passes, most_keys)
-        order = np.argsort(keys, kind="stable")
-        keys, document = keys[order], document[order]
-        same = np.append(False, keys[1:] == keys[:-1])
-        first = np.maximum.accumulate(np.where(same, 0, np.arange(len(keys))))
-        later = np.flatnonzero(same)
-        yield document[first[later]], document[later]
-        others = later[first[later] != later - 1]
-        yield document[others - 1], document[others]
+        for earlier, later in _sharing(keys):
+            yield document[earlier], document[later]
+
+
+def _sharing(keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields pairs of rows (earlier [n], later [n]) with the same key: the first one and the one
+    before."""
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    same = np.append(False, keys[1:] == keys[:-1])
+    first = np.maximum.accumulate(np.where(same, 0, np.arange(len(keys))))
+    later = np.flatnonzero(same)
+    yield order[first[later]], order[later]
+    others = later[first[later] != later - 1]
+    yield order[others - 1], order[others]
 
 
 def _keys(path: Path, number: int, passes: int, most_keys: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,8 +11,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from mobilebert_tf.data.bert_records import record_places, write_bert_records
 from mobilebert_tf.data.corpus import SkippedDocuments, split_held_out
-from mobilebert_tf.data.document_parts import write_parts
+from mobilebert_tf.data.document_parts import UnitOfWork, part_path, read_report, write_parts
 from mobilebert_tf.data.prepared_text import (
     HELD_OUT_SEED,
     ExampleConfig,
@@ -36,8 +36,9 @@ from mobilebert_tf.data.records import (
     prepared_folder,
     write_shard,
 )
-from mobilebert_tf.data.shard_layout import SIDES, Layout, ShardPlan, lay_out
-from mobilebert_tf.data.sources import Source, documents, parts, refuse, sources
+from mobilebert_tf.data.shard_layout import SIDES, ShardPlan, lay_out
+from mobilebert_tf.data.sources import DEFAULT_CORPUS, Source, documents, parts, refuse, sources
+from mobilebert_tf.data.tokenized import TokenizedCorpus
 from mobilebert_tf.data.workers import Workers
 from mobilebert_tf.errors import InputError, check_number
 from mobilebert_tf.files import (
@@ -71,6 +72,8 @@ class PrepareConfig(ExampleConfig, TextConfig):
         keep_duplicates: keep documents that are nearly the same as an earlier one.
         shard_tokens: tokens in a file, about; training has one or two in memory.
         overwrite: delete what an earlier preparation left in output_dir.
+        pipeline_options: after --, the options of Apache Beam, which then prepares:
+            -- --runner FlinkRunner --flink_master HOST:8081
     """
 
     output_dir: str = "runs/prepared"
@@ -81,6 +84,7 @@ class PrepareConfig(ExampleConfig, TextConfig):
     keep_duplicates: bool = False
     shard_tokens: int = 8_000_000
     overwrite: bool = False
+    pipeline_options: list[str] = field(default_factory=list)
 
     def __post_init__(self):
         TextConfig.__post_init__(self)
@@ -89,14 +93,31 @@ class PrepareConfig(ExampleConfig, TextConfig):
         check_number("seed", self.seed, 0, 2**32 - 1)
         check_number("processes", self.processes, 1, 1024)
         check_number("shard_tokens", self.shard_tokens, 1)
+        options = self.pipeline_options
+        if options and not options[0].startswith("--"):
+            raise InputError(f"what is {options[0]!r}? Text is named with `corpus`")
+        if options and (self.processes > 1 or self.format == "bert"):
+            raise InputError(
+                "Apache Beam makes a prepared folder, with workers that its own options name: "
+                "leave out `processes` and `format`"
+            )
 
 
 # Settings that may change when a preparation goes on.
-_CHANGEABLE = ("output_dir", "processes", "skip_bad", "overwrite")
+_CHANGEABLE = ("output_dir", "processes", "skip_bad", "overwrite", "pipeline_options")
 
 
-def prepare_corpus(config: PrepareConfig) -> PreparedFolder:
+Units = list[list[Source]]
+Work = Callable[[PrepareConfig, Path, Units, Units], None]
+
+
+def prepare_corpus(config: PrepareConfig, work: Work | None = None) -> PreparedFolder:
     """Prepares a folder, or goes on with it; returns it as it is if it is finished.
+
+    Args:
+        config: how.
+        work: makes the shards and the index of units of work, of the corpus and of the held-out
+            corpus, with the tokenizer that is in the folder; None for processes of this machine.
 
     Raises InputError for text that cannot be read or trained on, and for a folder of something
     else.
@@ -104,6 +125,7 @@ def prepare_corpus(config: PrepareConfig) -> PreparedFolder:
     path = Path(config.output_dir)
     corpus = sources(config.corpus, config.field)
     held_out = sources(config.held_out_corpus, config.field) if config.held_out_corpus else []
+    _check_place(config)
     plan = _plan(config, [*corpus, *held_out])
     with locked_directory(path, "preparation", [_PLAN]):
         _begin(path, plan, config.overwrite)
@@ -113,9 +135,22 @@ def prepare_corpus(config: PrepareConfig) -> PreparedFolder:
             if not (path / "tokenizer_config.json").exists():  # written after vocab.txt
                 text = _vocabulary_text(config, units) if config.vocabulary is None else []
                 choose_tokenizer(config, text, None).save_files(path)
-            with Workers(min(config.processes, len(units))) as workers:
-                _prepare(config, path, units, held_out_units, workers)
+            (work or _work_here)(config, path, units, held_out_units)
+            shutil.rmtree(path / _WORK, ignore_errors=True)
         return open_prepared(path)
+
+
+def _check_place(config: PrepareConfig) -> None:
+    """Raises InputError if `output_dir` lies in a folder of text: its files would become text."""
+    output = Path(config.output_dir).resolve()
+    for corpus in (config.corpus, config.held_out_corpus or []):
+        for item in [corpus] if isinstance(corpus, str) else corpus:
+            folder = Path(item).resolve()
+            if item != DEFAULT_CORPUS and folder.is_dir() and output.is_relative_to(folder):
+                raise InputError(
+                    f"`output_dir` {config.output_dir} lies in {item}, which is read as text: "
+                    "choose a folder elsewhere"
+                )
 
 
 def write_bert(config: PrepareConfig) -> dict[str, int]:
@@ -149,7 +184,7 @@ def _write_bert_shard(config: PrepareConfig, side: str, number: int, path: Path)
     shard = ShardedCorpus(folder, [getattr(prepared, side)[number]], prepared.vocab_size)
     seed = config.seed if side == "train" else HELD_OUT_SEED
     settings = config.example_settings() | {"seed": seed + number}
-    write_bert_records(path, shard, _tokenizer(folder), config.copies, **settings)
+    write_bert_records(path, shard, folder_tokenizer(folder), config.copies, **settings)
 
 
 def _plan(config: PrepareConfig, files: Iterable[Source]) -> dict[str, Any]:
@@ -204,10 +239,10 @@ def _delete(path: Path) -> None:
             file.unlink()
 
 
-def _units(files: Sequence[Source], shard_tokens: int) -> list[list[Source]]:
+def _units(files: Sequence[Source], shard_tokens: int) -> Units:
     """Returns units of work: parts of large files, several small files together."""
     size = _BYTES_PER_TOKEN * shard_tokens
-    units: list[list[Source]] = []
+    units: Units = []
     filled = size
     for source in files:
         for part in parts(source, size):
@@ -219,7 +254,7 @@ def _units(files: Sequence[Source], shard_tokens: int) -> list[list[Source]]:
     return units
 
 
-def _vocabulary_text(config: PrepareConfig, units: list[list[Source]]) -> list[list[str]]:
+def _vocabulary_text(config: PrepareConfig, units: Units) -> list[list[str]]:
     """Returns training documents to learn a vocabulary from: all, or the begin of each unit."""
     total = sum(s.size * (_UNPACKED if s.is_packed else 1) for unit in units for s in unit)
     most = math.inf if total <= _VOCABULARY_TEXT else _VOCABULARY_TEXT / len(units)
@@ -242,34 +277,34 @@ def _vocabulary_text(config: PrepareConfig, units: list[list[Source]]) -> list[l
     return split_held_out(chosen, config.held_out_fraction)[0]
 
 
-def _prepare(
-    config: PrepareConfig,
-    path: Path,
-    units: list[list[Source]],
-    held_out_units: list[list[Source]],
-    workers: Workers,
-) -> None:
-    work = path / _WORK
-    work.mkdir(exist_ok=True)
-    train, reports = _tokenize(config, path, "train", units, workers)
-    held_out, held_out_reports = _tokenize(config, path, "held_out", held_out_units, workers)
-    if held_out_units and not held_out:
-        raise InputError(f"{config.held_out_corpus} holds no text")
-    print("comparing documents", flush=True)
-    layout = lay_out(
-        train,
-        held_out,
-        work,
-        held_out_fraction=config.held_out_fraction,
-        keep_duplicates=config.keep_duplicates,
-        shard_tokens=config.shard_tokens,
-    )
-    _write_shards(path, layout, reports + held_out_reports, workers)
-    shutil.rmtree(work)
+def _work_here(config: PrepareConfig, path: Path, units: Units, held_out_units: Units) -> None:
+    with Workers(min(config.processes, len(units))) as workers:
+        work = path / _WORK
+        work.mkdir(exist_ok=True)
+        train, reports = _tokenize(config, path, "train", units, workers)
+        held_out, of_held_out = _tokenize(config, path, "held_out", held_out_units, workers)
+        if held_out_units and not held_out:
+            raise InputError(f"{config.held_out_corpus} holds no text")
+        print("comparing documents", flush=True)
+        layout = lay_out(
+            train,
+            held_out,
+            work,
+            held_out_fraction=config.held_out_fraction,
+            keep_duplicates=config.keep_duplicates,
+            shard_tokens=config.shard_tokens,
+        )
+        plans = [
+            (plan, path / shard_name(side, i, len(layout.shards[side])), path)
+            for side in SIDES
+            for i, plan in enumerate(layout.shards[side])
+        ]
+        written = workers.run(_write_planned, plans, "writing")
+        write_index(path, written, reports + of_held_out, layout.duplicates, layout.lengths)
 
 
 def _tokenize(
-    config: PrepareConfig, path: Path, side: str, units: list[list[Source]], workers: Workers
+    config: PrepareConfig, path: Path, side: str, units: Units, workers: Workers
 ) -> tuple[list[Path], list[dict[str, Any]]]:
     """Returns the parts of all units in order, and what is reported of each unit; makes those that
     are not there yet."""
@@ -281,33 +316,45 @@ def _tokenize(
     ]
     if tasks:
         workers.run(_tokenize_unit, tasks, "tokenizing")
-    reports = [read_json(stem.with_suffix(".json")) for stem in stems]
+    reports = [read_report(stem) for stem in stems]
     made = [
-        stem.with_name(f"{stem.name}-{number:04d}.npz")
+        part_path(stem, number)
         for stem, report in zip(stems, reports, strict=True)
         for number in range(report["parts"])
     ]
     return made, reports
 
 
-def _write_shards(
-    path: Path, layout: Layout, reports: list[dict[str, Any]], workers: Workers
+def shard_name(side: str, number: int, count: int) -> str:
+    """Returns the file name of a shard of `count`."""
+    return f"{side}-{number:05d}-of-{count:05d}.tfrecord"
+
+
+Written = tuple[Shard, np.ndarray]
+
+
+def write_index(
+    path: Path,
+    written: Sequence[Written],
+    reports: Sequence[dict[str, Any]],
+    duplicates: int,
+    lengths: dict[str, np.ndarray],
 ) -> None:
-    """Writes the shards, and then the index."""
-    tasks = [
-        (plan, path / f"{side}-{i:05d}-of-{len(layout.shards[side]):05d}.tfrecord", path)
-        for side in SIDES
-        for i, plan in enumerate(layout.shards[side])
-    ]
-    written = workers.run(_write_planned, tasks, "writing")
-    count = len(layout.shards["train"])
+    """Writes the rest of a prepared folder, the index last.
+
+    Args:
+        path: of the folder.
+        written: what `write_documents` returned for each shard, in order.
+        reports: of the units of work, in order.
+        duplicates, lengths: as in data.shard_layout.Layout.
+    """
+    shards = {side: [s for s, _ in written if s.file.startswith(side)] for side in SIDES}
     with whole_file(path / TOKEN_COUNTS) as temporary, open(temporary, "wb") as file:
-        np.save(file, sum(counts for _, counts in written[:count]))
+        np.save(file, sum(counts for _, counts in written[: len(shards["train"])]))
     folder = PreparedFolder(
         directory=path,
-        train=[shard for shard, _ in written[:count]],
-        held_out=[shard for shard, _ in written[count:]],
-        vocab_size=len(_tokenizer(path)),
+        **shards,
+        vocab_size=len(folder_tokenizer(path)),
         digest="",
         settings=read_json(path / _PLAN)["settings"],
         statistics={
@@ -315,8 +362,10 @@ def _write_shards(
             "documents_without_tokens": sum(report["empty"] for report in reports),
             "bad_documents": sum(report["bad"] for report in reports),
             "first_bad_document": next((r["first_bad"] for r in reports if r["bad"]), None),
-            "near_duplicates": layout.duplicates,
-            "documents_by_length": layout.lengths,
+            "near_duplicates": duplicates,
+            "documents_by_length": {
+                side: np.trim_zeros(counts, "b").tolist() for side, counts in lengths.items()
+            },
         },
     )
     write_json(path / INDEX, folder.index())
@@ -330,17 +379,23 @@ def _write_shards(
 def _tokenize_unit(
     unit: list[Source], stem: Path, directory: Path, part_tokens: int, skip_bad: bool
 ) -> None:
-    write_parts(unit, stem, _tokenizer(directory), part_tokens=part_tokens, skip_bad=skip_bad)
+    tokenizer = folder_tokenizer(directory)
+    write_parts(UnitOfWork(unit, tokenizer, part_tokens=part_tokens, skip_bad=skip_bad), stem)
 
 
-def _write_planned(plan: ShardPlan, path: Path, directory: Path) -> tuple[Shard, np.ndarray]:
+def _write_planned(plan: ShardPlan, path: Path, directory: Path) -> Written:
+    return write_documents(plan.corpus(), path, directory)
+
+
+def write_documents(corpus: TokenizedCorpus, path: Path, directory: Path) -> Written:
     """Writes a shard; returns its entry of the index and how often each token occurs in it."""
-    corpus, tokenizer = plan.corpus(), _tokenizer(directory)
+    tokenizer = folder_tokenizer(directory)
     shard = write_shard(path, corpus, len(tokenizer), tokenizer.unk_id)
     return shard, np.bincount(corpus.tokens, minlength=len(tokenizer))
 
 
-def _tokenizer(directory: Path) -> WordPiece:
+def folder_tokenizer(directory: Path) -> WordPiece:
+    """Returns the tokenizer of a folder, which is loaded once in a process."""
     return _loaded(directory, (directory / "vocab.txt").stat().st_mtime_ns)
 
 

@@ -21,7 +21,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from mobilebert_tf.data.tokenized import TokenizedCorpus, offsets
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, tensorflow_reason
 from mobilebert_tf.files import INDEX, read_bytes, read_json, whole_file, write_json
 
 FORMAT = "mobilebert_tf documents 1"
@@ -101,7 +101,7 @@ def read_shard(path: Path, shard: Shard, vocab_size: int) -> TokenizedCorpus:
         )
         batches = list(parsed.as_numpy_iterator())
     except tf.errors.OpError as error:
-        raise InputError(f"{path} is missing or damaged: {error.message:.100}") from None
+        raise InputError(f"{path} is missing or damaged: {tensorflow_reason(error)}") from None
     documents = [b"".join(batch["tokens"]) for batch in batches]
     sentences = [row for batch in batches for row in batch["sentence_tokens"]]
     tokens = np.frombuffer(b"".join(documents), kind)
@@ -157,8 +157,8 @@ class ShardedCorpus:
         path = self.directory / TOKEN_COUNTS
         try:
             counts = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} is missing or damaged: {error}") from None
+        except Exception as error:  # NumPy raises errors of many kinds for a damaged file
+            raise InputError(f"{path} is missing or damaged: {str(error)[:100]}") from None
         if counts.shape != (vocab_size,):
             raise InputError(f"{path} is not of a vocabulary of {vocab_size:,} pieces")
         return counts + 1.0
@@ -171,6 +171,9 @@ class ShardedCorpus:
     def share_of_unknown(self) -> float:
         """Returns the share of [UNK] in the text, 0 to 1."""
         return sum(s.unknown for s in self.shards) / sum(s.tokens for s in self.shards)
+
+
+_LEFT_OUT = ("documents_read", "documents_without_tokens", "bad_documents", "near_duplicates")
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,27 @@ def open_prepared(directory: Path) -> PreparedFolder:
     digest = hashlib.blake2b(read_bytes(path, 2**25), digest_size=16).hexdigest()
     try:
         for side in ("train", "held_out"):
-            values[side] = [Shard(**entry) for entry in values[side]]
+            check_counts({f"number of {side} shards": len(values[side])}, least=1)
+            values[side] = [_shard(entry) for entry in values[side]]
+        statistics = values["statistics"]
+        check_counts({name: statistics[name] for name in _LEFT_OUT})
         return PreparedFolder(directory=directory, digest=digest, **values)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged: {error}; prepare the folder again") from None
+
+
+def _shard(entry: dict[str, Any]) -> Shard:
+    """Returns what an entry of the index says. Raises TypeError or KeyError for a damaged one."""
+    names = {name: entry[name] for name in ("file", "digest")}
+    check_counts({k: v for k, v in entry.items() if k in ("documents", "sentences", "tokens")}, 1)
+    check_counts({k: v for k, v in entry.items() if k not in names})
+    if not all(isinstance(name, str) for name in names.values()):
+        raise TypeError(f"{names} are no names")
+    return Shard(**entry)
+
+
+def check_counts(counts: dict[str, Any], least: int = 0) -> None:
+    """Raises TypeError for a value that is no whole number, or less than `least`."""
+    for name, count in counts.items():
+        if type(count) is not int or count < least:
+            raise TypeError(f"{name} is {count!r:.40}")

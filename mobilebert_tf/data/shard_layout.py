@@ -1,22 +1,135 @@
 """Decides which tokenized documents go into which shard: without duplicates, some held out.
 
-In memory for all documents at once are two bytes for each, and the hashes of the held-out
-paragraphs.
+A `Choice` decides for one part, by what was found out of all of them. In memory for all documents
+at once are two bytes for each, and the hashes of the held-out paragraphs.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from mobilebert_tf.data.corpus import held_out_border
-from mobilebert_tf.data.document_parts import DocumentPart, load_part
+from mobilebert_tf.data.document_parts import DocumentPart, StoredPart
 from mobilebert_tf.data.duplicates import BANDS, near_duplicates
 from mobilebert_tf.data.tokenized import TokenizedCorpus, concatenated
 from mobilebert_tf.errors import InputError
 
 SIDES = ("train", "held_out")
+_TEXT = ("document_hashes", "document_paragraphs", "paragraph_hashes")
+_LENGTHS = 64  # of documents that are counted: powers of 2
+
+
+@dataclass(frozen=True)
+class Split:
+    """What is held out.
+
+    Args:
+        border: up to which hash documents are.
+        shared: sorted hashes of the paragraphs that are trained on too, and so are not.
+    """
+
+    border: float
+    shared: np.ndarray
+
+    def left_out(self, side: str) -> np.ndarray:
+        """Returns the hashes of the paragraphs that a side is without."""
+        return self.shared if side == "held_out" else self.shared[:0]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A part of the text, and which of its documents are kept.
+
+    Args:
+        part: the documents, in memory or in a file.
+        of_held_out: whether it was made from `held_out_corpus`.
+        kept: whether each document is no duplicate: bool [D].
+    """
+
+    part: DocumentPart | StoredPart
+    of_held_out: bool
+    kept: np.ndarray
+
+    def extreme_hashes(self) -> list[float]:
+        """Returns the least and the two greatest hashes of the documents."""
+        hashes = np.unique(self.part.load("document_hashes").document_hashes[self.kept])
+        return [*hashes[:1].tolist(), *hashes[-2:].tolist()]
+
+    def paragraph_hashes(self, border: float, side: str) -> np.ndarray:
+        """Returns the hashes of the paragraphs on a side, sorted."""
+        part = self.part.load(*_TEXT)
+        documents = self._documents(part, border, side)
+        return np.unique(part.paragraph_hashes[np.repeat(documents, part.document_paragraphs)])
+
+    def sizes(self, split: Split, side: str) -> np.ndarray:
+        """Returns the tokens that a side keeps of each document; 0 for others: int64 [D]."""
+        part = self.part.load(*_TEXT, "paragraph_tokens")
+        documents = self._documents(part, split.border, side)
+        return part.document_tokens(_paragraphs(part, documents, split, side))
+
+    def corpus(self, documents: np.ndarray, split: Split, side: str) -> TokenizedCorpus:
+        """Returns what a side keeps of some documents, bool [D]."""
+        part = self.part.load()
+        return part.selected(_paragraphs(part, documents, split, side))
+
+    def _documents(self, part: DocumentPart, border: float, side: str) -> np.ndarray:
+        """Returns which documents are on a side: bool [D]."""
+        held_out = self.of_held_out | (part.document_hashes <= border)
+        return self.kept & (held_out == (side == "held_out"))
+
+
+def _paragraphs(part: DocumentPart, documents: np.ndarray, split: Split, side: str) -> np.ndarray:
+    """Returns which paragraphs of some documents, bool [D], a side keeps: bool [P]."""
+    of_documents = np.repeat(documents, part.document_paragraphs)
+    return of_documents & ~np.isin(part.paragraph_hashes, split.left_out(side))
+
+
+def find_border(hashes: Iterable[float], fraction: float, has_held_out: bool) -> float:
+    """Returns up to which hash documents are held out.
+
+    Args:
+        hashes: Choice.extreme_hashes of all parts.
+        fraction: the share to hold out.
+        has_held_out: whether there is a held-out corpus: then nothing of the other is held out.
+
+    Raises InputError if there are fewer than two different documents.
+    """
+    return -1.0 if has_held_out else held_out_border(hashes, fraction)  # hashes lie in [0, 1)
+
+
+def count_lengths(sizes: np.ndarray) -> np.ndarray:
+    """Returns the number of documents of 1, 2 to 3, 4 to 7, ... tokens, of their sizes: [64]."""
+    return np.bincount(np.log2(sizes[sizes > 0]).astype(np.int64), minlength=_LENGTHS)
+
+
+def shard_numbers(sizes: np.ndarray, before: int, total: int, shard_tokens: int) -> np.ndarray:
+    """Returns the shard of each document of a part, -1 for one that a side does not have: [D].
+
+    Shards are of nearly equal size. A number is left out where a document is longer than a shard.
+
+    Args:
+        sizes: tokens of each document: [D].
+        before: tokens of the side in earlier parts.
+        total: tokens of the side in all parts.
+        shard_tokens: tokens of a shard, about.
+    """
+    count = max(1, round(total / shard_tokens))
+    starts = before + np.cumsum(sizes) - sizes
+    return np.where(sizes > 0, starts * count // total, -1)
+
+
+def check_side(side: str, total: int) -> None:
+    """Raises InputError if a side has no token."""
+    if not total:
+        raise InputError(f"no document is left for {side}: {_NOTHING_LEFT[side]}")
+
+
+_NOTHING_LEFT = {
+    "train": "every one is held out, or a duplicate",
+    "held_out": "there is none, or each paragraph also occurs in the other text, or in a duplicate",
+}
 
 
 @dataclass(frozen=True)
@@ -24,18 +137,19 @@ class ShardPlan:
     """Which documents make a shard.
 
     Args:
-        parts: paths of parts, each with its documents that belong to the shard: bool [D].
-        left_out: sorted hashes of the paragraphs that are left out of them.
+        side: that it is of.
+        split: what is held out.
+        pieces: parts, each with its documents that belong to the shard: bool [D].
     """
 
-    parts: list[tuple[Path, np.ndarray]]
-    left_out: np.ndarray
+    side: str
+    split: Split
+    pieces: list[tuple[Choice, np.ndarray]] = field(default_factory=list)
 
     def corpus(self) -> TokenizedCorpus:
         """Returns the documents."""
-        read = [(load_part(path), documents) for path, documents in self.parts]
         return concatenated(
-            [part.selected(kept_paragraphs(part, d, self.left_out)) for part, d in read]
+            [choice.corpus(documents, self.split, self.side) for choice, documents in self.pieces]
         )
 
 
@@ -46,27 +160,12 @@ class Layout:
     Args:
         shards: of "train" and "held_out".
         duplicates: number of documents that were dropped as such.
-        lengths: for each side the number of documents of 1, 2 to 3, 4 to 7, ... tokens.
+        lengths: for each side the number of documents of 1, 2 to 3, 4 to 7, ... tokens: [64].
     """
 
     shards: dict[str, list[ShardPlan]]
     duplicates: int
-    lengths: dict[str, list[int]]
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """What decides for a document of a part.
-
-    Args:
-        part: path of the part.
-        held_out: whether it was made from `held_out_corpus`.
-        kept: whether each document is no duplicate: bool [D].
-    """
-
-    part: Path
-    held_out: bool
-    kept: np.ndarray
+    lengths: dict[str, np.ndarray]
 
 
 def lay_out(
@@ -91,35 +190,30 @@ def lay_out(
     Raises InputError if a side has no document.
     """
     choices = _without_duplicates(train, held_out, work, keep_duplicates)
-    # Hashes lie in [0, 1): nothing of the corpus is held out if there is a held-out corpus.
-    border = -1.0 if held_out else held_out_border(_extreme_hashes(choices), held_out_fraction)
+    extremes = (hash_ for choice in choices for hash_ in choice.extreme_hashes())
+    border = find_border(extremes, held_out_fraction, bool(held_out))
+    split = Split(border, _shared_paragraphs(choices, border))
     layout = Layout({}, sum(int((~choice.kept).sum()) for choice in choices), {})
-    left_out = {"train": np.empty(0, np.uint64), "held_out": _shared_paragraphs(choices, border)}
     for side in SIDES:
-        total, lengths = 0, np.zeros(64, np.int64)
+        total, lengths = 0, np.zeros(_LENGTHS, np.int64)
         for choice in choices:
-            sizes = _kept_tokens(choice, border, side, left_out[side])
+            sizes = choice.sizes(split, side)
             total += int(sizes.sum())
-            lengths += np.bincount(np.log2(sizes[sizes > 0]).astype(np.int64), minlength=64)
-        if not total:
-            raise InputError(f"no document is left for {side}: {_NOTHING_LEFT[side]}")
-        count = max(1, round(total / shard_tokens))
-        layout.shards[side] = _cut(choices, border, side, left_out[side], total, count)
-        layout.lengths[side] = np.trim_zeros(lengths, "b").tolist()
+            lengths += count_lengths(sizes)
+        check_side(side, total)
+        layout.shards[side] = _cut(choices, split, side, total, shard_tokens)
+        layout.lengths[side] = lengths
     return layout
-
-
-_NOTHING_LEFT = {
-    "train": "every one is held out, or a duplicate",
-    "held_out": "every paragraph also occurs in the other text, or in a duplicate",
-}
 
 
 def _without_duplicates(
     train: Sequence[Path], held_out: Sequence[Path], work: Path, keep: bool
-) -> list[_Choice]:
-    parts = [*((part, False) for part in train), *((part, True) for part in held_out)]
-    counts = [len(load_part(part, "document_hashes").document_hashes) for part, _ in parts]
+) -> list[Choice]:
+    parts = [
+        *((StoredPart(path), False) for path in train),
+        *((StoredPart(path), True) for path in held_out),
+    ]
+    counts = [len(part.load("document_hashes").document_hashes) for part, _ in parts]
     dropped = np.zeros(sum(counts), bool)
     if not keep:
         band_files = [work / f"bands-{band:02d}" for band in range(BANDS)]
@@ -127,7 +221,7 @@ def _without_duplicates(
         for path in (*band_files, sketch_file):
             path.unlink(missing_ok=True)
         for part, _ in parts:
-            arrays = load_part(part, "sketches", "bands")
+            arrays = part.load("sketches", "bands")
             _append(sketch_file, arrays.sketches)
             for path, values in zip(band_files, arrays.bands, strict=True):
                 _append(path, values)
@@ -137,7 +231,7 @@ def _without_duplicates(
             path.unlink(missing_ok=True)
     ends = np.cumsum(counts)
     return [
-        _Choice(part, of_held_out, ~dropped[end - count : end])
+        Choice(part, of_held_out, ~dropped[end - count : end])
         for (part, of_held_out), end, count in zip(parts, ends, counts, strict=True)
     ]
 
@@ -147,76 +241,31 @@ def _append(path: Path, values: np.ndarray) -> None:
         file.write(np.ascontiguousarray(values).tobytes())
 
 
-def _extreme_hashes(choices: Sequence[_Choice]) -> list[float]:
-    """Returns the least and the two greatest hashes of each part's kept documents."""
-    extremes = []
-    for choice in choices:
-        hashes = np.unique(load_part(choice.part, "document_hashes").document_hashes[choice.kept])
-        extremes += [*hashes[:1].tolist(), *hashes[-2:].tolist()]
-    return extremes
-
-
-def _documents(choice: _Choice, part: DocumentPart, border: float, side: str) -> np.ndarray:
-    """Returns which documents of a part are kept on a side: bool [D]."""
-    held_out = choice.held_out | (part.document_hashes <= border)
-    return choice.kept & (held_out == (side == "held_out"))
-
-
-def kept_paragraphs(part: DocumentPart, documents: np.ndarray, left_out: np.ndarray) -> np.ndarray:
-    """Returns which paragraphs of a part are kept: bool [P].
-
-    Args:
-        part: the part.
-        documents: which documents are kept, bool [D].
-        left_out: hashes of paragraphs that are not.
-    """
-    of_documents = np.repeat(documents, part.document_paragraphs)
-    return of_documents & ~np.isin(part.paragraph_hashes, left_out)
-
-
-_TEXT = ("document_hashes", "document_paragraphs", "paragraph_hashes")
-
-
-def _shared_paragraphs(choices: Sequence[_Choice], border: float) -> np.ndarray:
+def _shared_paragraphs(choices: Sequence[Choice], border: float) -> np.ndarray:
     """Returns the hashes of the held-out paragraphs that are trained on too, sorted."""
-
-    def hashes(choice: _Choice, side: str) -> np.ndarray:
-        part = load_part(choice.part, *_TEXT)
-        documents = _documents(choice, part, border, side)
-        return part.paragraph_hashes[np.repeat(documents, part.document_paragraphs)]
-
-    found = [np.unique(hashes(choice, "held_out")) for choice in choices]
-    held_out = np.unique(np.concatenate(found))
+    held_out = union(choice.paragraph_hashes(border, "held_out") for choice in choices)
     shared = np.zeros(len(held_out), bool)
     for choice in choices:
-        shared |= np.isin(held_out, hashes(choice, "train"))
+        shared |= np.isin(held_out, choice.paragraph_hashes(border, "train"))
     return held_out[shared]
 
 
-def _kept_tokens(choice: _Choice, border: float, side: str, left_out: np.ndarray) -> np.ndarray:
-    """Returns the tokens of each document of a part that a side keeps; 0 for others: [D]."""
-    part = load_part(choice.part, *_TEXT, "paragraph_tokens")
-    documents = _documents(choice, part, border, side)
-    return part.document_tokens(kept_paragraphs(part, documents, left_out))
+def union(hashes: Iterable[np.ndarray]) -> np.ndarray:
+    """Returns the hashes that arrays hold, sorted."""
+    return np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]))
 
 
 def _cut(
-    choices: Sequence[_Choice],
-    border: float,
-    side: str,
-    left_out: np.ndarray,
-    total: int,
-    count: int,
+    choices: Sequence[Choice], split: Split, side: str, total: int, shard_tokens: int
 ) -> list[ShardPlan]:
-    """Returns the kept documents of a side as `count` shards of nearly equal size, of `total`
-    tokens together; fewer where a document is longer than a shard."""
-    shards = [ShardPlan([], left_out) for _ in range(count)]
+    """Returns the documents of a side, of `total` tokens together, as shards."""
+    shards: dict[int, ShardPlan] = {}
     before = 0
     for choice in choices:
-        sizes = _kept_tokens(choice, border, side, left_out)
-        starts = before + np.cumsum(sizes) - sizes
+        sizes = choice.sizes(split, side)
+        shard = shard_numbers(sizes, before, total, shard_tokens)
         before += int(sizes.sum())
-        shard = np.where(sizes > 0, starts * count // total, -1)
         for number in np.unique(shard[shard >= 0]).tolist():
-            shards[number].parts.append((choice.part, shard == number))
-    return [shard for shard in shards if shard.parts]
+            plan = shards.setdefault(number, ShardPlan(side, split))
+            plan.pieces.append((choice, shard == number))
+    return list(shards.values())

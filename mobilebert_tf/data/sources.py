@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from mobilebert_tf.data.docs_corpus import docs_documents
 from mobilebert_tf.data.tables import LONGEST_TEXT, check_length, encoding_advice
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, tensorflow_reason
 from mobilebert_tf.files import INDEX
 
 DEFAULT_CORPUS = "docs"
@@ -102,7 +102,7 @@ def sources_by_item(corpus: str | Sequence[str], field: str) -> list[tuple[str, 
     Raises InputError, naming it, for an item that is no file, or a folder without any.
     """
     items = [corpus] if isinstance(corpus, str | Path) else list(corpus)
-    if not items:
+    if not items or "" in items:
         raise InputError('no corpus is named: give files, folders, or "docs"')
     return [(item, _sources_of(item, field)) for item in map(str, items)]
 
@@ -318,7 +318,12 @@ def _decoded(path: Path, offset: int, raw: bytes, plain: bool) -> str:
 
 def _row_documents(source: Source, bad: Bad) -> Iterator[list[str]]:
     read = {".jsonl": _json_texts, ".parquet": _parquet_texts, ".arrow": _arrow_texts}
-    for place, text in read.get(source.kind, _record_texts)(source, bad):
+    for place, value in read.get(source.kind, _record_texts)(source, bad):
+        try:
+            text = value.decode() if isinstance(value, bytes) else value
+        except UnicodeDecodeError:
+            bad(f"{source.path}, {place}: not UTF-8 text")
+            continue
         if text is not None and not isinstance(text, str):
             bad(f"{source.path}, {place}: {source.field!r} is no text: {text!r:.40}")
         elif text is not None and len(text) > LONGEST_TEXT:
@@ -365,7 +370,7 @@ def _parquet_texts(source: Source, bad: Bad) -> Iterator[tuple[str, Any]]:
         for group in groups:
             batches = file.iter_batches(_BATCH, row_groups=[group], columns=[source.field])
             for number, batch in enumerate(batches):
-                for i, text in enumerate(batch.column(0).to_pylist()):
+                for i, text in enumerate(_values(batch.column(0))):
                     yield f"row {_BATCH * number + i} of row group {group}", text
 
 
@@ -379,8 +384,16 @@ def _arrow_texts(source: Source, bad: Bad) -> Iterator[tuple[str, Any]]:
         batches = map(opened.get_batch, range(opened.num_record_batches)) if is_file else opened
         for number, batch in enumerate(batches):
             column = batch.column(batch.schema.get_field_index(source.field))
-            for i in range(len(column)):
-                yield f"row {i} of batch {number}", column[i].as_py()
+            for i, text in enumerate(_values(column)):
+                yield f"row {i} of batch {number}", text
+
+
+def _values(column: pyarrow.Array) -> Iterator[Any]:
+    """Yields the values of a column, texts as bytes. Raises ArrowInvalid for a damaged one."""
+    as_bytes = {pyarrow.string(): pyarrow.binary(), pyarrow.large_string(): pyarrow.large_binary()}
+    column = column.view(as_bytes.get(column.type, column.type))
+    column.validate(full=True)  # reading a text of a negative length would end the process
+    return (value.as_py() for value in column)
 
 
 @contextlib.contextmanager
@@ -416,13 +429,9 @@ def _record_texts(source: Source, bad: Bad) -> Iterator[tuple[str, Any]]:
             features = tf.train.Example.FromString(record).features.feature
             if source.field not in features:
                 raise InputError(f"{source.path}: {_lacks(source.field, sorted(features))}")
-            values = features[source.field].bytes_list.value
-            try:
-                yield f"record {number}", "\n".join(value.decode() for value in values)
-            except UnicodeDecodeError:
-                bad(f"{source.path}, record {number}: not UTF-8 text")
+            yield f"record {number}", b"\n".join(features[source.field].bytes_list.value)
     except tf.errors.OpError as error:
-        reason = f"damaged after record {number}: {error.message:.100}"
+        reason = f"damaged after record {number}: {tensorflow_reason(error)}"
         raise _DamageError(f"{source.path} is {reason}") from None
     except ValueError:  # protobuf's DecodeError
         raise _DamageError(f"{source.path}, record {number} is no tf.train.Example") from None

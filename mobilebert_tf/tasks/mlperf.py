@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import InputError, tensorflow_reason
 from mobilebert_tf.tasks.squad import Question
 from mobilebert_tf.tasks.squad_answers import check_logits, score, span_scores, word_f1
 from mobilebert_tf.tasks.squad_windows import Features
@@ -119,7 +119,7 @@ def _parse(
             raise InputError(f"{path} holds no record")
         return tf.io.parse_example(serialized, features)
     except tf.errors.OpError as error:
-        reason = error.message.splitlines()[0]
+        reason = tensorflow_reason(error)
         raise InputError(f"{path} is damaged, or no MLPerf file: {reason}") from None
 
 

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from mobilebert_tf.data import duplicates
-from mobilebert_tf.data.duplicates import bands, near_duplicates, sketches
+from mobilebert_tf.data.duplicates import (
+    bands,
+    near_duplicates,
+    near_duplicates_in_band,
+    sketches,
+)
 from mobilebert_tf.data.tokenized import offsets
 
 RNG = np.random.default_rng(0)
@@ -73,3 +78,16 @@ def test_the_same_whatever_is_sorted_at_once(tmp_path):
     assert expected.any() and not expected.all()
     for most in (64, 128, 500):
         np.testing.assert_array_equal(found(documents, tmp_path, most_keys=most), expected)
+
+
+def test_the_bands_one_by_one_drop_the_same(tmp_path):
+    """As they are compared on many machines, in the order of the documents."""
+    words = RNG.integers(0, 40, (200, 30))
+    documents = [*words, *words[::-2], *(changed(d, 0.1) for d in words)]
+    starts = offsets(np.array([len(document) for document in documents]))
+    sketch = sketches(np.concatenate(documents).astype(np.int32), starts)
+    dropped = np.zeros(len(documents), bool)
+    for keys in bands(sketch):
+        for rows in (np.flatnonzero(keys % np.uint64(3) == i) for i in range(3)):
+            dropped[rows] |= near_duplicates_in_band(keys[rows], sketch[rows])
+    np.testing.assert_array_equal(dropped, found(documents, tmp_path))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -289,6 +290,33 @@ def test_a_killed_preparation_goes_on(tmp_path, corpus, monkeypatch, place, call
         assert len(done) == units - calls  # finished units are not done again
 
 
+@pytest.mark.parametrize("left", [0, 100, -20], ids=["empty", "cut", "no end"])
+def test_a_part_that_lost_its_end(tmp_path, corpus, monkeypatch, left):
+    """As after a power cut: the error says how to go on."""
+
+    def dies(*_, **__):
+        raise KilledError
+
+    with monkeypatch.context() as context, pytest.raises(KilledError):
+        context.setattr(preparation, "lay_out", dies)
+        prepared(tmp_path, corpus=corpus)
+    (part,) = (tmp_path / "prepared").glob("work/*.npz")
+    part.write_bytes(part.read_bytes()[:left])
+    with pytest.raises(InputError, match=r"train-00000-0000.npz is damaged: .*; delete (.*/work),"):
+        prepared(tmp_path, corpus=corpus)
+    report = part.with_name("train-00000.json")
+    for damage in ({"bad": "x"}, {"parts": 10**30}, {"first_bad": None}):
+        whole = report.read_text()
+        report.write_text(json.dumps(json.loads(whole) | damage))
+        with pytest.raises(InputError, match="train-00000.json is damaged; delete"):
+            prepared(tmp_path, corpus=corpus)
+        report.write_text(whole)
+    shutil.rmtree(tmp_path / "prepared" / "work")
+    assert content(prepared(tmp_path, corpus=corpus)) == content(
+        prepared(tmp_path, "whole", corpus=corpus)
+    )
+
+
 def test_a_finished_folder_is_left_as_it_is(tmp_path, corpus):
     folder = prepared(tmp_path, corpus=corpus)
     before = {file: file.stat().st_mtime_ns for file in folder.directory.iterdir()}
@@ -338,11 +366,44 @@ def test_a_damaged_shard_is_named(tmp_path, corpus):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(InputError, match="train-00000-of-00001.tfrecord is missing or damaged"):
+    damaged = r"train-00000-of-00001.tfrecord is missing or damaged: corrupted record at \d+$"
+    with pytest.raises(InputError, match=damaged):
         text_of(tmp_path, str(folder.directory)).training_examples(0)
     path.write_bytes((folder.directory / folder.held_out[0].file).read_bytes())
     with pytest.raises(InputError, match="its content is not that of index.json"):
         text_of(tmp_path, str(folder.directory)).training_examples(0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda index: index["statistics"].pop("bad_documents"),
+        lambda index: index["statistics"].update(near_duplicates={}),
+        lambda index: index.update(statistics=7),
+        lambda index: index.update(train=[]),
+        lambda index: index["train"][0].update(tokens=0),
+        lambda index: index["train"][0].update(documents=1.5),
+        lambda index: index["held_out"][0].update(unknown=-1),
+        lambda index: index["held_out"][0].update(file=None),
+        lambda index: index["held_out"].append("x"),
+    ],
+)
+def test_a_damaged_index(tmp_path, corpus, damage):
+    path = prepared(tmp_path, corpus=corpus).directory / "index.json"
+    index = json.loads(path.read_text())
+    damage(index)
+    path.write_text(json.dumps(index))
+    with pytest.raises(InputError, match="index.json is damaged: .*; prepare the folder again"):
+        open_prepared(path.parent)
+
+
+def test_damaged_counts_of_tokens(tmp_path, corpus):
+    """NumPy's parser of headers has errors of its own."""
+    folder = prepared(tmp_path, corpus=corpus)
+    path = folder.directory / "token_counts.npy"
+    path.write_bytes(path.read_bytes().replace(b"'shape': (", b"'shape': (("))
+    with pytest.raises(InputError, match="token_counts.npy is missing or damaged"):
+        folder.corpus("train").token_counts(folder.vocab_size)
 
 
 def test_a_prepared_folder_stands_alone(tmp_path, corpus):

@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import numpy as np
 import pyarrow
 import pyarrow.ipc
 import pyarrow.parquet
@@ -187,3 +188,36 @@ def test_a_text_without_blank_lines_is_cut(tmp_path, monkeypatch):
     path.write_text("A line of text.\n" * 7)
     found = load_documents(str(path))
     assert [len(document) for document in found] == [2, 2, 2, 1]
+
+
+def binary(values, kind):
+    """A column of texts that nobody has checked."""
+    return pyarrow.array(values, pyarrow.binary()).view(kind)
+
+
+@pytest.mark.parametrize("name", ["a.arrow", "a.parquet"])
+def test_a_row_that_is_not_utf8(tmp_path, name):
+    column = binary([b"One.", b"W\xf6rter.", None, b"Two."], pyarrow.string())
+    table, path = pyarrow.table({"text": column}), str(tmp_path / name)
+    if name == "a.parquet":
+        pyarrow.parquet.write_table(table, path)
+    else:
+        with pyarrow.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table)
+    with pytest.raises(InputError, match="not UTF-8 text"):
+        load_documents(path)
+    bad = []
+    assert load_documents(path, bad=bad.append) == [["One."], ["Two."]]
+    assert len(bad) == 1 and "row 1 of" in bad[0]
+
+
+def test_a_text_of_a_negative_length(tmp_path):
+    """Reading it would end the process."""
+    offsets = np.array([0, 90, 4], np.int32).tobytes()
+    buffers = [None, pyarrow.py_buffer(offsets), pyarrow.py_buffer(b"One.")]
+    column = pyarrow.Array.from_buffers(pyarrow.string(), 2, buffers)
+    table = pyarrow.table({"text": column})
+    with pyarrow.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(InputError, match="a.arrow is damaged"):
+        load_documents(str(tmp_path / "a.arrow"))

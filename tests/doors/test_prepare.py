@@ -57,10 +57,16 @@ def test_prepare_and_pretrain(tmp_path, corpus, capsys):
         (["--format", "bert"], "--format bert takes a prepared folder as --corpus"),
         (["--field", "body", "--corpus", "a.jsonl"], "no field 'body'"),
         (["--corpus", "bad.txt"], "bad.txt is not UTF-8 (byte 1)"),
+        (["--corpus", ""], "no corpus is named"),
+        (["--corpus", "."], "--output-dir out lies in ., which is read as text"),
+        (["bad.txt"], "what is 'bad.txt'? Text is named with --corpus"),
+        (["--processes", "2", "--", "--runner", "DirectRunner"], "leave out --processes"),
+        (["--corpus", "bad.txt", "--", "--runner", "DirectRunner"], "Beam, which is not installed"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "apache_beam", None)  # as if it were not installed
     (tmp_path / "a.jsonl").write_text('{"text": "One."}\n')
     (tmp_path / "bad.txt").write_bytes(b"W\xc3r\n")
     with pytest.raises(SystemExit) as exit_info:

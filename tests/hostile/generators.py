@@ -1,10 +1,13 @@
 """From a random generator to a try: a door, its arguments, and a damaged copy of the good world."""
 
 import dataclasses
+import gzip
 import io
 import json
+import os
 import random
 import shutil
+import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +16,9 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
+import pyarrow
+import pyarrow.ipc
+import pyarrow.parquet
 from ai_edge_litert import schema_py_generated as schema
 
 from mobilebert_tf.lite import flatbuffer
@@ -31,16 +37,20 @@ STRANGE = ("\0", "\ufeff", "\u2028", "\ud800", "\t", "\r", '"', "a\u0301" * 40, 
 
 @dataclass(frozen=True)
 class Command:
-    """A door with arguments that work, the files of the world that it reads, and the bytes that a
-    file may have."""
+    """A door with arguments that work, the files of the world that it reads, a folder that it goes
+    on with, and the bytes that a file may have."""
 
     door: str
     arguments: tuple[str, ...]
     files: tuple[str, ...]
+    continued: str = "out"
     file_size: int = UNLIMITED
 
 
 _TEXT = "the dog runs."
+PRETRAIN = ("--config", "settings.yaml", "--output-dir", "out")
+PREPARE = ("--vocabulary-size", "200", "--held-out-fraction", "0.3", "--shard-tokens", "400",
+           "--corpus")  # fmt: skip
 _FOLDERS = ("classifier", "huggingface", "google", "model-garden", "sentences", "pretraining")
 COMMANDS = (
     *(
@@ -63,12 +73,26 @@ COMMANDS = (
         ("int8.tflite", "--runs", "1", "--threads", "1", "--beside", "benchmark.json"),
         ("int8.tflite", "benchmark.json"),
     ),
-    Command("pretrain", ("--config", "settings.yaml", "--output-dir", "out"), ("*.yaml", "*.txt")),
+    Command("pretrain", PRETRAIN, ("*.yaml", "*.txt")),
     Command(
         "finetune",
         ("--task", "classification", "--model", "encoder", "--data-dir", "reviews", "--epochs", "1",
          "--output-dir", "out"),
         ("reviews/*",),
+    ),
+    Command("pretrain", (*PRETRAIN, "--corpus", "prepared"), ("prepared/*",)),
+    Command("prepare", (*PREPARE, "text", "--output-dir", "out"), ("text/*",)),
+    Command("prepare", (*PREPARE, "text", "--output-dir", "out", "--skip-bad"), ("text/*",)),
+    Command(
+        "prepare",
+        (*PREPARE, "corpus.txt", "--output-dir", "unfinished"),
+        ("unfinished/*", "unfinished/work/*"),
+        "unfinished",
+    ),
+    Command(
+        "prepare",
+        ("--format", "bert", "--corpus", "prepared", "--output-dir", "out"),
+        ("prepared/*",),
     ),
     Command("export", ("--model", "classifier", "--output", "out/x.tflite"), ("classifier/*",)),
 )  # fmt: skip
@@ -81,6 +105,9 @@ OPTIONS = {
     "pretrain": "corpus seed held-out-fraction vocabulary vocabulary-size sequence-length init "
     "batch-size masking-probability max-predictions-per-sequence precision model "
     "training.steps training.learning-rate training.warmup checkpoint-steps",
+    "prepare": "corpus held-out-corpus held-out-fraction field format copies seed processes "
+    "vocabulary vocabulary-size shard-tokens sequence-length max-predictions-per-sequence "
+    "masking-probability short-sequence-probability lower-case overwrite keep-duplicates",
     "finetune": "sequence-length batch-size learning-rate epochs warmup weight-decay patience "
     "seeds teacher teacher-weight temperature augment log-steps grid columns.label",
     "export": "quantize sequence-length head calibration-data min-runtime num-threads max-drop",
@@ -102,11 +129,15 @@ def hostile_try(seed: int, world: Path, folder: Path) -> Command:
         else:
             files = (path for name in command.files for path in folder.glob(name))
             damage(rng, rng.choice(sorted(path for path in files if path.is_file())))
-    return Command(command.door, tuple(arguments), command.files)
+    return dataclasses.replace(command, arguments=tuple(arguments))
 
 
 def damage(rng: random.Random, path: Path) -> None:
-    """Damages a file, as fits its kind or as any bytes."""
+    """Damages a file, as fits its kind or as any bytes, or puts what is no file in its place."""
+    if rng.random() < 0.05:
+        path.unlink()
+        rng.choice(_NO_FILES)(path)
+        return
     content = path.read_bytes()
     change = _BY_KIND.get(path.suffix, _bytes)
     try:
@@ -114,6 +145,16 @@ def damage(rng: random.Random, path: Path) -> None:
     except Exception:  # damaged before, so that it cannot be read as its kind
         content = _bytes(rng, content)
     path.write_bytes(content)
+
+
+_NO_FILES: tuple[Callable[[Path], None], ...] = (
+    os.mkfifo,
+    Path.mkdir,
+    lambda path: None,
+    lambda path: path.symlink_to(path),
+    lambda path: path.symlink_to("/dev/zero"),
+    lambda path: path.symlink_to(path.parent),
+)
 
 
 def _bytes(rng: random.Random, content: bytes) -> bytes:
@@ -189,6 +230,60 @@ def _text(rng: random.Random, content: bytes) -> bytes:
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
+def _lines_of_json(rng: random.Random, content: bytes) -> bytes:
+    lines = content.splitlines()
+    place = rng.randrange(len(lines))
+    lines[place] = _json(rng, lines[place])
+    return b"\n".join(lines)
+
+
+def _gzip(rng: random.Random, content: bytes) -> bytes:
+    """Packs changed text, or what unpacks to a thousand times its size."""
+    return gzip.compress(_content_to_pack(rng, gzip.decompress(content)))
+
+
+def _zstd(rng: random.Random, content: bytes) -> bytes:
+    unpacked = pyarrow.input_stream(content, compression="zstd").read()
+    output = pyarrow.BufferOutputStream()
+    with pyarrow.CompressedOutputStream(output, "zstd") as file:
+        file.write(_content_to_pack(rng, unpacked))
+    return output.getvalue().to_pybytes()
+
+
+def _content_to_pack(rng: random.Random, content: bytes) -> bytes:
+    bomb = rng.choice((b"\n", b"\0", b"a ", b"The end.\n\n"))
+    return bomb * 10**7 if rng.random() < 0.3 else _text(rng, content)
+
+
+def _parquet(rng: random.Random, content: bytes) -> bytes:
+    output = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(_table(rng), output)
+    return output.getvalue().to_pybytes()
+
+
+def _arrow(rng: random.Random, content: bytes) -> bytes:
+    table, output = _table(rng), pyarrow.BufferOutputStream()
+    with rng.choice((pyarrow.ipc.new_file, pyarrow.ipc.new_stream))(output, table.schema) as file:
+        file.write_table(table)
+    return output.getvalue().to_pybytes()
+
+
+def _table(rng: random.Random) -> pyarrow.Table:
+    """A column of a wrong type, or of wrong texts."""
+    values = (None, 7, True, [], ["x"], {"a": 1}, b"\xff", "", "\0", "x" * 200_000, "日本")
+    return pyarrow.table({rng.choice(("text", "text", "")): [rng.choice(values)] * 3})
+
+
+def _records(rng: random.Random, content: bytes) -> bytes:
+    """Drops, repeats or reorders whole records."""
+    records, at = [], 0
+    while at < len(content):
+        end = at + 16 + struct.unpack("<Q", content[at : at + 8])[0]
+        records.append(content[at:end])
+        at = end
+    return b"".join(rng.choices(records, k=rng.choice((0, 1, len(records), 3 * len(records)))))
+
+
 def _tflite(rng: random.Random, content: bytes) -> bytes:
     """Changes a field of the parsed model, or the files behind it."""
     model, archive = flatbuffer.read(content), zipfile.ZipFile(io.BytesIO(content))
@@ -243,4 +338,10 @@ _BY_KIND: dict[str, Callable[[random.Random, bytes], bytes]] = {
     ".tsv": _text,
     ".yaml": _text,
     ".tflite": _tflite,
+    ".jsonl": _lines_of_json,
+    ".gz": _gzip,
+    ".zst": _zstd,
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+    ".tfrecord": _records,
 }

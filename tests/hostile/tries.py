@@ -16,7 +16,10 @@ MEMORY = 2_500_000_000  # bytes on top of what the libraries take
 CPU_SECONDS = 60
 SECONDS = 600  # of waiting for nothing: the machine may be busy
 _LARGE = 2_000_000_000  # bytes; more is too much for a small file
-_DOORS = "benchmark convert distill evaluate export finetune predict pretrain quantization_report"
+_DOORS = (
+    "benchmark convert distill evaluate export finetune predict prepare pretrain "
+    "quantization_report"
+)
 
 
 @dataclasses.dataclass(frozen=True)
