@@ -19,6 +19,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from mobilebert_tf.lite import flatbuffer
+from mobilebert_tf.lite.least_squares import damped, ridge_solution
 from mobilebert_tf.lite.stepwise import Stepwise
 
 HIGHEST = 7
@@ -62,7 +63,8 @@ def _searched(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Returns the steps and scales of each dense layer in `dense`, and of each embedding table, by
     the name of the tensor that the operation writes."""
-    exact, rounded, found = Stepwise(twin, calibration), Stepwise(twin, calibration), {}
+    exact, found = Stepwise(twin, calibration), {}
+    rounded = Stepwise(twin, calibration) if fit else exact
     for position, (name, operator, graph) in enumerate(flatbuffer.operators(twin)):
         output = graph.tensors[operator.outputs[0]].name.decode()
         if name == "FULLY_CONNECTED" and output in dense:
@@ -97,16 +99,23 @@ def _layer_steps(weights: np.ndarray, wanted: np.ndarray, given: np.ndarray) -> 
     if np.allclose(steps * scales, weights, rtol=1e-5, atol=0):  # as training has rounded them
         return steps, scales
     squares = given.T @ given
-    weights = refitted(weights, wanted, given)
+    weights = refitted(weights, wanted, given, squares)
     scales = searched_scales(weights, np.diag(squares))
     return compensated_steps(weights, scales, squares), scales
 
 
-def refitted(weights: np.ndarray, wanted: np.ndarray, given: np.ndarray) -> np.ndarray:
+def refitted(
+    weights: np.ndarray, wanted: np.ndarray, given: np.ndarray, squares: np.ndarray
+) -> np.ndarray:
     """Returns weights with which the inputs `given` yield nearly the outputs that `wanted` have
-    with `weights`: ridge regression of the difference. Arguments and result as for _layer_steps."""
+    with `weights`: ridge regression of the difference.
+
+    Args:
+        weights, wanted, given: as for _layer_steps.
+        squares: given.T @ given.
+    """
     missing = given.T @ ((wanted - given) @ weights.T)  # [in,out]
-    change = np.linalg.solve(_damped(given.T @ given), missing)
+    change = ridge_solution(squares, missing, _DAMPING)
     return (weights + change.T).astype(np.float32)
 
 
@@ -146,7 +155,7 @@ def compensated_steps(weights: np.ndarray, scales: np.ndarray, squares: np.ndarr
     """
     width = len(squares)
     order = np.argsort(-np.diag(squares), kind="stable")  # the inputs that count most come first
-    squares = _damped(squares[np.ix_(order, order)])
+    squares = damped(squares[np.ix_(order, order)], _DAMPING)
     # Row i: how an error of input i is spread over the inputs from i on.
     spread = np.linalg.cholesky(np.linalg.inv(squares)).T.astype(np.float32)
     left, steps = weights[:, order].astype(np.float32), np.empty(weights.shape, np.float32)
@@ -160,12 +169,6 @@ def compensated_steps(weights: np.ndarray, scales: np.ndarray, squares: np.ndarr
             steps[:, order[i]], errors[:, i - start] = column, error
         left[:, stop:] -= errors @ spread[start:stop, stop:]
     return steps
-
-
-def _damped(squares: np.ndarray) -> np.ndarray:
-    """Returns x.T @ x of inputs x, [in,in], as if each input also had noise of its own."""
-    noise = max(_DAMPING * np.trace(squares) / len(squares), 1e-12)
-    return squares.astype(np.float64) + noise * np.eye(len(squares))
 
 
 def packed(steps: np.ndarray) -> np.ndarray:

@@ -13,9 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.lite.least_squares import ridge_solution
 from mobilebert_tf.modeling.layers import Block, Bottleneck, FeedForward, NoNorm, Padding
 from mobilebert_tf.modeling.model import MobileBert, copy_weights
-from mobilebert_tf.training.recovery import FITTED_TEXTS, recover, ridge_solution
+from mobilebert_tf.training.recovery import FITTED_TEXTS, RIDGE, recover
 from mobilebert_tf.training.run_config import Phase
 
 
@@ -126,7 +127,8 @@ class _Fitter:
         residual = t - x @ kernel
         centred = x - x.mean(axis=0)
         products = centred.T @ centred / len(x)
-        kernel += ridge_solution(products, centred.T @ (residual - residual.mean(axis=0)) / len(x))
+        shared = centred.T @ (residual - residual.mean(axis=0)) / len(x)
+        kernel += ridge_solution(products, shared, RIDGE)
         dense.kernel.assign(kernel)
         dense.bias.assign((t - x @ kernel).mean(axis=0))
 

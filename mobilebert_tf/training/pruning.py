@@ -16,8 +16,9 @@ from mobilebert_tf.errors import InputError, require
 from mobilebert_tf.lite.arithmetic import Arithmetic
 from mobilebert_tf.lite.calibration_data import for_graph, joined
 from mobilebert_tf.lite.graph import InferenceGraph
+from mobilebert_tf.lite.least_squares import ridge_solution
 from mobilebert_tf.modeling.model import MobileBert
-from mobilebert_tf.training.recovery import FITTED_TEXTS, recover, ridge_solution
+from mobilebert_tf.training.recovery import FITTED_TEXTS, RIDGE, recover
 from mobilebert_tf.training.run_config import Phase
 
 
@@ -79,7 +80,7 @@ def fitted(kernel: np.ndarray, squares: np.ndarray, kept: np.ndarray) -> np.ndar
     """
     gone = np.setdiff1d(np.arange(len(kernel)), kept)
     shared = squares[np.ix_(kept, gone)] @ kernel[gone]
-    return kernel[kept] + ridge_solution(squares[np.ix_(kept, kept)], shared)
+    return kernel[kept] + ridge_solution(squares[np.ix_(kept, kept)], shared, RIDGE)
 
 
 def neuron_squares(

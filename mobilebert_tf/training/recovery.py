@@ -12,7 +12,7 @@ from mobilebert_tf.training.run_config import Phase
 
 BATCH_SIZE = 16
 FITTED_TEXTS = 128  # for least squares; the distillation uses all texts
-_RIDGE = 1e-3  # relative to the mean square of the features: keeps weights near the original's
+RIDGE = 1e-3  # of least squares, of the features' mean square: weights stay near the original's
 _PREDICTIONS = 8  # positions of each text at which a masked LM's predictions are distilled
 
 
@@ -69,14 +69,3 @@ def recover(
     with tqdm(batches, total=phase.steps, desc="recovering", unit="step") as progress:
         for batch in progress:
             progress.set_postfix(loss=f"{float(step(batch)['loss']):.3f}")
-
-
-def ridge_solution(products: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Returns the weights of a ridge regression: [features,width].
-
-    Args:
-        products: x.T @ x of the features, or their mean, [features,features].
-        targets: x.T @ y, or its mean, [features,width].
-    """
-    ridge = _RIDGE * np.trace(products) / len(products) + 1e-12
-    return np.linalg.solve(products + ridge * np.eye(len(products)), targets)

@@ -111,10 +111,10 @@ def test_weights_are_fitted_to_inputs_with_errors():
     noise = np.sqrt(int4._DAMPING * np.square(given).sum() / 20) * np.eye(20)
     targets = np.concatenate([(wanted - given) @ weights.T, np.zeros([20, 7])])
     change = np.linalg.lstsq(np.concatenate([given, noise]), targets, rcond=None)[0]
-    found = int4.refitted(weights, wanted, given)
+    found = int4.refitted(weights, wanted, given, given.T @ given)
     np.testing.assert_allclose(found, weights + change.T, rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(int4.refitted(weights, given, given), weights)
-    none = int4.refitted(weights, 0 * wanted, 0 * given)
+    np.testing.assert_array_equal(int4.refitted(weights, given, given, given.T @ given), weights)
+    none = int4.refitted(weights, 0 * wanted, 0 * given, 0 * given.T @ given)
     np.testing.assert_array_equal(none, weights)
 
 
