@@ -19,7 +19,8 @@ import numpy as np
 import tensorflow as tf
 from tabulate import tabulate
 
-from mobilebert_tf.data.preparation import PrepareConfig, prepare_corpus
+from mobilebert_tf.data.preparation import prepare_corpus
+from mobilebert_tf.data.preparation_plan import PrepareConfig
 from mobilebert_tf.data.prepared_text import DataConfig, prepare_text
 
 ROW = 40  # bytes: 9 tokens

@@ -6,7 +6,9 @@ from functools import partial
 from tabulate import tabulate
 
 from mobilebert_tf.cli import door
-from mobilebert_tf.data.preparation import PrepareConfig, Work, prepare_corpus, write_bert
+from mobilebert_tf.data.bert_preparation import write_bert
+from mobilebert_tf.data.preparation import Work, prepare_corpus
+from mobilebert_tf.data.preparation_plan import PrepareConfig
 from mobilebert_tf.data.records import PreparedFolder
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.reports.html_pages import percent

@@ -21,7 +21,6 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from mobilebert_tf.data.document_parts import DocumentPart, UnitOfWork
 from mobilebert_tf.data.duplicates import near_duplicates_in_band
 from mobilebert_tf.data.preparation import (
-    PrepareConfig,
     Units,
     Written,
     folder_tokenizer,
@@ -29,6 +28,7 @@ from mobilebert_tf.data.preparation import (
     write_documents,
     write_index,
 )
+from mobilebert_tf.data.preparation_plan import PrepareConfig
 from mobilebert_tf.data.shard_layout import (
     SIDES,
     Choice,

@@ -4,7 +4,8 @@ import hashlib
 import sys
 from collections.abc import Iterable, Sequence
 
-from mobilebert_tf.data.sources import DEFAULT_CORPUS, Bad, documents, refuse, sources_by_item
+from mobilebert_tf.data.documents import Bad, documents, refuse
+from mobilebert_tf.data.sources import DEFAULT_CORPUS, sources_by_item
 from mobilebert_tf.errors import InputError
 
 
@@ -35,7 +36,7 @@ def load_documents(
 
     Args:
         corpus, field: as in data.sources.sources_by_item.
-        every, bad: as in data.sources.documents.
+        every, bad: as in data.documents.documents.
 
     Raises InputError, naming the path, if a file is missing, empty or not UTF-8 text.
     """

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from mobilebert_tf.data.corpus import SkippedDocuments, document_hash
+from mobilebert_tf.data.documents import documents, refuse
 from mobilebert_tf.data.duplicates import bands, sketches
 from mobilebert_tf.data.prepared_text import check_unknown
 from mobilebert_tf.data.records import check_counts, token_type
-from mobilebert_tf.data.sources import Source, documents, refuse
+from mobilebert_tf.data.sources import Source
 from mobilebert_tf.data.tokenized import TokenizedCorpus, offsets, tokenize_paragraphs
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import read_arrays, read_json, whole_file, write_json

@@ -5,107 +5,39 @@ so that a preparation that was killed goes on. Then the documents are laid out i
 near duplicates, and a second pass over the tokens writes these.
 """
 
-import dataclasses
 import functools
-import json
 import math
-import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from mobilebert_tf.data.bert_records import record_places, write_bert_records
 from mobilebert_tf.data.corpus import SkippedDocuments, split_held_out
 from mobilebert_tf.data.document_parts import UnitOfWork, part_path, read_report, write_parts
-from mobilebert_tf.data.prepared_text import (
-    HELD_OUT_SEED,
-    ExampleConfig,
-    TextConfig,
-    choose_tokenizer,
-)
+from mobilebert_tf.data.documents import documents, refuse
+from mobilebert_tf.data.preparation_plan import PLAN, WORK, PrepareConfig, begin, plan_of
+from mobilebert_tf.data.prepared_text import choose_tokenizer
 from mobilebert_tf.data.records import (
     TOKEN_COUNTS,
     PreparedFolder,
     Shard,
-    ShardedCorpus,
     open_prepared,
-    prepared_folder,
     write_shard,
 )
 from mobilebert_tf.data.shard_layout import SIDES, ShardPlan, lay_out
-from mobilebert_tf.data.sources import DEFAULT_CORPUS, Source, documents, parts, refuse, sources
+from mobilebert_tf.data.sources import DEFAULT_CORPUS, Source, parts, sources
 from mobilebert_tf.data.tokenized import TokenizedCorpus
 from mobilebert_tf.data.workers import Workers
-from mobilebert_tf.errors import InputError, check_number
-from mobilebert_tf.files import (
-    INDEX,
-    locked_directory,
-    read_json,
-    whole_file,
-    write_json,
-)
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.files import INDEX, locked_directory, read_json, whole_file, write_json
 from mobilebert_tf.modeling.model_directory import load_tokenizer
 from mobilebert_tf.text.tokenizer import WordPiece
 
-_WORK, _PLAN = "work", "plan.json"
-_DONE = f"{_WORK}/*.json"  # a report of each unit of work that is done
 _VOCABULARY_TEXT = 32_000_000  # bytes of text that a vocabulary is learnt from
 _UNPACKED = 4  # times the size of a .gz or .zst
 _BYTES_PER_TOKEN = 4  # of English text: a unit of work gives about a part
-
-
-@dataclass(frozen=True)
-class PrepareConfig(ExampleConfig, TextConfig):
-    """How text becomes a prepared folder, and that BERT's own pre-training records.
-
-    Args:
-        output_dir: folder to prepare; the same command goes on with a preparation that was killed.
-        format: documents makes a prepared folder of any corpus; bert makes of a prepared folder
-            the masked examples that other programs train on (the settings of examples are theirs).
-        copies: how often bert writes the text, with other pairs and masks each time.
-        seed: of these pairs and masks.
-        processes: how many tokenize at once; each takes a core and 0.8 GB of memory.
-        keep_duplicates: keep documents that are nearly the same as an earlier one.
-        shard_tokens: tokens in a file, about; training has one or two in memory.
-        overwrite: delete what an earlier preparation left in output_dir.
-        pipeline_options: after --, the options of Apache Beam, which then prepares:
-            -- --runner FlinkRunner --flink_master HOST:8081
-    """
-
-    output_dir: str = "runs/prepared"
-    format: Literal["documents", "bert"] = "documents"
-    copies: int = 1
-    seed: int = 0
-    processes: int = 1
-    keep_duplicates: bool = False
-    shard_tokens: int = 8_000_000
-    overwrite: bool = False
-    pipeline_options: list[str] = field(default_factory=list)
-
-    def __post_init__(self):
-        TextConfig.__post_init__(self)
-        ExampleConfig.__post_init__(self)
-        check_number("copies", self.copies, 1)
-        check_number("seed", self.seed, 0, 2**32 - 1)
-        check_number("processes", self.processes, 1, 1024)
-        check_number("shard_tokens", self.shard_tokens, 1)
-        options = self.pipeline_options
-        if options and not options[0].startswith("--"):
-            raise InputError(f"what is {options[0]!r}? Text is named with `corpus`")
-        if options and (self.processes > 1 or self.format == "bert"):
-            raise InputError(
-                "Apache Beam makes a prepared folder, with workers that its own options name: "
-                "leave out `processes` and `format`"
-            )
-
-
-# Settings that may change when a preparation goes on.
-_CHANGEABLE = ("output_dir", "processes", "skip_bad", "overwrite", "pipeline_options")
-
 
 Units = list[list[Source]]
 Work = Callable[[PrepareConfig, Path, Units, Units], None]
@@ -126,9 +58,9 @@ def prepare_corpus(config: PrepareConfig, work: Work | None = None) -> PreparedF
     corpus = sources(config.corpus, config.field)
     held_out = sources(config.held_out_corpus, config.field) if config.held_out_corpus else []
     _check_place(config)
-    plan = _plan(config, [*corpus, *held_out])
-    with locked_directory(path, "preparation", [_PLAN]):
-        _begin(path, plan, config.overwrite)
+    plan = plan_of(config, [*corpus, *held_out])
+    with locked_directory(path, "preparation", [PLAN]):
+        begin(path, plan, config.overwrite)
         if not (path / INDEX).exists():
             units = _units(corpus, config.shard_tokens)
             held_out_units = _units(held_out, config.shard_tokens)
@@ -136,7 +68,7 @@ def prepare_corpus(config: PrepareConfig, work: Work | None = None) -> PreparedF
                 text = _vocabulary_text(config, units) if config.vocabulary is None else []
                 choose_tokenizer(config, text, None).save_files(path)
             (work or _work_here)(config, path, units, held_out_units)
-            shutil.rmtree(path / _WORK, ignore_errors=True)
+            shutil.rmtree(path / WORK, ignore_errors=True)
         return open_prepared(path)
 
 
@@ -151,92 +83,6 @@ def _check_place(config: PrepareConfig) -> None:
                     f"`output_dir` {config.output_dir} lies in {item}, which is read as text: "
                     "choose a folder elsewhere"
                 )
-
-
-def write_bert(config: PrepareConfig) -> dict[str, int]:
-    """Writes a prepared folder as BERT's records; returns the number of examples of each side.
-
-    Raises InputError if `corpus` is no prepared folder, or `output_dir` holds something else.
-    """
-    folder = prepared_folder(config.corpus)
-    if folder is None:
-        raise InputError(
-            "`format` bert takes a prepared folder as `corpus`: prepare the text first"
-        )
-    prepared, path = open_prepared(folder), Path(config.output_dir)
-    files = {side: [path / shard.file for shard in getattr(prepared, side)] for side in SIDES}
-    with locked_directory(path, "preparation", [_PLAN]):
-        _begin(path, _plan(config, [Source(str(folder / INDEX), config.field)]), config.overwrite)
-        tasks = [
-            (config, side, number, file)
-            for side in SIDES
-            for number, file in enumerate(files[side])
-            if not file.exists()
-        ]
-        with Workers(min(config.processes, len(tasks))) as workers:
-            workers.run(_write_bert_shard, tasks, "writing")
-    return {side: sum(len(record_places(file)) for file in files[side]) for side in SIDES}
-
-
-def _write_bert_shard(config: PrepareConfig, side: str, number: int, path: Path) -> None:
-    folder = prepared_folder(config.corpus)
-    prepared = open_prepared(folder)
-    shard = ShardedCorpus(folder, [getattr(prepared, side)[number]], prepared.vocab_size)
-    seed = config.seed if side == "train" else HELD_OUT_SEED
-    settings = config.example_settings() | {"seed": seed + number}
-    write_bert_records(path, shard, folder_tokenizer(folder), config.copies, **settings)
-
-
-def _plan(config: PrepareConfig, files: Iterable[Source]) -> dict[str, Any]:
-    """Returns the settings, and what tells whether a file has changed."""
-    settings = dataclasses.asdict(config)
-    states = {}
-    for source in files:
-        if Path(source.path).exists():
-            status = os.stat(source.path)
-            states[source.path] = [status.st_size, status.st_mtime_ns]
-    kept = {name: value for name, value in settings.items() if name not in _CHANGEABLE}
-    return json.loads(json.dumps({"settings": kept, "files": states}))
-
-
-def _begin(path: Path, plan: dict[str, Any], overwrite: bool) -> None:
-    """Makes a new preparation, or checks that the one in the folder is the same.
-
-    One of which nothing is done yet is replaced, as after a wrong setting. Raises InputError if it
-    is not the same.
-    """
-    if (path / _PLAN).exists():
-        before, is_done = read_json(path / _PLAN), (path / INDEX).exists()
-        if before == plan and not (overwrite and is_done):
-            return
-        if not overwrite and (is_done or any(path.glob("*.tfrecord")) or any(path.glob(_DONE))):
-            raise InputError(
-                f"{path} holds a preparation {_difference(before, plan)}: choose another "
-                "`output_dir`, or `overwrite`"
-            )
-        for file in plan["files"]:
-            if Path(file).resolve().is_relative_to(path.resolve()):
-                raise InputError(f"{file} lies in {path}, which `overwrite` would delete")
-        _delete(path)
-    write_json(path / _PLAN, plan)
-
-
-def _difference(before: dict[str, Any], plan: dict[str, Any]) -> str:
-    old, new = before.get("settings", {}), plan["settings"]
-    changed = [name for name in old | new if old.get(name) != new.get(name)]
-    if changed:
-        shown = "; ".join(f"{name}: {old.get(name)} -> {new.get(name)}" for name in changed)
-        return f"with other settings ({shown})"
-    return "of files that have changed since"
-
-
-def _delete(path: Path) -> None:
-    """Deletes a preparation, the index first and the plan last."""
-    (path / INDEX).unlink(missing_ok=True)
-    shutil.rmtree(path / _WORK, ignore_errors=True)
-    for pattern in ("*.tfrecord", "*.npy", "vocab.txt", "tokenizer_config.json", _PLAN):
-        for file in path.glob(pattern):
-            file.unlink()
 
 
 def _units(files: Sequence[Source], shard_tokens: int) -> Units:
@@ -279,7 +125,7 @@ def _vocabulary_text(config: PrepareConfig, units: Units) -> list[list[str]]:
 
 def _work_here(config: PrepareConfig, path: Path, units: Units, held_out_units: Units) -> None:
     with Workers(min(config.processes, len(units))) as workers:
-        work = path / _WORK
+        work = path / WORK
         work.mkdir(exist_ok=True)
         train, reports = _tokenize(config, path, "train", units, workers)
         held_out, of_held_out = _tokenize(config, path, "held_out", held_out_units, workers)
@@ -308,7 +154,7 @@ def _tokenize(
 ) -> tuple[list[Path], list[dict[str, Any]]]:
     """Returns the parts of all units in order, and what is reported of each unit; makes those that
     are not there yet."""
-    stems = [path / _WORK / f"{side}-{number:05d}" for number in range(len(units))]
+    stems = [path / WORK / f"{side}-{number:05d}" for number in range(len(units))]
     tasks = [
         (unit, stem, path, config.shard_tokens, config.skip_bad)
         for unit, stem in zip(units, stems, strict=True)
@@ -356,7 +202,7 @@ def write_index(
         **shards,
         vocab_size=len(folder_tokenizer(path)),
         digest="",
-        settings=read_json(path / _PLAN)["settings"],
+        settings=read_json(path / PLAN)["settings"],
         statistics={
             "documents_read": sum(report["documents"] + report["empty"] for report in reports),
             "documents_without_tokens": sum(report["empty"] for report in reports),

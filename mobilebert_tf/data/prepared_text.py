@@ -12,11 +12,12 @@ from mobilebert_tf.data.corpus import (
     split_held_out,
     without_paragraphs_of,
 )
+from mobilebert_tf.data.documents import refuse
 from mobilebert_tf.data.pretraining import PretrainingExamples
 from mobilebert_tf.data.records import open_prepared, prepared_folder
 from mobilebert_tf.data.schedule import MaskedExamples
 from mobilebert_tf.data.sentences import SentenceExamples
-from mobilebert_tf.data.sources import Source, refuse, sources
+from mobilebert_tf.data.sources import Source, sources
 from mobilebert_tf.data.tokenized import Corpus, TokenizedCorpus, tokenize_documents
 from mobilebert_tf.errors import InputError, check_number, require
 from mobilebert_tf.files import read_json, write_json, write_whole

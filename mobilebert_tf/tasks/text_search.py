@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mobilebert_tf.data.sources import text_lines
+from mobilebert_tf.data.documents import text_lines
 from mobilebert_tf.data.tokenized import split_sentences
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.model import SHORTEST

@@ -12,7 +12,8 @@ from mobilebert_tf import prepare
 from mobilebert_tf.data import beam_pipeline
 from mobilebert_tf.data.beam_pipeline import run_pipeline
 from mobilebert_tf.data.corpus import load_documents
-from mobilebert_tf.data.preparation import PrepareConfig, prepare_corpus
+from mobilebert_tf.data.preparation import prepare_corpus
+from mobilebert_tf.data.preparation_plan import PrepareConfig
 from mobilebert_tf.errors import InputError
 
 TWO_PROCESSES = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]

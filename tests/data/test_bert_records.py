@@ -7,8 +7,10 @@ import pytest
 import tensorflow as tf
 from support.texts import VOCABULARY, write_corpus
 
+from mobilebert_tf.data.bert_preparation import write_bert
 from mobilebert_tf.data.bert_records import BertRecords, is_bert
-from mobilebert_tf.data.preparation import PrepareConfig, prepare_corpus, write_bert
+from mobilebert_tf.data.preparation import prepare_corpus
+from mobilebert_tf.data.preparation_plan import PrepareConfig
 from mobilebert_tf.data.prepared_text import DataConfig, prepare_text
 from mobilebert_tf.data.sources import sources
 from mobilebert_tf.errors import InputError

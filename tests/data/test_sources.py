@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobilebert_tf.data.corpus import SkippedDocuments, load_documents
-from mobilebert_tf.data.sources import documents, parts, sources
+from mobilebert_tf.data.documents import documents
+from mobilebert_tf.data.sources import parts, sources
 from mobilebert_tf.errors import InputError
 
 TEXTS = ["One.\nTwo.", "Drei für dich.\n\n  Vier. ", "Five.\r\nSix."]
@@ -183,7 +184,7 @@ def test_what_is_left_of_a_cut_file(tmp_path, name):
 
 
 def test_a_text_without_blank_lines_is_cut(tmp_path, monkeypatch):
-    monkeypatch.setattr("mobilebert_tf.data.sources.LONGEST_TEXT", 20)
+    monkeypatch.setattr("mobilebert_tf.data.documents.LONGEST_TEXT", 20)
     path = tmp_path / "a.txt"
     path.write_text("A line of text.\n" * 7)
     found = load_documents(str(path))

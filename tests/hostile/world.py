@@ -18,7 +18,8 @@ from mobilebert_tf.cli import parse
 from mobilebert_tf.convert import ConvertConfig, convert
 from mobilebert_tf.data import preparation
 from mobilebert_tf.data.corpus import load_documents
-from mobilebert_tf.data.preparation import PrepareConfig, prepare_corpus
+from mobilebert_tf.data.preparation import prepare_corpus
+from mobilebert_tf.data.preparation_plan import PrepareConfig
 from mobilebert_tf.files import INDEX
 
 _CONFIG = """\

@@ -8,8 +8,10 @@ from official.nlp.data import create_pretraining_data, pretrain_dataloader
 from official.nlp.tools import tokenization
 from support.texts import VOCABULARY, write_corpus
 
+from mobilebert_tf.data.bert_preparation import write_bert
 from mobilebert_tf.data.bert_records import BertRecords
-from mobilebert_tf.data.preparation import PrepareConfig, prepare_corpus, write_bert
+from mobilebert_tf.data.preparation import prepare_corpus
+from mobilebert_tf.data.preparation_plan import PrepareConfig
 from mobilebert_tf.data.prepared_text import DataConfig, prepare_text
 
 LENGTH, PREDICTIONS = 32, 5
