@@ -4,8 +4,10 @@
 
 A step reads 20 masked positions of each example and the next sentence. "Gradients" are forward
 pass, loss and gradients alone; a "step" has LAMB too. "Matrix products alone" is what no float32
-step can be faster than: the products of all weights, forward and backward, and nothing else. Each
-variant is a process of its own. They run one at a time, a step each in turn, so that all see the
+step can be faster than: the products of all weights, forward and backward, and nothing else. A
+distillation has the teacher's forward pass, the maps of all layers and the masked LM; its parts are
+that pass and the student's gradients alone. "Input" makes a batch of tokenized text. Each variant is
+a process of its own. They run one at a time, a step each in turn, so that all see the
 same machine; medians over rounds. The processor's milliseconds are those of all cores, without the
 time that other programs take. Model Garden's wants tf-models-official: `make test-peers` makes an
 environment with it, .venv-peers.
@@ -13,6 +15,7 @@ environment with it, .venv-peers.
 
 import argparse
 import functools
+import itertools
 import statistics
 import subprocess
 import sys
@@ -28,10 +31,15 @@ from mobilebert_tf.modeling.config import SIZES, ModelConfig
 PREDICTIONS = 20
 THEIRS = "Model Garden, gradients"
 PRODUCTS = "matrix products alone"
+ALONE, TEACHER, DISTILLATION = "ours, gradients", "ours, teacher", "ours, distillation, gradients"
+INPUT = "ours, input"
 VARIANTS = {  # name: settings of `ours`
     THEIRS: None,
     PRODUCTS: None,
-    "ours, gradients": {"update": False},
+    ALONE: {"update": False},
+    TEACHER: None,
+    DISTILLATION: {"update": False, "distilled": True},
+    INPUT: None,
     "ours, step": {},
     "ours, step, logits of all tokens": {"all_tokens": True},
     "ours, step, deterministic": {"deterministic": True},
@@ -68,6 +76,9 @@ def main() -> None:
         for name, times in seconds.items()
     ]
     print(tabulate.tabulate(rows, headers="keys", floatfmt=".2f"))
+    if seconds.keys() >= {ALONE, TEACHER, DISTILLATION}:
+        parts = _median(seconds[ALONE]) + _median(seconds[TEACHER])
+        print(f"distillation: {_median(seconds[DISTILLATION]) / parts:.3f} times its parts")
     print(circumstances())
 
 
@@ -97,7 +108,12 @@ def run_child(options: argparse.Namespace) -> None:
     """Runs a step for each line of stdin, and prints its seconds."""
     batch = _batch(options)
     config = SIZES["mobilebert"].replace(num_hidden_layers=options.layers)
-    others = {THEIRS: model_garden, PRODUCTS: matrix_products}
+    others = {
+        THEIRS: model_garden,
+        PRODUCTS: matrix_products,
+        TEACHER: teacher_alone,
+        INPUT: input_batches,
+    }
     make = others.get(options.child, functools.partial(ours, **VARIANTS[options.child] or {}))
     step = make(config, batch)
     for _ in sys.stdin:
@@ -129,8 +145,9 @@ def ours(
     deterministic: bool = False,
     precision: str = "float32",
     jit_compile: bool = False,
+    distilled: bool = False,
 ) -> Callable:
-    """Returns a function that runs a step of a Distiller without a teacher: its loss.
+    """Returns a function that runs a step of a Distiller: its loss.
 
     Args:
         config: of the model.
@@ -140,14 +157,15 @@ def ours(
         deterministic: whether TensorFlow's operations are deterministic, as in our commands.
         precision: Keras's dtype policy.
         jit_compile: whether XLA compiles the step.
+        distilled: whether a teacher of the same depth teaches masked LM and all layers.
     """
     import keras
     import tensorflow as tf
 
     from mobilebert_tf import build_model
     from mobilebert_tf.training.distiller import Distiller
-    from mobilebert_tf.training.run_config import Phase
-    from mobilebert_tf.training.strategies import bare
+    from mobilebert_tf.training.run_config import Phase, TransferConfig
+    from mobilebert_tf.training.strategies import bare, plan
 
     keras.config.set_dtype_policy(precision)
     if deterministic:
@@ -160,8 +178,12 @@ def ours(
         batch = batch | {"masked_lm_positions": places, "masked_lm_weights": weights}
         batch["masked_lm_ids"] = batch["input_ids"]
     model = build_model(config, "pretraining")
-    (stage,) = bare(model.config.num_hidden_layers, Phase(1000))
-    trainer = Distiller(model, stage)
+    depth, teacher = model.config.num_hidden_layers, None
+    (stage,) = bare(depth, Phase(1000))
+    if distilled:
+        (stage,) = plan("auxiliary", depth, TransferConfig(), Phase(1000))
+        teacher = build_model(_teacher_config(config), "pretraining")
+    trainer = Distiller(model, stage, teacher=teacher)
     trainer.compile()
     batch = {name: tf.constant(x) for name, x in batch.items()}
 
@@ -174,6 +196,53 @@ def ours(
         return values["loss"]
 
     return tf.function(step if update else gradients, autograph=False, jit_compile=jit_compile)
+
+
+def _teacher_config(student: ModelConfig) -> ModelConfig:
+    return SIZES["ib-bert-large"].replace(num_hidden_layers=student.num_hidden_layers)
+
+
+def teacher_alone(config: ModelConfig, batch: dict) -> Callable:
+    """Returns a function that runs the forward pass of IB-BERT: a sum over its outputs."""
+    import tensorflow as tf
+
+    from mobilebert_tf import build_model
+
+    teacher = build_model(_teacher_config(config), "pretraining")
+    inputs = {name: tf.constant(batch[name]) for name in teacher.input}
+
+    @tf.function(autograph=False)
+    def forward():
+        outputs = teacher(inputs, training=False)
+        return tf.add_n([tf.reduce_sum(output) for output in tf.nest.flatten(outputs)])
+
+    return forward
+
+
+def input_batches(config: ModelConfig, batch: dict) -> Callable:
+    """Returns a function that makes the next batch of a text of a million random tokens: 0."""
+    from mobilebert_tf.data.pretraining import PretrainingExamples
+    from mobilebert_tf.data.tokenized import TokenizedCorpus
+    from mobilebert_tf.text.tokenizer import WordPiece
+
+    words = [f"[unused{i}]" for i in range(config.vocab_size - 5)]
+    tokenizer = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])
+    tokens = np.random.default_rng(0).integers(5, config.vocab_size, 10**6, dtype=np.int32)
+    sentences, documents = np.arange(0, 10**6 + 1, 20), np.arange(0, 50_001, 25)
+    examples = PretrainingExamples(
+        TokenizedCorpus(tokens, sentences, documents),
+        tokenizer,
+        batch_size=len(batch["input_ids"]),
+        sequence_length=batch["input_ids"].shape[1],
+        max_predictions_per_sequence=PREDICTIONS,
+    )
+    steps = itertools.count()
+
+    def make():
+        examples.batch(next(steps))
+        return 0.0
+
+    return make
 
 
 def model_garden(config: ModelConfig, batch: dict) -> Callable:
