@@ -106,7 +106,7 @@ def whole_directory(directory: str | Path) -> Iterator[Path]:
 def locked_directory(directory: Path, what: str, marks: Sequence[str]) -> Iterator[None]:
     """Makes a folder if it is not there, and keeps other processes out of it within the block.
 
-    A folder that it made is deleted again if an InputError leaves nothing in it.
+    A folder that it made is deleted again if an InputError leaves nothing but marks in it.
 
     Args:
         directory: the folder.
@@ -131,7 +131,7 @@ def locked_directory(directory: Path, what: str, marks: Sequence[str]) -> Iterat
     except Timeout:
         raise InputError(f"{directory} is in use by another process") from None
     except InputError:
-        if is_new and [child.name for child in directory.iterdir()] == [LOCK]:
+        if is_new and {child.name for child in directory.iterdir()} <= {LOCK, *marks}:
             shutil.rmtree(directory)
         raise
 

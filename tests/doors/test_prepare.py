@@ -74,7 +74,7 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, message
     assert exit_info.value.code == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ") and message in error
-    assert not (tmp_path / "out" / "index.json").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def wait_for(condition, seconds=300):
