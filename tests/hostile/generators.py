@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import struct
+import subprocess
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,8 +148,14 @@ def damage(rng: random.Random, path: Path) -> None:
     path.write_bytes(content)
 
 
+def _pipe(path: Path) -> None:
+    """Makes a pipe with a line for who opens it: without a writer, a door that reads pipes waits."""
+    os.mkfifo(path)
+    subprocess.Popen(["timeout", "300", "sh", "-c", 'echo "A text." > "$0"', path])
+
+
 _NO_FILES: tuple[Callable[[Path], None], ...] = (
-    os.mkfifo,
+    _pipe,
     Path.mkdir,
     lambda path: None,
     lambda path: path.symlink_to(path),
