@@ -6,11 +6,12 @@ A step reads 20 masked positions of each example and the next sentence. "Gradien
 pass, loss and gradients alone; a "step" has LAMB too. "Matrix products alone" is what no float32
 step can be faster than: the products of all weights, forward and backward, and nothing else. A
 distillation has the teacher's forward pass, the maps of all layers and the masked LM; its parts are
-that pass and the student's gradients alone. "Input" makes a batch of tokenized text. Each variant is
-a process of its own. They run one at a time, a step each in turn, so that all see the
-same machine; medians over rounds. The processor's milliseconds are those of all cores, without the
-time that other programs take. Model Garden's wants tf-models-official: `make test-peers` makes an
-environment with it, .venv-peers.
+that pass and the student's gradients alone. "Input" makes a batch of tokenized text.
+
+Each variant is a process of its own. They run one at a time, a step each in turn, so that all see
+the same machine; medians over rounds. The processor's milliseconds are those of all cores, without
+the time that other programs take. Model Garden's wants tf-models-official: `make test-peers` makes
+an environment with it, .venv-peers.
 """
 
 import argparse

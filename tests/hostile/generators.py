@@ -149,7 +149,7 @@ def damage(rng: random.Random, path: Path) -> None:
 
 
 def _pipe(path: Path) -> None:
-    """Makes a pipe with a line for who opens it: without a writer, a door that reads pipes waits."""
+    """Makes a pipe with a line for its reader: a door that reads pipes waits for a writer."""
     os.mkfifo(path)
     subprocess.Popen(["timeout", "300", "sh", "-c", 'echo "A text." > "$0"', path])
 
