@@ -15,11 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from mobilebert_tf.data.pretraining import PretrainingExamples
-from mobilebert_tf.data.records import ShardedCorpus
+from mobilebert_tf.data.records import ShardedCorpus, write_examples
 from mobilebert_tf.data.schedule import ShardPlans, ShardSchedule, dataset_of
 from mobilebert_tf.data.sources import Source
 from mobilebert_tf.errors import InputError, tensorflow_reason
-from mobilebert_tf.files import whole_file
 from mobilebert_tf.text.tokenizer import WordPiece
 
 _TOKENS = ("input_ids", "input_mask", "segment_ids")  # [T]
@@ -206,9 +205,7 @@ def write_bert_records(
     """
     examples = PretrainingExamples(corpus, tokenizer, batch_size=1, **settings)
     count = copies * examples.batches_per_epoch
-    with whole_file(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
-        for batch in map(examples.batch, range(count)):
-            writer.write(_example(batch).SerializeToString(deterministic=True))
+    write_examples(path, map(_example, map(examples.batch, range(count))))
 
 
 def _example(batch: dict[str, np.ndarray]) -> tf.train.Example:

@@ -11,7 +11,7 @@ of tokens of each sentence, int32. Lists of 64-bit numbers would take ten times 
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,16 +60,18 @@ def write_shard(path: Path, corpus: TokenizedCorpus, vocab_size: int, unk_id: in
     kind, digest = token_type(vocab_size), hashlib.blake2b(digest_size=16)
     lengths = np.diff(corpus.sentence_offsets).astype(_LENGTH)
     tokens = corpus.tokens.astype(kind)
-    with whole_file(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
-        bounds = corpus.document_offsets.tolist()
+    bounds = corpus.document_offsets.tolist()
+
+    def documents() -> Iterator[tf.train.Example]:
         for begin, end in zip(bounds, bounds[1:], strict=False):
             document = tokens[corpus.sentence_offsets[begin] : corpus.sentence_offsets[end]]
             features = {
                 "tokens": _bytes_feature(document.tobytes()),
                 "sentence_tokens": _bytes_feature(lengths[begin:end].tobytes()),
             }
-            example = tf.train.Example(features=tf.train.Features(feature=features))
-            writer.write(example.SerializeToString(deterministic=True))
+            yield tf.train.Example(features=tf.train.Features(feature=features))
+
+    write_examples(path, documents())
     for array in (tokens, lengths, np.diff(corpus.document_offsets).astype(_LENGTH)):
         digest.update(array.tobytes())
     return Shard(
@@ -81,6 +83,17 @@ def write_shard(path: Path, corpus: TokenizedCorpus, vocab_size: int, unk_id: in
         unknown=int((corpus.tokens == unk_id).sum()),
         digest=digest.hexdigest(),
     )
+
+
+def write_examples(path: Path, examples: Iterable[tf.train.Example]) -> None:
+    """Writes a TFRecord file, whole or not at all. Raises OSError if the disk does not take it."""
+    try:
+        with whole_file(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+            for example in examples:
+                writer.write(example.SerializeToString(deterministic=True))
+    except tf.errors.OpError as error:
+        reason = tensorflow_reason(error).rpartition("; ")[2]
+        raise OSError(f"cannot write {path}: {reason}") from None
 
 
 def _bytes_feature(value: bytes) -> tf.train.Feature:

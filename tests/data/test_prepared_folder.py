@@ -6,13 +6,16 @@ import random
 
 import numpy as np
 import pytest
+from support.disks import files_may_grow_to
 from support.prepared import assert_same_batches, made_up, prepared, text_of, write
 
 from mobilebert_tf.data import records
+from mobilebert_tf.data.bert_records import write_bert_records
 from mobilebert_tf.data.prepared_text import DataConfig, prepare_text
-from mobilebert_tf.data.records import open_prepared
+from mobilebert_tf.data.records import open_prepared, write_shard
 from mobilebert_tf.data.sentences import SentenceExamples
 from mobilebert_tf.errors import InputError
+from mobilebert_tf.modeling.model_directory import load_tokenizer
 
 
 @pytest.fixture
@@ -142,6 +145,21 @@ def test_an_epoch_has_every_token_of_all_shards(tmp_path, corpus):
 # -------------------------------------------------------------------------------------------------
 # What training refuses
 # -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["tokens", "bert"])
+def test_a_disk_that_takes_no_shard(tmp_path, corpus, kind):
+    """One clear error, and nothing is left; TensorFlow has an error of its own for each reason."""
+    path = tmp_path / "shard.tfrecord"
+    folder = prepared(tmp_path, corpus=corpus)
+    shard, tokenizer = folder.corpus("train"), load_tokenizer(folder.directory)
+    sizes = {"sequence_length": 13, "max_predictions_per_sequence": 3}
+    with files_may_grow_to(100), pytest.raises(OSError, match=f"{path}: File too large"):
+        if kind == "bert":
+            write_bert_records(path, shard, tokenizer, 1, **sizes)
+        else:
+            write_shard(path, shard.shard(0), len(tokenizer), tokenizer.unk_id)
+    assert not list(tmp_path.glob("shard*"))
 
 
 def test_a_damaged_shard_is_named(tmp_path, corpus):

@@ -2,7 +2,6 @@
 
 import json
 import math
-import resource
 import shutil
 
 import keras
@@ -11,6 +10,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.disks import files_may_grow_to
 from support.models import STUDENT, TEACHER, VARIANTS, batch, random_model, with_positions
 
 from mobilebert_tf import InputError, build_model, load_model, save_model
@@ -366,13 +366,8 @@ def test_save_to_the_current_directory(tmp_path, models, monkeypatch):
 @pytest.mark.parametrize("most", [300, 10_000, 100_000])
 def test_save_where_files_may_not_grow(tmp_path, models, most):
     """As on a full disk, in every file of a model; HDF5 would end the process."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
-    try:
-        with pytest.raises(OSError, match="File too large.*model"):
-            save_model(models["classifier"], tmp_path / "model")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with files_may_grow_to(most), pytest.raises(OSError, match="File too large.*model"):
+        save_model(models["classifier"], tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 
