@@ -27,6 +27,11 @@ _BITS = {
     schema.TensorType.INT4: 4,
 }
 _TAKE_ROWS = (schema.BuiltinOperator.GATHER, schema.BuiltinOperator.EMBEDDING_LOOKUP)
+# Operations that say how many outputs they have. XNNPACK believes it, and reads beyond the others.
+_COUNTS = {
+    schema.BuiltinOperator.SPLIT: (schema.SplitOptions, "NumSplits"),
+    schema.BuiltinOperator.UNPACK: (schema.UnpackOptions, "Num"),
+}
 _OPTIONAL = -1  # an operation's input that is left out
 _DAMAGE = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError)
 
@@ -113,7 +118,22 @@ def _graph_problems(model: schema.Model, graph: schema.SubGraph) -> Iterator[str
             yield "an operation reads a tensor before it is written"
         if not len(outputs) or not all(0 <= i < tensors for i in outputs):
             yield "an operation writes a tensor that is not there"
+        if _said_outputs(model, operation) not in (None, len(outputs)):
+            yield f"an operation with {len(outputs)} outputs says that it has others"
         known.update(outputs.tolist())
+
+
+def _said_outputs(model: schema.Model, operation: schema.Operator) -> int | None:
+    """Returns how many outputs an operation says that it has; None if its kind says nothing."""
+    kind = model.OperatorCodes(operation.OpcodeIndex()).BuiltinCode()
+    if kind not in _COUNTS:
+        return None
+    table, field = operation.BuiltinOptions(), _COUNTS[kind][1]
+    if table is None:
+        return 0
+    options = _COUNTS[kind][0]()
+    options.Init(table.Bytes, table.Pos)
+    return getattr(options, field)()
 
 
 def _tensor_problems(model: schema.Model, tensor: schema.Tensor) -> Iterator[str]:

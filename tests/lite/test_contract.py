@@ -70,6 +70,24 @@ def operation_on_no_tensor(model):
     model.subgraphs[0].operators[3].inputs[0] = 10**6
 
 
+def more_outputs(kind, field):
+    """An operation says that it has one output more than it has."""
+
+    def change(model):
+        operations = flatbuffer.operators(model)
+        operation = next(operation for name, operation, _ in operations if name == kind)
+        setattr(operation.builtinOptions, field, len(operation.outputs) + 1)
+
+    change.__name__ = f"more_outputs_{kind}"
+    return change
+
+
+def split_without_options(model):
+    operations = flatbuffer.operators(model)
+    operation = next(operation for name, operation, _ in operations if name == "SPLIT")
+    operation.builtinOptions, operation.builtinOptionsType = None, 0
+
+
 def tensor_without_buffer(model):
     model.subgraphs[0].tensors[3].buffer = 10**6
 
@@ -96,6 +114,9 @@ def scale(value):
         no_operations,
         operation_of_no_kind,
         operation_on_no_tensor,
+        more_outputs("SPLIT", "numSplits"),
+        more_outputs("UNPACK", "num"),
+        split_without_options,
         tensor_without_buffer,
         scale(np.nan),
         scale(0.0),
