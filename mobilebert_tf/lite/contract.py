@@ -32,6 +32,36 @@ _COUNTS = {
     schema.BuiltinOperator.SPLIT: (schema.SplitOptions, "NumSplits"),
     schema.BuiltinOperator.UNPACK: (schema.UnpackOptions, "Num"),
 }
+# The fewest and the most inputs of operations: BATCH_MATMUL, for one, reads its second unasked.
+_INPUTS = {
+    schema.BuiltinOperator.ADD: (2, 2),
+    schema.BuiltinOperator.BATCH_MATMUL: (2, 2),
+    schema.BuiltinOperator.CAST: (1, 1),
+    schema.BuiltinOperator.CONCATENATION: (1, 1000),
+    schema.BuiltinOperator.CUMSUM: (2, 2),
+    schema.BuiltinOperator.DEQUANTIZE: (1, 1),
+    schema.BuiltinOperator.EMBEDDING_LOOKUP: (2, 2),
+    schema.BuiltinOperator.FULLY_CONNECTED: (2, 3),
+    schema.BuiltinOperator.GATHER: (2, 2),
+    schema.BuiltinOperator.GELU: (1, 1),
+    schema.BuiltinOperator.LOGISTIC: (1, 1),
+    schema.BuiltinOperator.MAXIMUM: (2, 2),
+    schema.BuiltinOperator.MEAN: (2, 2),
+    schema.BuiltinOperator.MUL: (2, 2),
+    schema.BuiltinOperator.QUANTIZE: (1, 1),
+    schema.BuiltinOperator.RESHAPE: (1, 2),
+    schema.BuiltinOperator.RSQRT: (1, 1),
+    schema.BuiltinOperator.SLICE: (3, 3),
+    schema.BuiltinOperator.SOFTMAX: (1, 1),
+    schema.BuiltinOperator.SPLIT: (2, 2),
+    schema.BuiltinOperator.SQUARED_DIFFERENCE: (2, 2),
+    schema.BuiltinOperator.STRIDED_SLICE: (4, 4),
+    schema.BuiltinOperator.SUB: (2, 2),
+    schema.BuiltinOperator.SUM: (2, 2),
+    schema.BuiltinOperator.TANH: (1, 1),
+    schema.BuiltinOperator.TRANSPOSE: (2, 2),
+    schema.BuiltinOperator.UNPACK: (1, 1),
+}
 _OPTIONAL = -1  # an operation's input that is left out
 _DAMAGE = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError)
 
@@ -116,6 +146,9 @@ def _graph_problems(model: schema.Model, graph: schema.SubGraph) -> Iterator[str
             yield "an operation reads a tensor that is not there"
         if not known.issuperset(inputs.tolist()):
             yield "an operation reads a tensor before it is written"
+        fewest, most = _INPUTS.get(_kind(model, operation), (0, tensors))
+        if not fewest <= len(inputs) <= most or _OPTIONAL in inputs[:fewest]:
+            yield "an operation has too few inputs, or too many"
         if not len(outputs) or not all(0 <= i < tensors for i in outputs):
             yield "an operation writes a tensor that is not there"
         if _said_outputs(model, operation) not in (None, len(outputs)):
@@ -123,9 +156,13 @@ def _graph_problems(model: schema.Model, graph: schema.SubGraph) -> Iterator[str
         known.update(outputs.tolist())
 
 
+def _kind(model: schema.Model, operation: schema.Operator) -> int:
+    return model.OperatorCodes(operation.OpcodeIndex()).BuiltinCode()
+
+
 def _said_outputs(model: schema.Model, operation: schema.Operator) -> int | None:
     """Returns how many outputs an operation says that it has; None if its kind says nothing."""
-    kind = model.OperatorCodes(operation.OpcodeIndex()).BuiltinCode()
+    kind = _kind(model, operation)
     if kind not in _COUNTS:
         return None
     table, field = operation.BuiltinOptions(), _COUNTS[kind][1]

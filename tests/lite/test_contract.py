@@ -70,21 +70,33 @@ def operation_on_no_tensor(model):
     model.subgraphs[0].operators[3].inputs[0] = 10**6
 
 
+def first(kind, model):
+    return next(operation for name, operation, _ in flatbuffer.operators(model) if name == kind)
+
+
 def more_outputs(kind, field):
     """An operation says that it has one output more than it has."""
 
     def change(model):
-        operations = flatbuffer.operators(model)
-        operation = next(operation for name, operation, _ in operations if name == kind)
+        operation = first(kind, model)
         setattr(operation.builtinOptions, field, len(operation.outputs) + 1)
 
     change.__name__ = f"more_outputs_{kind}"
     return change
 
 
+def product_of_one(model):
+    operation = first("BATCH_MATMUL", model)
+    operation.inputs = operation.inputs[:1]
+
+
+def sum_with_nothing(model):
+    operation = first("ADD", model)
+    operation.inputs[1] = -1
+
+
 def split_without_options(model):
-    operations = flatbuffer.operators(model)
-    operation = next(operation for name, operation, _ in operations if name == "SPLIT")
+    operation = first("SPLIT", model)
     operation.builtinOptions, operation.builtinOptionsType = None, 0
 
 
@@ -117,6 +129,8 @@ def scale(value):
         more_outputs("SPLIT", "numSplits"),
         more_outputs("UNPACK", "num"),
         split_without_options,
+        product_of_one,
+        sum_with_nothing,
         tensor_without_buffer,
         scale(np.nan),
         scale(0.0),
