@@ -191,7 +191,10 @@ def read_json(path: Path, kind: type = dict) -> Any:
     Raises InputError for a file that cannot be read, or whose content is of another type.
     """
     try:
-        values = json.loads(read_bytes(path, LARGEST_JSON).decode("utf-8"))
+        text = read_bytes(path, LARGEST_JSON).decode("utf-8")
+        values = json.loads(text)
+        if "\\ud" in text.lower():  # half a character, which no file could be written with
+            json.dumps(values, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a readable JSON file: {error}") from None
     if not isinstance(values, kind):

@@ -160,6 +160,7 @@ def test_what_exists_is_free_only_to_overwrite(tmp_path):
         (b"\xff", "not a readable JSON file"),
         (b"[" * 100_000, "not a readable JSON file"),
         (b"[1]", "not a JSON object"),
+        (b'{"a": "\\uD800"}', "surrogates not allowed"),  # could not be written anywhere
     ],
 )
 def test_json_that_is_none(tmp_path, content, reason):

@@ -194,10 +194,12 @@ def prepare_text(
         )
         train = tokenize_documents(documents, tokenizer)
         _report_losses(train.share_of(tokenizer.unk_id), train.single_sentence_documents, tokenizer)
+        evaluated = tokenize_documents(held_out, tokenizer)
+        _check_held_out(evaluated.share_of(tokenizer.unk_id))
         tokenizer.save_files(directory)
         text = "\n\n".join("\n".join(paragraphs) for paragraphs in held_out)
         write_whole(directory / "held_out.txt", text + "\n")
-        tokenize_documents(held_out, tokenizer).save(directory / "held_out.npz")
+        evaluated.save(directory / "held_out.npz")
         train.save(directory / "train.npz")
     tokenizer = load_tokenizer(directory)
     train = TokenizedCorpus.load(directory / "train.npz")
@@ -292,6 +294,15 @@ def check_unknown(unknown: float, tokenizer: WordPiece) -> None:
         raise InputError(
             f"{100 * unknown:.1f} % of the text is [UNK] to this vocabulary ({tokenizer.casing}), "
             "which does not fit it: set another `vocabulary`, or leave it out to train one"
+        )
+
+
+def _check_held_out(unknown: float) -> None:
+    """Raises InputError if held-out text is nothing but [UNK], which is never predicted."""
+    if unknown == 1:
+        raise InputError(
+            "the held-out text is [UNK] alone: hold out more (`held_out_fraction`), or name other "
+            "text with `held_out_corpus`"
         )
 
 

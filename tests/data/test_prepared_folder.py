@@ -243,3 +243,12 @@ def test_another_vocabulary_is_refused(tmp_path, corpus):
         prepare_text(DataConfig(corpus=str(folder.directory)), tmp_path / "data", tokenizer)
     with pytest.raises(InputError, match="`vocabulary`"):
         text_of(tmp_path, str(folder.directory), vocabulary=str(given.directory / "vocab.txt"))
+
+
+def test_held_out_text_without_a_known_token_is_refused(tmp_path, corpus):
+    """Nothing of it would be predicted: known before the training, not after."""
+    snow = write(tmp_path / "snow.txt", [["\u2603 \u2603\u2603"], ["\u2603"]])
+    with pytest.raises(InputError, match="the held-out text is .UNK. alone"):
+        text_of(tmp_path, corpus, held_out_corpus=snow)
+    with pytest.raises(InputError, match="100.0 % of the text is .UNK."):
+        prepared(tmp_path, corpus=corpus, held_out_corpus=snow)
