@@ -226,8 +226,8 @@ class DistillConfig(RunConfig):
         student: a named size or a bert_config.json.
         init: a student to continue from, in any format that convert reads; null for random weights
             and the teacher's embeddings.
-        strategy: how knowledge is transferred (paper, figure 2); none for distillation alone. At
-            equal steps auxiliary was the best, with 3 layers and with 12 (docs/ablation.md).
+        strategy: how knowledge is transferred (paper, figure 2); none for distillation alone. In
+            short runs auxiliary was the best, with four times the steps joint (docs/ablation.md).
         transfer: the layer-wise objectives.
         distillation: steps and optimizer of pre-training distillation, or that of embeddings. After
             joint or progressive transfer a high rate undoes it (docs/ablation.md).
