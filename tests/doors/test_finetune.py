@@ -216,6 +216,7 @@ def assert_same_trials(folder, expected):
             np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
+@pytest.mark.slow  # those below are killed too, in a run of one trial
 def test_killed_and_resumed_it_ends_with_the_same_bits(place, tuned, tmp_path):
     config = config_of(place, tmp_path / "out", seeds=[0, 1])
     for _ in range(2):  # once in each trial, if the machine is not too slow
