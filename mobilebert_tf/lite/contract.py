@@ -157,7 +157,9 @@ def _graph_problems(model: schema.Model, graph: schema.SubGraph) -> Iterator[str
 
 
 def _kind(model: schema.Model, operation: schema.Operator) -> int:
-    return model.OperatorCodes(operation.OpcodeIndex()).BuiltinCode()
+    """Returns the kind of an operation as the runtime reads it: old files have the old field."""
+    code = model.OperatorCodes(operation.OpcodeIndex())
+    return max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
 
 
 def _said_outputs(model: schema.Model, operation: schema.Operator) -> int | None:
@@ -165,10 +167,10 @@ def _said_outputs(model: schema.Model, operation: schema.Operator) -> int | None
     kind = _kind(model, operation)
     if kind not in _COUNTS:
         return None
-    table, field = operation.BuiltinOptions(), _COUNTS[kind][1]
+    options_class, field = _COUNTS[kind]
+    table, options = operation.BuiltinOptions(), options_class()
     if table is None:
         return 0
-    options = _COUNTS[kind][0]()
     options.Init(table.Bytes, table.Pos)
     return getattr(options, field)()
 
@@ -207,15 +209,10 @@ def _is_known(model: schema.Model, tensor: schema.Tensor) -> bool:
 
 def _longest_table(model: schema.Model, graph: schema.SubGraph) -> int:
     """Returns the rows of the longest table that an operation takes rows of."""
-    codes = {
-        i
-        for i in range(model.OperatorCodesLength())
-        if model.OperatorCodes(i).BuiltinCode() in _TAKE_ROWS
-    }
     read = (
         tensor
         for operation in map(graph.Operators, range(graph.OperatorsLength()))
-        if operation.OpcodeIndex() in codes
+        if _kind(model, operation) in _TAKE_ROWS
         for tensor in map(graph.Tensors, operation.InputsAsNumpy().tolist())
     )
     return max((tensor.Shape(0) for tensor in read if tensor.ShapeLength()), default=0)

@@ -85,6 +85,18 @@ def more_outputs(kind, field):
     return change
 
 
+def old_codes(model):
+    """The kinds of operation in the field that files had before TFLite 2.4."""
+    for code in model.operatorCodes:
+        if code.builtinCode < schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES:
+            code.deprecatedBuiltinCode, code.builtinCode = code.builtinCode, 0
+
+
+def more_outputs_in_old_codes(model):
+    more_outputs("SPLIT", "numSplits")(model)
+    old_codes(model)
+
+
 def product_of_one(model):
     operation = first("BATCH_MATMUL", model)
     operation.inputs = operation.inputs[:1]
@@ -128,6 +140,7 @@ def scale(value):
         operation_on_no_tensor,
         more_outputs("SPLIT", "numSplits"),
         more_outputs("UNPACK", "num"),
+        more_outputs_in_old_codes,
         split_without_options,
         product_of_one,
         sum_with_nothing,
@@ -142,6 +155,10 @@ def test_a_changed_graph_is_one_line(tmp_path, change):
     with pytest.raises(InputError) as error:
         LiteModel(changed_file(tmp_path / "x.tflite", change, "int8"))
     assert "x.tflite" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_old_codes_pass(tmp_path):
+    LiteModel(changed_file(tmp_path / "x.tflite", old_codes, "int8"))
 
 
 @pytest.mark.parametrize("mode", MODES)
