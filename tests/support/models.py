@@ -28,6 +28,8 @@ VARIANTS = {
         hidden_act="gelu_erf",
     ),
 }
+SCALE = 0.14  # of the weights: small enough for a softmax that is no choice
+LABELS_OF_HEADS = {None: (), "pretraining": (), "classifier": ("a", "b", "c"), "span": ()}
 
 
 def randomized(model, seed=0, scale=0.3):
@@ -66,6 +68,15 @@ def save_directory(directory, variant="student", head="classifier"):
     return directory
 
 
+def models_of_heads():
+    """A model of one block for each of LABELS_OF_HEADS."""
+    config = STUDENT.replace(num_hidden_layers=1)
+    return {
+        head: random_model(config, head, labels, scale=SCALE)
+        for head, labels in LABELS_OF_HEADS.items()
+    }
+
+
 def batch(lengths, width=None, *, seed=0, noise=False, vocab_size=STUDENT.vocab_size):
     """Random texts of `lengths` tokens, int32 [texts,width], each in two segments.
 
@@ -91,6 +102,11 @@ def with_positions(model, arrays):
     if not model.head.predicts_masks:
         return arrays
     return arrays | {"masked_lm_positions": np.zeros([len(arrays["input_ids"]), 2], np.int32)}
+
+
+def inputs_of(model, lengths=(7, 4, 1), width=13, *, seed=0, noise=True):
+    """A batch for `model`, with tokens in the padding too."""
+    return with_positions(model, batch(lengths, width, seed=seed, noise=noise))
 
 
 def training_batch(head, *, seed=0, noise=False):
