@@ -229,8 +229,9 @@ class DistillConfig(RunConfig):
         strategy: how knowledge is transferred (paper, figure 2); none for distillation alone. In
             short runs auxiliary was the best, with four times the steps joint (docs/ablation.md).
         transfer: the layer-wise objectives.
-        distillation: steps and optimizer of pre-training distillation, or that of embeddings. After
-            joint or progressive transfer a high rate undoes it (docs/ablation.md).
+        distillation: steps and optimizer of pre-training distillation, or that of embeddings, and of
+            auxiliary's one stage. Auxiliary learnt best at 1e-2; after joint or progressive transfer
+            so high a rate undoes it, and 1e-3 was better (docs/ablation.md).
     """
 
     teacher: str | None = None
@@ -240,6 +241,6 @@ class DistillConfig(RunConfig):
     init: str | None = None
     strategy: Strategy = "auxiliary"
     transfer: TransferConfig = TransferConfig()
-    distillation: Phase = Phase(280, learning_rate=5e-3)
+    distillation: Phase = Phase(280, learning_rate=1e-2)
 
     EXTENDABLE: ClassVar[tuple[str, ...]] = ("distillation.steps",)
