@@ -229,9 +229,9 @@ class DistillConfig(RunConfig):
         strategy: how knowledge is transferred (paper, figure 2); none for distillation alone. In
             short runs auxiliary was the best, with four times the steps joint (docs/ablation.md).
         transfer: the layer-wise objectives.
-        distillation: steps and optimizer of pre-training distillation, or that of embeddings, and of
-            auxiliary's one stage. Auxiliary learnt best at 1e-2; after joint or progressive transfer
-            so high a rate undoes it, and 1e-3 was better (docs/ablation.md).
+        distillation: steps and optimizer of pre-training distillation, or that of embeddings, and
+            of auxiliary's one stage. Auxiliary learnt best at 1e-2. After joint or progressive
+            transfer so high a rate undoes it, and 1e-3 was better (docs/ablation.md).
     """
 
     teacher: str | None = None
