@@ -22,6 +22,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 from ai_edge_litert import schema_py_generated as schema
 
+from mobilebert_tf.data.preparation_plan import WORK
 from mobilebert_tf.lite import flatbuffer
 
 UNLIMITED = 2**40
@@ -87,7 +88,7 @@ COMMANDS = (
     Command(
         "prepare",
         (*PREPARE, "corpus.txt", "--output-dir", "unfinished"),
-        ("unfinished/*", "unfinished/work/*"),
+        ("unfinished/*", f"unfinished/{WORK}/*"),
         "unfinished",
     ),
     Command(
