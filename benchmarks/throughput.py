@@ -1,9 +1,10 @@
-"""Fine-tuning with and without buckets of like length, and evaluating a .tflite file: how fast.
+"""Fine-tuning, with padding and with teachers, and evaluating a .tflite file: how fast.
 
     python benchmarks/throughput.py MODEL_DIRECTORY SST_2_FOLDER [FILE.tflite]
 
 Each round trains some steps on SST-2 with batches cut to their longest text, as many on batches
-padded to 128 tokens, and runs the file on the 872 sentences of the dev split; medians over rounds.
+padded to 128 tokens and with a teacher of the same size, which runs in each step or has run before,
+and runs the file on the 872 sentences of the dev split; medians over rounds.
 """
 
 import statistics
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import numpy as np
 import tabulate
 import tensorflow as tf
 
@@ -25,9 +27,11 @@ from mobilebert_tf.tasks.text_task import TextTask
 from mobilebert_tf.training.finetuner import Finetuner
 from mobilebert_tf.training.loop import prepare_process
 from mobilebert_tf.training.run_config import Phase
+from mobilebert_tf.training.teacher_outputs import array_name
 
 ROUNDS, STEPS, BATCH_SIZE = 5, 20, 32
 BUCKETED, PADDED = "examples/s, bucketed", f"examples/s, padded to {SEQUENCE_LENGTH}"
+TAUGHT, TAUGHT_BEFORE = "examples/s, teacher in each step", "examples/s, teacher's outputs saved"
 
 
 def main(directory: str, data: str, file: str | None = None) -> None:
@@ -35,9 +39,14 @@ def main(directory: str, data: str, file: str | None = None) -> None:
     task, start = open_task("sst-2", data, ("train", "dev")), load(directory)
     arrays = task.encode("train", start.tokenizer, SEQUENCE_LENGTH).arrays
     padded = pad_tokens(arrays, SEQUENCE_LENGTH)
+    saved = arrays | {
+        array_name("classifier", "logits"): np.zeros((len(arrays["targets"]), 2), np.float32)
+    }
     measures = {
         BUCKETED: training(start.model, task, Batches(arrays, BATCH_SIZE, seed=0)),
         PADDED: training(start.model, task, Batches(padded, BATCH_SIZE, seed=0, bucketed=False)),
+        TAUGHT: training(start.model, task, Batches(arrays, BATCH_SIZE, seed=0), taught=True),
+        TAUGHT_BEFORE: training(start.model, task, Batches(saved, BATCH_SIZE, seed=0), taught=True),
     }
     if file is not None:
         measures["seconds, dev split, .tflite"] = evaluation(task, LiteModel(file))
@@ -49,14 +58,18 @@ def main(directory: str, data: str, file: str | None = None) -> None:
     rows = [(name, medians[name], min(values), max(values)) for name, values in found.items()]
     print(tabulate.tabulate(rows, headers=("", "median", "least", "most"), floatfmt=".2f"))
     print(f"bucketed / padded: {medians[BUCKETED] / medians[PADDED]:.2f}")
+    print(f"saved / in each step: {medians[TAUGHT_BEFORE] / medians[TAUGHT]:.2f}")
     print(f"{ROUNDS} rounds of {STEPS} steps of {BATCH_SIZE}: {circumstances()}")
 
 
-def training(start: MobileBert, task: TextTask, batches: Batches) -> Callable[[int], float]:
+def training(
+    start: MobileBert, task: TextTask, batches: Batches, taught: bool = False
+) -> Callable[[int], float]:
     """A function that trains for a round's steps; gives examples a second."""
-    model = MobileBert(start.config, task.head(SEQUENCE_LENGTH))
+    model, teacher = (MobileBert(start.config, task.head(SEQUENCE_LENGTH)) for _ in range(2))
     copy_weights(start, model)
-    trainer = Finetuner(model, Phase((ROUNDS + 1) * STEPS, learning_rate=5e-5))
+    phase = Phase((ROUNDS + 1) * STEPS, learning_rate=5e-5)
+    trainer = Finetuner(model, phase, teacher=teacher if taught else None)
     trainer.compile()
     signature = [batches.dataset(0, 1).element_spec]
     step = tf.function(trainer.train_step, input_signature=signature, autograph=False)

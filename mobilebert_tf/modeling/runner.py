@@ -3,7 +3,7 @@
 Shape letters: N texts, B texts in a batch, T tokens.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -121,16 +121,33 @@ def run_all(
         arrays: MODEL_INPUTS by name, int32 [N,T].
         batch_size: number of texts that a KerasModel runs together.
     """
-    collected = {}
-    count, width = arrays["input_ids"].shape
     size = batch_size if isinstance(model, KerasModel) else 1
+    return collect(model, arrays, size, TOKEN_OUTPUTS)
+
+
+def collect(
+    run: Callable[..., dict[str, np.ndarray]],
+    arrays: dict[str, np.ndarray],
+    batch_size: int,
+    by_token: Container[str],
+) -> dict[str, np.ndarray]:
+    """Returns what a function returns for many texts, as `run_all` does.
+
+    Args:
+        run: takes MODEL_INPUTS by name, int32 [B,T], and returns arrays by name, [B,...].
+        arrays: MODEL_INPUTS by name, int32 [N,T], and others.
+        batch_size: number of texts of one length that run together.
+        by_token: names of the outputs with an entry for each token, [B,T,...].
+    """
+    collected = {}
     inputs = {name: arrays[name] for name in MODEL_INPUTS}
-    for rows, batch in by_length(inputs, size):
-        for name, values in model(**batch).items():
-            by_token = name in TOKEN_OUTPUTS
-            shape = (count, width, *values.shape[2:]) if by_token else (count, *values.shape[1:])
+    count, width = inputs["input_ids"].shape
+    for rows, batch in by_length(inputs, batch_size):
+        for name, values in run(**batch).items():
+            of_tokens = name in by_token
+            shape = (count, width, *values.shape[2:]) if of_tokens else (count, *values.shape[1:])
             output = collected.setdefault(name, np.zeros(shape, np.float32))
-            output[(rows, slice(values.shape[1])) if by_token else rows] = values
+            output[(rows, slice(values.shape[1])) if of_tokens else rows] = values
     return collected
 
 

@@ -16,6 +16,7 @@ from mobilebert_tf.errors import InputError
 from mobilebert_tf.text.tokenizer import WordPiece, padded
 
 NO_LABEL = -1  # the target of what has no label: [CLS], padding, all but the first piece of a word
+OF_TOKENS = "token_"  # before the name of a float array with an entry for each token
 _WIDTH_MULTIPLE = 8  # of the width of a bucketed batch, so that few shapes occur
 
 
@@ -156,16 +157,18 @@ def pad_tokens(arrays: dict, width: int) -> dict[str, np.ndarray]:
     tokens = arrays["input_ids"].shape[1]
     wide = dict(arrays)
     for name, array in arrays.items():
-        if _is_by_token(array, tokens):
+        if _is_by_token(name, array, tokens):
             filler = NO_LABEL if name == "targets" else 0
             wide[name] = np.pad(array, ((0, 0), (0, width - tokens)), constant_values=filler)
     return wide
 
 
-def _is_by_token(array: np.ndarray, tokens: int) -> bool:
-    """Returns whether an array has an entry for each of T tokens, [N,T]. Of the targets, those of
-    multi-label classification are float, and may have as many labels as there are tokens."""
-    return array.ndim > 1 and array.shape[1] == tokens and array.dtype.kind != "f"
+def _is_by_token(name: str, array: np.ndarray, tokens: int) -> bool:
+    """Returns whether an array has an entry for each of T tokens, [N,T,...]. Float arrays say so by
+    their name: multi-label targets may have as many labels as there are tokens."""
+    if array.dtype.kind == "f":
+        return name.startswith(OF_TOKENS)
+    return array.ndim > 1 and array.shape[1] == tokens
 
 
 class Batches:
@@ -223,6 +226,6 @@ def _cut(arrays: dict, rows: np.ndarray, lengths: np.ndarray) -> dict[str, np.nd
     width = arrays["input_ids"].shape[1]
     needed = min(width, -(-int(lengths[rows].max()) // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE)
     return {
-        name: array[rows][:, :needed] if _is_by_token(array, width) else array[rows]
+        name: array[rows][:, :needed] if _is_by_token(name, array, width) else array[rows]
         for name, array in arrays.items()
     }

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from mobilebert_tf.training.loop import LoopStage, prepare_process, train
 from mobilebert_tf.training.quantization_aware import QuantizationAware
 from mobilebert_tf.training.run_config import LoopSettings, Phase
 from mobilebert_tf.training.run_folder import RunFolder
+from mobilebert_tf.training.teacher_outputs import saved_outputs
 
 _RANGE_TEXTS = 64  # texts that quantization-aware training takes its first ranges from
 
@@ -67,6 +69,18 @@ class Trials:
         self._train_arrays = arrays if config.bucketed else pad_tokens(arrays, length)
         self._class_weights = self._weigh_classes() if config.class_weights else None
         folder.check_unchanged(self._digests())
+
+    @cached_property
+    def _taught_arrays(self) -> dict[str, np.ndarray]:
+        """The training split, with the teacher's outputs if those are all that it teaches.
+
+        Feature and attention maps would not fit on a disk: for them it runs in each step. Of many
+        devices each runs it on its own rows.
+        """
+        config, arrays = self.config, self._train_arrays
+        if self.teacher is None or config.transfer_weight or config.devices != "one":
+            return arrays
+        return arrays | saved_outputs(self.teacher, arrays, self.folder / "teacher_outputs.npz")
 
     def _digests(self) -> dict[str, str]:
         """Returns digests of the data and models that the run's settings name."""
@@ -134,7 +148,7 @@ class Trials:
         if mode := self.config.quantization_aware:
             mode = "int8-full" if mode is True else mode
             model = QuantizationAware(model, _range_samples(self._train_arrays), mode)
-        batches = Batches(self._train_arrays, trial.batch_size, trial.seed, self.config.bucketed)
+        batches = Batches(self._taught_arrays, trial.batch_size, trial.seed, self.config.bucketed)
         steps = batches.steps_per_epoch
         evaluator = _EpochEvaluator(
             self,

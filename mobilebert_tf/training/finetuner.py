@@ -12,9 +12,8 @@ from mobilebert_tf.training.layer_transfer import check_fit, layer_map, transfer
 from mobilebert_tf.training.optimizer import NOT_ADAPTED, AdamW, WarmupLinearDecay, checked
 from mobilebert_tf.training.rematerialization import rematerialized
 from mobilebert_tf.training.run_config import LayerTransfer, Phase
+from mobilebert_tf.training.teacher_outputs import DISTILLED, array_name
 
-# Kinds of heads with a loss, of labels and of a teacher's outputs.
-DISTILLED = ("classifier", "multi_label_classifier", "regression", "token_classifier", "span")
 EPSILON = 1e-6  # of AdamW, as in the fine-tuning code of BERT and MobileBERT
 
 
@@ -35,7 +34,8 @@ class Finetuner(keras.Model):
         accumulation_steps, rematerialize: as for a Distiller; a batch may have any number of rows.
 
     Batches are the dicts of tasks/examples.py: MODEL_INPUTS int32 [B,T], and targets as for
-    task_loss. `compile()` without arguments makes the phase's optimizer.
+    task_loss. The teacher runs unless they hold its outputs too (teacher_outputs.py). `compile()`
+    without arguments makes the phase's optimizer.
 
     Raises InputError if layers are to be transferred and those of the teacher do not fit.
     """
@@ -142,7 +142,7 @@ class Finetuner(keras.Model):
         loss = share["labels"] * task_loss(kind, outputs, part["targets"], self.class_weights)
         if self.run_teacher is None:
             return loss
-        teacher, mask = self.run_teacher(inputs), part["input_mask"]
+        teacher, mask = self._outputs_of_teacher(part, inputs), part["input_mask"]
         # Each example weighs its label 1 - teacher_weight, or 0 if it has none; the rest is the
         # teacher's.
         loss *= whole["labelled"] / whole["examples"]
@@ -158,6 +158,14 @@ class Finetuner(keras.Model):
             transfer = self._transfer_loss(teacher, outputs, mask)
             loss += share["tokens"] * self.transfer_weight * transfer
         return loss
+
+    def _outputs_of_teacher(self, part: dict, inputs: dict) -> dict:
+        """Returns the teacher's outputs from the batch if it holds them, else from the teacher."""
+        kind = self.model.head.kind
+        names = {output: array_name(kind, output) for output in DISTILLED[kind]}
+        if set(names.values()) <= part.keys():
+            return {output: part[name] for output, name in names.items()}
+        return self.run_teacher(inputs)
 
     def _transfer_loss(self, teacher: dict, outputs: dict, input_mask):
         config = self.model.config

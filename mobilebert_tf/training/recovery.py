@@ -6,9 +6,10 @@ from tqdm import tqdm
 
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.tasks.examples import Batches
-from mobilebert_tf.training.finetuner import DISTILLED, Finetuner, distillation_loss
+from mobilebert_tf.training.finetuner import Finetuner, distillation_loss
 from mobilebert_tf.training.losses import masked_lm_distillation_loss
 from mobilebert_tf.training.run_config import Phase
+from mobilebert_tf.training.teacher_outputs import DISTILLED
 
 BATCH_SIZE = 16
 FITTED_TEXTS = 128  # for least squares; the distillation uses all texts

@@ -176,11 +176,15 @@ def test_search_tries_the_grid_and_patience_stops(place, tmp_path, capsys):
     assert "learning_rate" in capsys.readouterr().out
 
 
-def test_teacher_and_class_weights(place, tuned, tmp_path):
+def test_teacher_and_class_weights(place, tuned, tmp_path, monkeypatch):
+    """The teacher reads each text once: a run that goes on takes what it said from the file."""
     teacher = str(tuned / "model")
     changes = dict(teacher=teacher, teacher_weight=1.0, temperature=2.0, class_weights=True)
     finetune(config_of(place, tmp_path / "out", **changes))
     assert scores(tmp_path / "out")[0]["scores"]["accuracy"] > 0.85
+    monkeypatch.delattr("mobilebert_tf.training.teacher_outputs.outputs_of")
+    finetune(config_of(place, tmp_path / "out", **changes, epochs=9))
+    assert scores(tmp_path / "out")[0]["epochs"] == 9
     with pytest.raises(InputError, match="no model of this task"):
         finetune(config_of(place, tmp_path / "other", teacher=str(place / "start")))
     assert not (tmp_path / "other").exists()

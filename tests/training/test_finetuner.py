@@ -10,11 +10,12 @@ from support.texts import LABELS
 from mobilebert_tf import InputError, build_model
 from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.tasks.examples import NO_LABEL
-from mobilebert_tf.training.finetuner import DISTILLED, Finetuner, distillation_loss, task_loss
+from mobilebert_tf.training.finetuner import Finetuner, distillation_loss, task_loss
 from mobilebert_tf.training.layer_transfer import transfer_terms
 from mobilebert_tf.training.run_config import LayerTransfer, Phase
+from mobilebert_tf.training.teacher_outputs import DISTILLED
 
-KINDS = DISTILLED
+KINDS = list(DISTILLED)
 
 
 def model_of(kind, seed=0):
