@@ -26,7 +26,8 @@ from mobilebert_tf.text.tokenizer import LARGEST_VOCABULARY, WordPiece, has_capi
 from mobilebert_tf.text.vocabulary import train_vocabulary
 
 MAX_UNKNOWN = 0.4  # share of [UNK] in the text
-HELD_OUT_SEED = 20200704  # the held-out masks are the same in every run, whatever its seed
+# The held-out examples are the same in every run, whatever its seed and batch size.
+HELD_OUT_SEED, HELD_OUT_BATCH = 20200704, 32
 
 
 @dataclass(frozen=True)
@@ -122,33 +123,34 @@ class PreparedText:
 
     def training_examples(self, seed: int) -> MaskedExamples:
         """Returns the examples to train on."""
-        return self._examples(self.train, seed)
+        return self._examples(self.train, seed, self.config.batch_size)
 
     def held_out_examples(self) -> MaskedExamples:
         """Returns the examples to evaluate on, the same in every run on this text."""
-        return self._examples(self.held_out, HELD_OUT_SEED)
+        return self._examples(self.held_out, HELD_OUT_SEED, HELD_OUT_BATCH)
 
     def training_sentences(self, seed: int) -> SentenceExamples:
         """Returns the sentences that a sentence encoder trains on."""
-        return self._sentences(self.train, seed)
+        return self._sentences(self.train, seed, self.config.batch_size)
 
     def held_out_sentences(self) -> SentenceExamples:
         """Returns the sentences that it is evaluated on, the same in every run on this text."""
-        return self._sentences(self.held_out, HELD_OUT_SEED)
+        return self._sentences(self.held_out, HELD_OUT_SEED, HELD_OUT_BATCH)
 
-    def _sentences(self, corpus: Corpus | BertRecords, seed: int) -> SentenceExamples:
+    def _sentences(
+        self, corpus: Corpus | BertRecords, seed: int, batch_size: int
+    ) -> SentenceExamples:
         if isinstance(corpus, BertRecords):
             raise InputError("`corpus` holds masked examples: a sentence encoder learns from text")
         return SentenceExamples(
             corpus,
             self.tokenizer,
-            batch_size=self.config.batch_size,
+            batch_size=batch_size,
             sequence_length=self.config.sequence_length,
             seed=seed,
         )
 
-    def _examples(self, corpus: Corpus | BertRecords, seed: int) -> MaskedExamples:
-        batch_size = self.config.batch_size
+    def _examples(self, corpus: Corpus | BertRecords, seed: int, batch_size: int) -> MaskedExamples:
         if isinstance(corpus, BertRecords):
             return BertExamples(corpus, len(self.tokenizer), batch_size, seed)
         return PretrainingExamples(

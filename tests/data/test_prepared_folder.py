@@ -235,6 +235,17 @@ def test_a_run_has_its_own_copy_of_plain_text(tmp_path, corpus):
         np.testing.assert_array_equal(array, again[name])
 
 
+def test_held_out_examples_are_the_same_whatever_the_batch_size(tmp_path, corpus):
+    """Runs that are compared may differ in it: their scores are of the same masks."""
+    small, large = (text_of(tmp_path, corpus, batch_size=size) for size in (7, 64))
+    for first, second in (
+        (small.held_out_examples(), large.held_out_examples()),
+        (small.held_out_sentences(), large.held_out_sentences()),
+    ):
+        assert first.batches_per_epoch == second.batches_per_epoch
+        assert_same_batches(first, second, (0, first.batches_per_epoch - 1))
+
+
 def test_another_vocabulary_is_refused(tmp_path, corpus):
     folder = prepared(tmp_path, corpus=corpus)
     given = prepared(tmp_path, "other", corpus=corpus, lower_case=False)
