@@ -5,7 +5,7 @@
 # make beam    prepare by Apache Beam, against the local one, in an environment of its own
 # make compare-peers TEXTS=dev.tsv VOCABULARY=vocab.txt  our files against other people's, in runs/peers
 # make test-clients  MediaPipe, the Task Library and LiteRT.js on our files, each in one of its own
-# make fuzz    hostile files, options and texts on every door for ten minutes, or SECONDS=3600 FIRST=5000
+# make fuzz    hostile files, options and texts for every command, ten minutes long, or SECONDS=3600 FIRST=5000
 # make docs    the documentation with the API reference, in site/; warnings are errors
 # make web     the browser demo in Chromium; make arm  exported files on ARM, by qemu
 # make android  the app for phones: its tests, the APK, and core against Python, all without a phone
@@ -67,7 +67,7 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
-# Each try comes from a seed, from FIRST on; those that a door did not survive well are printed.
+# Each try comes from a seed, from FIRST on; those that a command did not survive well are printed.
 SECONDS ?= 600
 FIRST ?= 0
 fuzz: setup
