@@ -72,12 +72,12 @@ class FinetuneConfig:
         quantization_aware: train with weights and activations rounded to int8, so that int8-full
             files keep the score; or with weights rounded as in files of int4 or int4-mixed. Best
             begun from a model that is fine-tuned already.
-        overwrite: delete everything in output_dir when the training begins.
+        overwrite: delete what is in output_dir, but for YAML files, when the training begins.
         devices: one device; all accelerators of this machine (without one, its logical
             processors); the workers that TF_CONFIG names; a tpu.
         precision: Keras dtype policy.
-        accumulation_steps: parts into which a step cuts its batch, so that a part must fit in
-            memory; their gradients are added up.
+        accumulation_steps: parts into which a step cuts its batch. They run one after the other and
+            their gradients are added up, so only one part must fit in memory.
         rematerialize: run the blocks a second time for the gradients, so that their activations
             take no memory meanwhile.
         ema: decay of a moving average of the weights, which is then evaluated and saved, such as

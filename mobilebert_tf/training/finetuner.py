@@ -111,9 +111,13 @@ class Finetuner(keras.Model):
         # Layers that the head does not read, such as the pooler of a span, have no gradient.
         return [tf.zeros(v.shape) if g is None else tf.convert_to_tensor(g) for g, v in pairs], loss
 
+    def test_step(self, batch):
+        self.trackers[0].update_state(self.loss_of(batch, training=False))
+        return {"loss": self.trackers[0].result()}
+
     def loss_of(self, batch: dict, training: bool):
         """Returns the loss of a batch, a scalar."""
-        return self._loss(batch, self._counts(batch), training)
+        return summed(self._loss(batch, summed(self._counts(batch)), training))
 
     def _counts(self, batch: dict) -> dict:
         """Returns what the means of a batch are taken over: the weights of its labels, and the

@@ -158,12 +158,12 @@ class RunConfig(LoopSettings, DataConfig):
     Args:
         output_dir: folder of the run; the same command continues a run that was killed.
         seed: of weights, vocabulary, data order, masks and dropout.
-        overwrite: delete everything in output_dir when the training begins.
+        overwrite: delete what is in output_dir, but for YAML files, when the training begins.
         devices: one device; all accelerators of this machine (without one, its logical
             processors); the workers that TF_CONFIG names; a tpu.
         precision: Keras dtype policy.
-        accumulation_steps: parts into which a step cuts its batch; their gradients are added up, so
-            that batch_size may be as large as you like and a part must fit in memory.
+        accumulation_steps: parts into which a step cuts its batch. They run one after the other and
+            their gradients are added up, so only one part must fit in memory.
         rematerialize: run the blocks a second time for the gradients, so that their activations
             take no memory meanwhile.
     """

@@ -102,6 +102,18 @@ def test_it_learns_a_batch_by_heart(kind):
     assert float(trainer.loss_of(batch, training=False)) < 0.1 * before
 
 
+def test_fit_validates():
+    """Keras shows the loss of other examples beside that of training."""
+    batch, model = training_batch("classifier"), model_of("classifier")
+    trainer = Finetuner(model, Phase(2, learning_rate=1e-3))
+    trainer.compile()
+    data = tf.data.Dataset.from_tensors(batch)
+    fitted = trainer.fit(data, epochs=2, validation_data=data, shuffle=False, verbose=0)
+    assert fitted.history["val_loss"][-1] == pytest.approx(
+        float(trainer.loss_of(batch, training=False))
+    )
+
+
 def test_taught_by_itself_only_the_labels_count():
     batch, model = training_batch("classifier"), model_of("classifier")
     alone = Finetuner(model, Phase(1))
