@@ -4,7 +4,7 @@ The result is read back from the disk and compared with the source bit for bit.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -107,14 +107,12 @@ def _model_to_write(
 ) -> tuple[MobileBert, WordPiece | None]:
     """Returns the part of the source that the user wants and the destination's format supports."""
     model, tokenizer = source.model, source.tokenizer
-    head = model.head
     if model.quantization and (config.to != "mobilebert" or config.head or config.vocab):
         print("left out: the ranges of quantization-aware training, which fit the source alone")
-    if config.head == "encoder" and head.kind != "encoder":
-        head = Head()
-    model = _reduced(model, *supported_part(model.config, head, config.to))
-    if head.kind == "encoder" and model.head != head:
-        print("left out, because the destination cannot hold it: how embeddings are pooled and cut")
+    if config.head == "encoder" and model.head.kind != "encoder":
+        model = _reduced(model, model.config, Head(), "you want the encoder alone")
+    supported = supported_part(model.config, model.head, config.to)
+    model = _reduced(model, *supported, "the destination cannot hold it")
     if config.vocab is None:
         return model, tokenizer
     if tokenizer is None:
@@ -129,15 +127,20 @@ def _model_to_write(
     return replace_vocabulary(model, tokenizer.vocabulary, new.vocabulary), new
 
 
-def _reduced(model: MobileBert, config: ModelConfig, head: Head) -> MobileBert:
-    """Returns a model of another config and head with those weights that both models have."""
+def _reduced(model: MobileBert, config: ModelConfig, head: Head, reason: str) -> MobileBert:
+    """Returns a model of another config and head with those weights that both models have.
+
+    Prints the layers and the head's settings that it leaves out, and the reason.
+    """
     if (config, head) == (model.config, model.head):
         return model
     reduced = MobileBert(config, head)
     copied = copy_weights(model, reduced)
-    omitted = sorted({w.path.partition("/")[0] for w in model.weights if w.path not in copied})
-    if omitted:
-        print(f"left out, because the destination cannot hold it: {', '.join(omitted)}")
+    layers = sorted({w.path.partition("/")[0] for w in model.weights if w.path not in copied})
+    old, new = asdict(model.head), asdict(head)
+    settings = [name for name in old if name != "kind" and old[name] and old[name] != new[name]]
+    if layers or settings:
+        print(f"left out, because {reason}: {', '.join(layers + settings)}")
     return reduced
 
 

@@ -168,8 +168,10 @@ def supported_part(config: ModelConfig, head: Head, name: str) -> tuple[ModelCon
         head = dataclasses.replace(head, kind="masked_lm")
     if name == "huggingface" and HEADS[head.kind].by_token and not head.reads_pooler:
         config = config.replace(classifier_activation=False)
-    if name in ("google", "model-garden") and head.kind == "encoder":
-        head = Head()
+    if name in ("google", "model-garden"):
+        head = dataclasses.replace(
+            head, sequence_length=None, metric=None, pairs=None, pooling="first", normalized=False
+        )
     return config, head
 
 

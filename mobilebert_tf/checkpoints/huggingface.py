@@ -49,6 +49,9 @@ SUPPORTED = {
     "pruned_heads": {},
 }
 MULTI_LABEL = "multi_label_classification"  # problem_type of a multi_label_classifier
+# Settings of our heads that Hugging Face does not have. As keys of config.json transformers keeps
+# them.
+HEAD_KEYS = ("sequence_length", "metric", "pairs", "thresholds", "joiners")
 # {Hugging Face's name: ours} of activations: "gelu" names different functions.
 ACTIVATIONS = {"gelu": "gelu_erf", "gelu_new": "gelu", "relu": "relu", "relu6": "relu6"}
 ACTIVATION_SYNONYMS = {"gelu_pytorch_tanh": "gelu_new", "gelu_python": "gelu"}
@@ -211,14 +214,11 @@ def _config_values(config: ModelConfig, head: Head, family: str) -> dict:
         values["label2id"] = {label: index for index, label in enumerate(head.labels)}
     if head.kind == "multi_label_classifier":
         values["problem_type"] = MULTI_LABEL
-        if head.thresholds:  # a key of ours, which transformers keeps
-            values["thresholds"] = list(head.thresholds)
-    if head.joiners:  # another key of ours
-        values["joiners"] = list(head.joiners)
     if head.kind == "regression":
         values |= {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
         values["problem_type"] = "regression"
-    return values
+    settings = {key: getattr(head, key) for key in HEAD_KEYS}
+    return values | {key: value for key, value in settings.items() if value or value is False}
 
 
 def model_type(config: ModelConfig, head: Head) -> str:
@@ -250,27 +250,33 @@ def _read_head(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Pat
     if kind == "classifier" and values.get("problem_type") == MULTI_LABEL:
         kind = "multi_label_classifier"
     if kind == "classifier" and classes == 1:
-        return Head(kind="regression")
-    if not HEADS[kind].has_labels:
-        return Head(kind=kind)
+        kind = "regression"
+    if kind == "classifier" and values.get("problem_type") == "regression":
+        raise InputError(
+            f"{path}: problem_type is regression of {classes} numbers, only one number is "
+            "supported: convert it with `head` encoder, which leaves the head out"
+        )
+    head = {"kind": kind, **_settings(values, kind)}
+    if HEADS[kind].has_labels:
+        head["labels"] = _labels(values, classes, path)
+    return parse_strictly(Head, head, str(path))
+
+
+def _labels(values: Mapping, classes: int, path: Path) -> list[str]:
     names = values.get("id2label") or {}
     if not isinstance(names, dict):
         raise InputError(f"{path}: id2label is {names!r}, expected an object")
-    labels = tuple(str(names.get(str(i), f"LABEL_{i}")) for i in range(classes))
-    thresholds = _list(values, "thresholds", path) if HEADS[kind].multi_label else ()
-    joiners = _list(values, "joiners", path) if kind == "token_classifier" else ()
-    try:
-        return Head(kind=kind, labels=labels, thresholds=thresholds, joiners=joiners)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    return [str(names.get(str(i), f"LABEL_{i}")) for i in range(classes)]
 
 
-def _list(values: Mapping, key: str, path: Path) -> tuple:
-    """Returns a list of config.json, () if there is none."""
-    value = values.get(key) or ()
-    if not isinstance(value, list | tuple):
-        raise InputError(f"{path}: {key} is {value!r}, expected a list")
-    return tuple(value)
+def _settings(values: Mapping, kind: HeadName) -> dict:
+    """Returns the values of HEAD_KEYS that a kind of head can have.
+
+    transformers keeps those of the head that it started from, where it trains another one.
+    """
+    foreign = {"thresholds": not HEADS[kind].multi_label, "joiners": kind != "token_classifier"}
+    keys = (key for key in HEAD_KEYS if not foreign.get(key))
+    return {key: values[key] for key in keys if values.get(key) is not None}
 
 
 def _kind(values: Mapping, shapes: Mapping[str, tuple[int, ...]], path: Path) -> HeadName:

@@ -14,8 +14,25 @@ from mobilebert_tf.modeling.model_directory import load_tokenizer
 from mobilebert_tf.text.fast_tokenizer import build_fast_tokenizer
 from mobilebert_tf.text.tokenizer import SPECIAL_TOKENS, WordPiece
 
-# The only values that we support of settings that change how a text is split.
-SUPPORTED = {"tokenize_chinese_chars": True, "do_basic_tokenize": True, "never_split": None}
+# The only values that we support of settings that change how a text is split. The last four are
+# those of Japanese BERTs.
+SUPPORTED = {
+    "tokenize_chinese_chars": True,
+    "do_basic_tokenize": True,
+    "never_split": None,
+    "word_tokenizer_type": "basic",
+    "subword_tokenizer_type": "wordpiece",
+    "do_word_tokenize": True,
+    "do_subword_tokenize": True,
+}
+# Classes of transformers that split a text as BertTokenizer does, without their ending "Fast".
+_BERT_CLASSES = (
+    *("BertTokenizer", "ConvBertTokenizer", "DistilBertTokenizer", "DPRContextEncoderTokenizer"),
+    *("DPRQuestionEncoderTokenizer", "ElectraTokenizer", "LayoutLMTokenizer", "LxmertTokenizer"),
+    *("MobileBertTokenizer", "RetriBertTokenizer", "SqueezeBertTokenizer"),
+)
+# Classes of any tokenizer, whose tokenizer.json says what it is.
+_ANY_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
 def load_tokenizer_files(directory: Path) -> WordPiece | None:
@@ -25,9 +42,8 @@ def load_tokenizer_files(directory: Path) -> WordPiece | None:
     """
     if (directory / "vocab.txt").is_file():
         tokenizer = load_tokenizer(directory)
-        settings = directory / "tokenizer_config.json"
-        if settings.is_file():
-            _check_settings(read_json(settings), settings)
+        _check_settings(directory / "tokenizer_config.json")
+        _check_class(directory)
     elif (directory / "tokenizer.json").is_file():
         tokenizer = _from_json(directory / "tokenizer.json")
     else:
@@ -35,10 +51,30 @@ def load_tokenizer_files(directory: Path) -> WordPiece | None:
     return _with_added_tokens(tokenizer, directory)
 
 
-def _check_settings(values: dict, path: Path) -> None:
+def _check_settings(path: Path) -> None:
+    values = read_json(path) if path.is_file() else {}
     for key, value in SUPPORTED.items():
         if values.get(key) not in (None, value):
             raise InputError(f"{path}: {key} is {values[key]}, only {value} is supported")
+
+
+def _check_class(directory: Path) -> None:
+    """Raises InputError if transformers would read a folder's vocab.txt by another tokenizer.
+
+    tokenizer_config.json names its class, in older folders config.json.
+    """
+    for path in (directory / "tokenizer_config.json", directory / "config.json"):
+        name = read_json(path).get("tokenizer_class") if path.is_file() else None
+        if name is not None:
+            break
+    if name is None or str(name).removesuffix("Fast") in _BERT_CLASSES:
+        return
+    if name not in _ANY_CLASSES:
+        raise InputError(
+            f"{path}: tokenizer_class is {name}, which is not known to split texts as BertTokenizer"
+        )
+    if (directory / "tokenizer.json").is_file():
+        _from_json(directory / "tokenizer.json")
 
 
 def _from_json(path: Path) -> WordPiece:
@@ -60,7 +96,10 @@ def _from_json(path: Path) -> WordPiece:
     for key in ("clean_text", "handle_chinese_chars"):
         if normalizer.get(key) not in (None, True):
             raise InputError(f"{path}: {key} is {normalizer[key]}, only True is supported")
-    return WordPiece(pieces, lower_case, strip_accents)
+    try:
+        return WordPiece(pieces, lower_case, strip_accents)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _with_added_tokens(tokenizer: WordPiece, directory: Path) -> WordPiece:
@@ -72,7 +111,7 @@ def _with_added_tokens(tokenizer: WordPiece, directory: Path) -> WordPiece:
     fast = build_fast_tokenizer(vocabulary, tokenizer.lower_case, tokenizer.strip_accents)
     joined, refused = [], []
     for i, token in sorted(added.items()):
-        # A line of vocab.txt with another name than the token's is our remedy below.
+        # The user has renamed this token in vocab.txt, as the error below advises.
         is_renamed = i < len(vocabulary) and vocabulary[i] != token
         if token in SPECIAL_TOKENS or token.startswith("[unused") or is_renamed:
             continue

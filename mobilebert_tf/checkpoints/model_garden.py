@@ -51,10 +51,11 @@ def open_checkpoint(path: Path, config: ModelConfig | None = None) -> Checkpoint
     graph = trackable_object_graph_pb2.TrackableObjectGraph()
     with reading(file.prefix):
         graph.ParseFromString(file.read(OBJECT_GRAPH))
-    roots = _find_roots(graph, file.prefix)
-    head = Head(kind="masked_lm" if _descend(graph, roots["masked_lm"]) is not None else "encoder")
-    table = name_table(file.config, head)
-    keys = _keys(graph, table, roots)
+        roots = _find_roots(graph, file.prefix)
+        has_masked_lm = _descend(graph, roots["masked_lm"]) is not None
+        head = Head(kind="masked_lm" if has_masked_lm else "encoder")
+        table = name_table(file.config, head)
+        keys = _keys(graph, table, roots)
     names = {key: name for name, key in keys.items()}
     shapes = {names.get(key, key): s for key, s in file.shapes.items() if key != OBJECT_GRAPH}
 

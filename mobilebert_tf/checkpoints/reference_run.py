@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobilebert_tf.checkpoints.tensorflow_file import find_prefix
+from mobilebert_tf.errors import InputError
 from mobilebert_tf.modeling.config import ModelConfig
 from mobilebert_tf.modeling.model import MODEL_INPUTS
 
@@ -25,17 +26,26 @@ def run_reference(
         config: of its model.
         batch: input_ids, input_mask, segment_ids, int32 [B,T].
 
-    Returns None if the format's library is not installed; Google's, which needs TensorFlow 1.15,
-    never is.
+    Returns None if the format's library is not installed (Google's, which needs TensorFlow 1.15,
+    never is), and if it cannot run the checkpoint, which is printed.
     """
     if name == "huggingface" and find_spec("transformers") and find_spec("torch"):
-        return "transformers", _transformers(directory, batch)
-    if name == "model-garden" and find_spec("official"):
-        return "tf-models-official", _model_garden(directory, config, batch)
-    return None
+        library, compute = "transformers", _transformers
+    elif name == "model-garden" and find_spec("official"):
+        library, compute = "tf-models-official", _model_garden
+    else:
+        return None
+    try:
+        return library, compute(directory, config, batch)
+    except InputError:
+        raise
+    except Exception as error:  # of many kinds, for folders that only we read and broken libraries
+        reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
+        print(f"not compared with {library}: {reason}")
+        return None
 
 
-def _transformers(directory: Path, batch: dict[str, np.ndarray]) -> np.ndarray:
+def _transformers(directory: Path, config: ModelConfig, batch: dict[str, np.ndarray]) -> np.ndarray:
     import torch
     from transformers import AutoModel
 
@@ -55,7 +65,13 @@ def _model_garden(directory: Path, config: ModelConfig, batch: dict[str, np.ndar
     encoder = model_garden_encoder(config)
     status = tf.train.Checkpoint(encoder=encoder).read(find_prefix(directory))
     status.expect_partial()  # the masked LM is not read
-    status.assert_existing_objects_matched()
+    try:
+        status.assert_existing_objects_matched()
+    except AssertionError as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{directory} lacks a weight of Model Garden's encoder: {reason}"
+        ) from None
     inputs = [batch[name] for name in MODEL_INPUTS]
     return encoder(inputs)["sequence_output"].numpy()
 

@@ -72,8 +72,10 @@ def _longest(directory: Path, config: ModelConfig) -> int | None:
 
 
 def write_embedding(config: ModelConfig, head: Head, directory: Path) -> None:
-    """Writes the files of an encoder, but none for the output of a pooler with weights, which
-    sentence-transformers does not have.
+    """Writes the files of an encoder.
+
+    Writes nothing if the embedding comes from a pooler with weights: sentence-transformers has no
+    such module.
 
     Raises InputError if such an output is normalized.
     """

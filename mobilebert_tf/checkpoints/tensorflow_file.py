@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from mobilebert_tf.errors import InputError, tensorflow_reason
 from mobilebert_tf.modeling.config import ModelConfig, load_model_config
@@ -57,10 +58,10 @@ def find_prefix(path: str | Path) -> str | None:
 
 @contextmanager
 def reading(prefix: str):
-    """Turns the errors that TensorFlow raises for a damaged file into an InputError."""
+    """Turns the errors that TensorFlow and protobuf raise for a damaged file into an InputError."""
     try:
         yield
-    except (tf.errors.OpError, ValueError, IndexError, TypeError) as error:
+    except (tf.errors.OpError, DecodeError, ValueError, IndexError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{prefix} is damaged or no checkpoint: {reason}") from None
 

@@ -47,6 +47,8 @@ _SEPARATORS = (
 _NEVER_IN_A_WORD = re.compile(
     r"[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\ue000-\uf8ff]"
 )
+# What vocab.txt cannot hold. Unicode's other line ends survive saving and reading.
+_NO_LINE = re.compile(r"[\n\r\ud800-\udfff]|[ \t]\Z")
 _FEW_TEXTS = 8
 _LONGEST_WORD_BYTES = 4 * LONGEST_WORD
 
@@ -70,7 +72,9 @@ class WordPiece:
             "mochte", and Japanese, Thai and Hindi lose marks that distinguish words. None for the
             value of `lower_case`.
 
-    Raises InputError for a vocabulary that is empty, lacks special tokens or repeats a piece.
+    Raises InputError for a vocabulary that is empty, lacks special tokens, repeats a piece, or has
+    a piece that vocab.txt cannot hold: with a line break, half a surrogate pair, or a blank at its
+    end.
     """
 
     def __init__(
@@ -392,6 +396,12 @@ def _check_vocabulary(vocabulary: list[str]) -> None:
     )
     if "" in vocabulary:
         raise InputError(f"line {vocabulary.index('') + 1} is empty: {remedy}")
+    broken = next((i for i, piece in enumerate(vocabulary) if _NO_LINE.search(piece)), None)
+    if broken is not None:
+        raise InputError(
+            f"vocab.txt cannot hold the piece {ascii(vocabulary[broken]):.60} (id {broken}), which "
+            f"has a line break, half a surrogate pair, or a blank at its end: {remedy}"
+        )
     repeated = [token for token, n in collections.Counter(vocabulary).items() if n > 1]
     if repeated:
         last = len(vocabulary) - vocabulary[::-1].index(repeated[0])

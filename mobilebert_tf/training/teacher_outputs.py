@@ -4,6 +4,7 @@ Shape letters: N texts, T tokens.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -34,7 +35,7 @@ def saved_outputs(
     Args: as for `outputs_of`; and the file, an .npz.
     """
     if not path.exists():
-        outputs = outputs_of(teacher, arrays)
+        outputs: dict[str, Any] = outputs_of(teacher, arrays)
         with whole_file(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, **outputs)
     return read_arrays(path)

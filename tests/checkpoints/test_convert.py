@@ -16,6 +16,7 @@ from support.checkpoints import (
     assert_same_bits,
     assert_same_model,
     copy,
+    edit,
     random_model,
     refusal,
     rewrite,
@@ -199,10 +200,21 @@ def test_what_model_garden_has_no_place_for(tmp_path, capsys):
         assert head in refusal(other, tmp_path / "x", to="model-garden")
 
 
+@pytest.mark.parametrize("to,head", [("google", "span"), ("model-garden", "masked_lm")])
+def test_settings_that_a_checkpoint_has_no_place_for(tmp_path, capsys, to, head):
+    model = write_model(tmp_path / "model", head=head)
+    edit(model / "task.json", sequence_length=9, metric="f1", pairs=True)
+    run(model, tmp_path / "there", to=to)
+    said = "left out, because the destination cannot hold it: sequence_length, metric, pairs"
+    assert said in capsys.readouterr().out.splitlines()
+
+
 @pytest.mark.parametrize("to", ["huggingface", "model-garden"])
-def test_head_encoder_leaves_the_head_out(tmp_path, to):
+def test_head_encoder_leaves_the_head_out(tmp_path, capsys, to):
     model = write_model(tmp_path / "model", head="classifier", labels=LABELS)
     run(model, tmp_path / "there", to=to, head="encoder")
+    left_out = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    assert left_out == ["left out, because you want the encoder alone: classifier, labels"]
     back = run(tmp_path / "there", tmp_path / "back")
     assert load_model(back).head.kind == "encoder"
     kept = {path: w for path, w in weights(model).items() if not path.startswith("classifier")}

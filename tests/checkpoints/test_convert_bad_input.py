@@ -7,6 +7,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
+import tensorflow as tf
 from support.checkpoints import (
     FORMATS,
     PREFIX,
@@ -19,8 +20,10 @@ from support.checkpoints import (
     tensors,
     write_model,
 )
+from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from mobilebert_tf import load_model
+from mobilebert_tf.checkpoints.tensorflow_file import OBJECT_GRAPH
 
 SAFETENSORS = "model.safetensors"
 
@@ -177,6 +180,24 @@ def test_damaged_and_foreign_files(every_format, copy_of, destination, name, fil
         refusal(path.parent, destination, from_=name)
     path.unlink()
     refusal(path.parent, destination, from_=name)
+
+
+def child_without_a_node():
+    graph = TrackableObjectGraph()
+    graph.nodes.add().children.add(local_name="encoder", node_id=99)
+    return graph.SerializeToString()
+
+
+@pytest.mark.parametrize("graph", [b"", b"\xff" * 9, child_without_a_node()])
+def test_damaged_object_graph(copy_of, destination, graph):
+    held = tensors(folder := copy_of("model-garden")) | {OBJECT_GRAPH: graph}
+    tf.raw_ops.SaveV2(
+        prefix=str(folder / "mobilebert.ckpt-1"),
+        tensor_names=list(held),
+        shape_and_slices=[""] * len(held),
+        tensors=[tf.constant(tensor) for tensor in held.values()],
+    )
+    assert "is damaged or no checkpoint" in refusal(folder, destination)
 
 
 @pytest.mark.parametrize(

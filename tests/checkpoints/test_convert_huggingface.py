@@ -4,7 +4,10 @@ import json
 import os
 import pickle
 import shutil
+import sys
+import types
 import zipfile
+from importlib.machinery import ModuleSpec
 
 import numpy as np
 import pytest
@@ -194,6 +197,49 @@ def test_a_problem_of_many_labels_is_a_head_of_its_own(destination, tmp_path):
     assert "Google's code has no multi_label_classifier head" in message
 
 
+def test_a_regression_of_many_numbers_is_no_classifier(destination, tmp_path):
+    model = write_model(tmp_path / "model", BERT, "classifier", ("valence", "arousal", "dominance"))
+    folder = run(model, tmp_path / "theirs", to="huggingface")
+    edit(folder / "config.json", problem_type="regression")
+    destination.parent.mkdir()
+    said = refusal(folder, destination)
+    assert "regression of 3 numbers" in said and "`head` encoder" in said
+    assert load_model(run(folder, destination, head="encoder")).head.kind == "encoder"
+
+
+SETTINGS = {"sequence_length": 9, "metric": "f1", "pairs": True}
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_settings_of_a_head_come_back(tmp_path, pairs):
+    model = write_model(tmp_path / "model", BERT, "classifier", ("no", "yes"))
+    edit(model / "task.json", **SETTINGS | {"pairs": pairs})
+    there = run(model, tmp_path / "there", to="huggingface")
+    assert_same_model(run(there, tmp_path / "back"), model)
+
+
+def test_length_of_a_span_model_comes_back(tmp_path):
+    model = write_model(tmp_path / "model", head="span")
+    there = run(model, tmp_path / "plain", to="huggingface")
+    assert not SETTINGS.keys() & json.loads((there / "config.json").read_text()).keys()
+    edit(model / "task.json", sequence_length=9, metric="f1")
+    there = run(model, tmp_path / "there", to="huggingface")
+    head = load_model(run(there, tmp_path / "back")).head
+    assert (head.kind, head.sequence_length, head.metric) == ("span", 9, "f1")
+
+
+def test_settings_of_a_head_that_are_none(tmp_path, destination):
+    model = write_model(tmp_path / "model", BERT, "classifier", ("no", "yes"))
+    folder = run(model, tmp_path / "theirs", to="huggingface")
+    destination.parent.mkdir()
+    for key, wrong in (("sequence_length", 2), ("sequence_length", "9"), ("pairs", 1)):
+        edit(folder / "config.json", **{key: wrong})
+        assert f"config.json: {key} is " in refusal(folder, destination)
+        edit(folder / "config.json", **{key: None})
+    edit(folder / "config.json", joiners=["-"], thresholds=[0.5])  # of a head trained before
+    assert load_model(run(folder, destination)).head.thresholds == []
+
+
 @pytest.mark.parametrize(
     "key,value",
     [
@@ -218,6 +264,32 @@ def test_settings_that_we_lack(copy_of, destination, tmp_path, key, value):
         folder = copy_of("bert")
     edit(folder / "config.json", **{key: value})
     assert key in refusal(folder, destination)
+
+
+def stand_in(monkeypatch, name, **members):
+    """Installs a module for the time of a test."""
+    module = types.ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)
+    vars(module).update(members)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+class CannotLoad:
+    """transformers' AutoModel in front of a folder without model_type."""
+
+    @staticmethod
+    def from_pretrained(directory, local_files_only):
+        raise ValueError("Unrecognized model.\nShould have a `model_type` key")
+
+
+def test_a_library_that_cannot_load_spoils_no_conversion(tmp_path, monkeypatch, capsys):
+    stand_in(monkeypatch, "torch")
+    stand_in(monkeypatch, "transformers", AutoModel=CannotLoad)
+    model = write_model(tmp_path / "model", head="encoder")
+    assert (run(model, tmp_path / "there", to="huggingface") / SAFETENSORS).is_file()
+    printed = capsys.readouterr().out.splitlines()
+    assert "not compared with transformers: Unrecognized model." in printed
+    assert "bit for bit" in printed[-1] and "agrees" not in printed[-1]
 
 
 def test_joiners_that_are_no_list_of_texts(destination, tmp_path):

@@ -1,6 +1,7 @@
 """The vocabulary goes with the model, into every format and to another vocabulary."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -17,8 +18,13 @@ from support.checkpoints import (
     write_model,
 )
 
-from mobilebert_tf import load_model
+from mobilebert_tf import InputError, load_model
+from mobilebert_tf.checkpoints.huggingface_tokenizer import (
+    load_tokenizer_files,
+    save_tokenizer_files,
+)
 from mobilebert_tf.modeling.model_directory import load_tokenizer
+from mobilebert_tf.text.tokenizer import WordPiece
 
 ODD = [
     "",
@@ -113,6 +119,56 @@ def test_tokenizer_settings_that_we_lack(tmp_path):
     assert "tokenize_chinese_chars" in refusal(there, tmp_path / "x")
 
 
+@pytest.fixture
+def theirs(tmp_path):
+    """A folder with the tokenizer files of a BERT."""
+    save_tokenizer_files(WordPiece(PIECES), tmp_path, "Bert", 17)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "key,value,supported",
+    [
+        ("word_tokenizer_type", "mecab", "basic"),
+        ("subword_tokenizer_type", "character", "wordpiece"),
+        ("do_word_tokenize", False, True),
+        ("do_subword_tokenize", False, True),
+    ],
+)
+def test_settings_of_japanese_tokenizers(theirs, key, value, supported):
+    edit(theirs / "tokenizer_config.json", **{key: value})
+    with pytest.raises(InputError, match=f"{key} is {value}, only {supported} is supported"):
+        load_tokenizer_files(theirs)
+    edit(theirs / "tokenizer_config.json", **{key: supported})
+    assert load_tokenizer_files(theirs).vocabulary == PIECES
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "config.json"])
+def test_class_of_another_tokenizer(theirs, file):
+    (theirs / "tokenizer_config.json").write_text("{}")
+    for name in ("BertJapaneseTokenizer", "RobertaTokenizerFast", ["BertTokenizer"]):
+        (theirs / file).write_text(json.dumps({"tokenizer_class": name}))
+        with pytest.raises(
+            InputError, match=rf"/{file}: tokenizer_class is {re.escape(str(name))}"
+        ):
+            load_tokenizer_files(theirs)
+    for name in ("BertTokenizer", "ElectraTokenizerFast", "DPRContextEncoderTokenizer", None):
+        (theirs / file).write_text(json.dumps({"tokenizer_class": name}))
+        assert load_tokenizer_files(theirs).vocabulary == PIECES
+
+
+@pytest.mark.parametrize("name", ["PreTrainedTokenizerFast", "TokenizersBackend"])
+def test_class_of_any_tokenizer_is_what_tokenizer_json_says(theirs, name):
+    edit(theirs / "tokenizer_config.json", tokenizer_class=name)
+    (theirs / "config.json").write_text('{"tokenizer_class": "BertJapaneseTokenizer"}')  # unread
+    assert load_tokenizer_files(theirs).vocabulary == PIECES
+    edit(theirs / "tokenizer.json", pre_tokenizer={"type": "WhitespaceSplit"})
+    with pytest.raises(InputError, match="WhitespaceSplit"):
+        load_tokenizer_files(theirs)
+    (theirs / "tokenizer.json").unlink()
+    assert load_tokenizer_files(theirs).vocabulary == PIECES
+
+
 @pytest.mark.parametrize("lower", [True, False])
 @pytest.mark.parametrize("file", ["tokenizer_config.json", "tokenizer.json"])
 def test_accents_may_be_kept_or_stripped_in_any_casing(tmp_path, lower, file):
@@ -148,6 +204,16 @@ def test_settings_of_tokenizer_json_that_we_lack(tmp_path, key, value):
     values = json.loads(path.read_text("utf-8"))
     edit(path, normalizer=values["normalizer"] | {key: value})
     assert key in refusal(there, tmp_path / "x")
+
+
+def test_pieces_of_tokenizer_json_that_vocab_txt_cannot_hold(tmp_path):
+    model = write_model(tmp_path / "model", head="encoder", pieces=PIECES)
+    there = run(model, tmp_path / "there", to="huggingface")
+    (there / "vocab.txt").unlink()
+    path = there / "tokenizer.json"
+    path.write_text(path.read_text("utf-8").replace('"p": 20', '"p\\nq": 20'), "utf-8")
+    said = refusal(there, tmp_path / "x")
+    assert "tokenizer.json: vocab.txt cannot hold the piece 'p\\nq' (id 20)" in said
 
 
 # --- another vocabulary --------------------------------------------------------------------------

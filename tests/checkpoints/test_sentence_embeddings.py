@@ -192,8 +192,12 @@ def test_formats_without_a_place_for_it_say_so(tmp_path, capsys):
     (tmp_path / "out").mkdir()
     save_model(encoder(), tmp_path / "ours", TOKENIZER)
     google = run(tmp_path / "ours", tmp_path / "out" / "google", to="google")
-    assert "how embeddings are pooled" in capsys.readouterr().out
+    said = "left out, because the destination cannot hold it: pooling, normalized\n"
+    assert said in capsys.readouterr().out
     assert formats.load(google).model.head == Head("encoder")
+    run(google, tmp_path / "out" / "bare")
+    run(tmp_path / "out" / "bare", tmp_path / "out" / "again", to="google")
+    assert "left out" not in capsys.readouterr().out
     save_model(encoder("first", True, pooler=True), tmp_path / "pooler", TOKENIZER)
     said = refusal(tmp_path / "pooler", tmp_path / "out" / "x", to="huggingface")
     assert "no normalized output of a pooler" in said

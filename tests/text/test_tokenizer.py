@@ -154,7 +154,7 @@ def test_every_character_in_every_place(wordpiece):
 
 
 @pytest.mark.parametrize(
-    "piece", ["a b", "##a b", "\x00", "\ue000", "\u2028", " ", "##"], ids=ascii
+    "piece", ["a b", "##a b", "\x00", "\ue000", "\u2028", "\u3000", "##"], ids=ascii
 )
 def test_pieces_that_no_word_equals_change_nothing(piece):
     texts = ["a b", "aa b a.b \ue000 ##", "\u2028a\u2028"]
@@ -371,6 +371,30 @@ def test_bad_vocabulary_files(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as error:
         WordPiece.from_file(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("piece", ["a\nb", "a\r", "a\rb", "a ", "a\t", " ", "\ud800"], ids=ascii)
+def test_pieces_that_no_line_can_hold_are_refused(piece):
+    """Saved and read again, they or all later pieces would be others."""
+    with pytest.raises(InputError, match=r"cannot hold the piece .* \(id 5\)") as error:
+        WordPiece([*SPECIAL_TOKENS, piece, "cat", "dog"])
+    assert ascii(piece) in str(error.value) and str(error.value).isascii()
+
+
+def test_odd_pieces_survive_saving(tmp_path):
+    pieces = [
+        *SPECIAL_TOKENS,
+        "a\x85b",
+        "\u2028",
+        "\u2029a",
+        "a\x0c",
+        "\xa0",
+        "a\u3000",
+        " a",
+        "\ufeff",
+    ]
+    WordPiece(pieces).save(tmp_path / "vocab.txt")
+    assert WordPiece.from_file(tmp_path / "vocab.txt").vocabulary == pieces
 
 
 # ---------------------------------------------------------------------------------------------
