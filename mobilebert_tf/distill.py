@@ -40,16 +40,21 @@ from mobilebert_tf.training.distiller import Distiller
 from mobilebert_tf.training.distribution import on_devices
 from mobilebert_tf.training.from_teacher import copy_from_teacher
 from mobilebert_tf.training.held_out import (
-    MAX_EXAMPLES,
-    batches,
     embedding_scores,
     evaluation_batches,
     masked_lm_scores,
+    scored_examples,
 )
 from mobilebert_tf.training.initial_model import initial_config, initial_model, read_init
 from mobilebert_tf.training.layer_measures import LayerRecorder, read_measures
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map
-from mobilebert_tf.training.loop import LoopStage, is_trained, prepare_process, train
+from mobilebert_tf.training.loop import (
+    LoopStage,
+    chosen_steps,
+    is_trained,
+    prepare_process,
+    train,
+)
 from mobilebert_tf.training.pretraining import pretrain_alone
 from mobilebert_tf.training.projection import make_projection
 from mobilebert_tf.training.run_config import DistillConfig
@@ -83,6 +88,8 @@ def _distill(config: DistillConfig) -> None:
     with open_run(config) as folder:
         text = prepare_text(config, folder / "data", tokenizer)
         student_config = start if init else initial_config(config.student, text)
+        if init is None:
+            folder.check_unchanged({"`student`": student_config.to_json()})
         if given is None:
             teacher = load_model(_pretrain_teacher(config, student_config, text, folder))
         else:
@@ -133,8 +140,8 @@ def _student_head(teacher: LoadedModel | None) -> Head:
 
 
 def _check_teaches(config: DistillConfig, teacher: LoadedModel | None, stages: list[Stage]) -> None:
-    """Raises InputError if a teacher would teach nothing in these stages, or parts of a batch would
-    stand for the whole whose texts are compared with one another."""
+    """Raises InputError if a teacher would teach nothing in these stages, or if a sentence encoder
+    would see its batch in parts: it learns how similar any two texts of the whole batch are."""
     if config.accumulation_steps > 1 and stages[-1].embedding:
         raise InputError(
             "a sentence encoder learns from all texts of a batch together: leave out "
@@ -167,9 +174,11 @@ def _pretrain_teacher(
 ) -> Path:
     """Returns the directory of a teacher that is pre-trained here, unless it is there already.
 
-    Raises InputError before the pre-training if teacher and student would not fit.
+    Raises InputError before the pre-training if teacher and student would not fit, or the run was
+    begun with a teacher of other sizes.
     """
     teacher = initial_config(config.teacher_model, text).replace(vocab_size=student.vocab_size)
+    folder.check_unchanged({"`teacher_model`": teacher.to_json()})
     check_fit(teacher, student, config.transfer, projected=True)
     directory = folder / "teacher"
     if not directory.exists():
@@ -247,7 +256,8 @@ def _evaluate(
     student = load_model(folder / "student")
     models, count = _scores(teacher, student, text)
     measures = read_measures(folder / "measures", "student")
-    transferred = sum(stage.phase.steps for stage in stages if stage.layers)
+    steps = chosen_steps(folder, "student", config)
+    transferred = [step for stage, step in steps.items() if stages[stage].layers]
     evaluation = {
         "models": models,
         "examples": count,
@@ -255,8 +265,8 @@ def _evaluate(
         # before and after layer-wise transfer, and at the end of the run
         "distances": {
             "before": measures[0],
-            "after": [values for values in measures if values["step"] <= transferred][-1],
-            "end": measures[-1],
+            "after": _newest(measures, max(transferred, default=0)),
+            "end": _newest(measures, max(steps.values(), default=0)),
         },
     }
     write_json(folder / "evaluation.json", evaluation)
@@ -270,6 +280,11 @@ def _evaluate(
             batch=text.held_out_examples().batch(0),
         )
     print("\n" + tabulate([_row(name, values) for name, values in models.items()], headers="keys"))
+
+
+def _newest(measures: list[dict], step: int) -> dict:
+    """Returns the last of a LayerRecorder's measures that is not later than a step of the run."""
+    return [values for values in measures if values["step"] <= step][-1]
 
 
 def _row(name: str, values: dict) -> dict[str, str]:
@@ -295,14 +310,14 @@ def _scores(
     if student.head.embeds_sentences:
         sentences = text.held_out_sentences()
         models["student"] |= embedding_scores(student, teacher, sentences)
-        return models, min(MAX_EXAMPLES, sentences.count)
+        return models, scored_examples(sentences)
     examples = text.held_out_examples()
     if teacher.head.predicts_masks:
         models["teacher"] |= masked_lm_scores(teacher, examples)
         models["student"] |= masked_lm_scores(student, examples, teacher)
     else:
         models["student"] |= masked_lm_scores(student, examples)
-    return models, sum(len(batch["input_ids"]) for batch in batches(examples))
+    return models, scored_examples(examples)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,7 +12,7 @@ from mobilebert_tf.modeling.model_directory import load_model
 from mobilebert_tf.reports.html_pages import percent
 from mobilebert_tf.reports.run_report import write_report
 from mobilebert_tf.training.distribution import on_devices
-from mobilebert_tf.training.held_out import batches, masked_lm_scores
+from mobilebert_tf.training.held_out import masked_lm_scores, scored_examples
 from mobilebert_tf.training.initial_model import initial_config, initial_model, read_init
 from mobilebert_tf.training.loop import is_trained, prepare_process
 from mobilebert_tf.training.pretraining import pretrain_alone
@@ -36,7 +36,9 @@ def _pretrain(config: PretrainConfig) -> None:
     with open_run(config) as folder:
         text = prepare_text(config, folder / "data", init.tokenizer if init else None)
         model_config = init.model.config if init else initial_config(config.model, text)
-        if init is not None:
+        if init is None:
+            folder.check_unchanged({"`model`": model_config.to_json()})
+        else:
             folder.check_unchanged({"`init`": checksum(init.model)})
         directory = folder / config.role
         if not is_trained(folder, config.role, [config.training.steps], config):
@@ -47,8 +49,7 @@ def _pretrain(config: PretrainConfig) -> None:
             )
         examples, model = text.held_out_examples(), load_model(directory)
         scores = masked_lm_scores(model, examples) | {"parameters": model.count_params()}
-        count = sum(len(batch["input_ids"]) for batch in batches(examples))
-        evaluation = {"models": {config.role: scores}, "examples": count}
+        evaluation = {"models": {config.role: scores}, "examples": scored_examples(examples)}
         write_json(folder / "evaluation.json", evaluation)
         write_report(folder.path)
     print(f"{directory}: held-out masked LM accuracy {percent(scores['mlm_accuracy'])}")

@@ -45,7 +45,7 @@ def write_report(run_directory: Path) -> Path:
         folder=folder.path,
         run=run,
         all_settings=json.dumps(run["settings"], indent=2),
-        started=datetime.date.fromtimestamp((folder / "run.json").stat().st_mtime),
+        started=_started(folder / "run.json", run),
         headline=_headline(stages, rows),
         checks=_checks(stages, evaluation, chance),
         rows=rows,
@@ -60,6 +60,18 @@ def write_report(run_directory: Path) -> Path:
     )
     write_whole(folder / "report.html", page)
     return folder / "report.html"
+
+
+def _started(path: Path, run: dict) -> datetime.date:
+    """Returns the local date on which a run began.
+
+    Args:
+        path: of run.json, whose last change stands for the date that older runs did not store.
+        run: its content.
+    """
+    if "started" in run:
+        return datetime.datetime.fromisoformat(run["started"]).astimezone().date()
+    return datetime.date.fromtimestamp(path.stat().st_mtime)
 
 
 def _read_json(path: Path) -> dict | None:

@@ -5,7 +5,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from safetensors.numpy import save_file
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import whole_file
 
-_UNREADABLE = (SafetensorError, OSError, KeyError, ValueError, TypeError)
+_DAMAGED = (SafetensorError, ValueError)  # what a damaged state raises when it is read
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def save_state(
 ) -> None:
     """Writes `state-<number>.safetensors`, and deletes old states.
 
-    There stay the `kept` newest, and those that one of them names as the best.
+    The `kept` newest states stay, and so does each state that one of them names as the best.
 
     Args:
         directory: of the states.
@@ -62,7 +63,7 @@ def save_state(
         tensors: arrays by name.
         kept: at least 1; with 2, a damaged newest state costs only its steps.
 
-    Raises OSError if the file cannot be written.
+    Raises OSError if the file cannot be written, InputError if a kept one cannot be read.
     """
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     path = _state(directory, number)
@@ -85,51 +86,92 @@ def save_state(
 def load_state(directory: Path) -> tuple[Position, dict[str, np.ndarray]] | None:
     """Returns (position, tensors) of the newest undamaged state; None if there is no state.
 
-    Damaged states are deleted with a warning on stderr. Raises InputError if all are damaged.
+    Damaged states that are newer are deleted, each with a warning on stderr. Nothing is deleted
+    before an undamaged state is found: the disk may fail for a moment.
+
+    Raises InputError if all are damaged, or one cannot be read.
     """
-    states = _states(directory)
-    for path in reversed(states):
+    damaged = []
+    for path in reversed(_states(directory)):
         try:
-            return _read(path)
-        except _UNREADABLE as error:
-            print(f"warning: {path} is damaged ({error}); using the one before", file=sys.stderr)
-            path.unlink()
-    if states:
+            state = _read(path)
+        except _DAMAGED as error:
+            print(f"warning: {path} is damaged ({error})", file=sys.stderr)
+            damaged.append(path)
+        else:
+            for newer in damaged:
+                newer.unlink()
+            return state
+    if damaged:
         raise InputError(f"every state in {directory} is damaged: start again with `overwrite`")
     return None
 
 
 def load_numbered(directory: Path, number: int) -> dict[str, np.ndarray]:
-    """Returns the tensors of a state by its number. Raises InputError if it is damaged."""
+    """Returns the tensors of a state by its number.
+
+    Raises InputError if it is damaged or cannot be read.
+    """
     path = _state(directory, number)
     try:
         return _read(path)[1]
-    except _UNREADABLE as error:
+    except _DAMAGED as error:
         raise InputError(f"{path}, the best state, is damaged ({error})") from None
 
 
 def newest_position(directory: Path) -> Position | None:
-    """Returns the position of the newest state that has one; None if there is no state."""
+    """Returns the position of the newest undamaged state; None if there is none.
+
+    Raises InputError if a state cannot be read.
+    """
     positions = map(_position, reversed(_states(directory)))
     return next((position for position in positions if position is not None), None)
 
 
 def _read(path: Path) -> tuple[Position, dict[str, np.ndarray]]:
-    with safe_open(path, framework="numpy") as file:
+    """Returns the position and tensors of a state. Raises one of _DAMAGED if it is damaged."""
+    with _opened(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-        metadata = file.metadata()
-    if digest_of(tensors) != metadata["sha256"]:
+        metadata = file.metadata() or {}
+    if digest_of(tensors) != metadata.get("sha256"):
         raise ValueError("its checksum is wrong")
-    return Position(**json.loads(metadata["position"])), tensors
+    return _parse(metadata, path), tensors
 
 
 def _position(path: Path) -> Position | None:
     """Returns the position of a state, of which only the head is read; None if it is damaged."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            return Position(**json.loads(file.metadata()["position"]))
-    except _UNREADABLE:
+        with _opened(path) as file:
+            return _parse(file.metadata() or {}, path)
+    except _DAMAGED:
         return None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    """Yields an open state. Raises InputError if the system cannot read it."""
+    try:
+        with open(path, "rb"):  # its error says why; that of safe_open is always "no such file"
+            pass
+        with safe_open(path, framework="numpy") as file:
+            yield file
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _parse(metadata: Mapping[str, str], path: Path) -> Position:
+    """Returns the position in a state's metadata.
+
+    Raises ValueError if there is none, InputError if it is that of another version.
+    """
+    values = json.loads(metadata.get("position", ""))
+    try:
+        return Position(**values)
+    except TypeError:
+        raise InputError(
+            f"{path} was written by another version of mobilebert_tf: go on with that version, or "
+            "choose another `output_dir`"
+        ) from None
 
 
 def _state(directory: Path, number: int) -> Path:
@@ -137,7 +179,11 @@ def _state(directory: Path, number: int) -> Path:
 
 
 def _states(directory: Path) -> list[Path]:
-    return sorted(directory.glob("state-*.safetensors"))
+    """Returns all states, oldest first. Raises OSError if the directory cannot be read."""
+    if not directory.exists():
+        return []
+    # Not by glob, which finds nothing in a directory that it cannot read, from Python 3.13 on.
+    return sorted(path for path in directory.iterdir() if path.match("state-*.safetensors"))
 
 
 def digest_of(tensors: Mapping[str, np.ndarray]) -> str:

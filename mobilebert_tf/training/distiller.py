@@ -205,6 +205,8 @@ _MEAN_OVER = {
     "distillation": "predictions",
     "mlm_accuracy": "predictions",
     "next_sentence": "examples",
+    "embedding": "examples",
+    "similarity": "examples",
 }
 _WHOLE = {"tokens": 1.0, "predictions": 1.0, "examples": 1.0}  # shares of a whole batch
 

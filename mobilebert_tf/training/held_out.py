@@ -1,6 +1,5 @@
 """Scores models on held-out text: masked LM, embeddings, agreement with a teacher."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from scipy.special import log_softmax
 from mobilebert_tf.data.prepared_text import prepare_text
 from mobilebert_tf.data.schedule import MaskedExamples
 from mobilebert_tf.data.sentences import SentenceExamples
-from mobilebert_tf.files import write_json
+from mobilebert_tf.files import read_json, write_json
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.modeling.model import MODEL_INPUTS, SHORTEST, MobileBert
 from mobilebert_tf.training.run_folder import data_settings
@@ -21,10 +20,9 @@ EVALUATED = 256  # examples of an evaluation during training
 ROWS = 64  # most examples that are scored at once: a training batch may be large
 
 
-def batches(examples: MaskedExamples) -> list[dict[str, np.ndarray]]:
-    """Returns the first epoch of held-out examples, at most MAX_EXAMPLES of them, in batches of at
-    most ROWS."""
-    return list(_parts(examples, MAX_EXAMPLES))
+def scored_examples(examples: MaskedExamples | SentenceExamples) -> int:
+    """Returns the number of held-out examples that a finished model is scored on."""
+    return sum(len(batch["input_ids"]) for batch in _parts(examples, MAX_EXAMPLES))
 
 
 def evaluation_batches(
@@ -112,7 +110,7 @@ def _scores(
     """Returns masked_lm_scores of functions from a batch to logits [B,P,V]."""
     sums = {"mlm_accuracy": 0.0, "mlm_loss": 0.0} | ({} if teacher is None else {"agreement": 0.0})
     total = 0.0
-    for batch in batches(examples):
+    for batch in _parts(examples, MAX_EXAMPLES):
         scores, ids, weights = logits(batch), batch["masked_lm_ids"], batch["masked_lm_weights"]
         best = scores.argmax(axis=-1)  # [B,P]
         of_ids = np.take_along_axis(log_softmax(scores, axis=-1), ids[..., None], axis=-1)[..., 0]
@@ -139,7 +137,7 @@ def score_file(path: Path) -> float | None:
         return None  # a file of a shorter fixed length
     scores = _scores(lambda batch: _file_logits(lite, batch), text.held_out_examples())
     report = path.with_suffix(".json")
-    write_json(report, json.loads(report.read_text()) | scores)
+    write_json(report, read_json(report) | scores)
     return scores["mlm_accuracy"]
 
 

@@ -8,10 +8,10 @@ import functools
 import math
 import signal
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -65,6 +65,10 @@ class StepBatches(Protocol):
 
     def dataset(self, first_step: int, steps: int) -> tf.data.Dataset:
         """Returns the batches of `steps` steps, beginning with `first_step`."""
+        ...
+
+    def batch(self, step: int) -> dict[str, np.ndarray]:
+        """Returns the batch of one step."""
         ...
 
 
@@ -168,12 +172,32 @@ def is_trained(folder: RunFolder, name: str, steps: Sequence[int], settings: Loo
     return last and (position.step >= steps[-1] or settings.out_of_patience(position.waited))
 
 
+def chosen_steps(folder: RunFolder, name: str, settings: LoopSettings) -> dict[int, int]:
+    """Returns {stage: the step of the run with whose weights the stage ended} of a trained model.
+
+    Args:
+        folder: of the run.
+        name: of the model within the run.
+        settings: with which `train` trained it.
+    """
+    stages: dict[int, list[dict]] = {}
+    for record in folder.history():
+        if record["model"] == name:
+            stages.setdefault(record["stage_index"], []).append(record)
+    chosen = {}
+    for stage, records in stages.items():
+        judged = [r for r in records if math.isfinite(r.get("held_out_loss", math.nan))]
+        is_best = settings.keep_best and judged
+        record = min(judged, key=lambda r: r["held_out_loss"]) if is_best else records[-1]
+        chosen[stage] = record["total_step"]
+    return chosen
+
+
 def _check_workers_agree(position: Position, examples: StepBatches) -> None:
     """Raises InputError unless all workers begin at the same step of the same text."""
     if not has_workers():
         return
-    (batch,) = examples.dataset(0, 1).as_numpy_iterator()
-    mine = zlib.crc32(f"{position} {digest_of(batch)}".encode())
+    mine = zlib.crc32(f"{position} {digest_of(examples.batch(0))}".encode())
     if sum_of_workers(mine != of_first_worker(mine)):
         raise InputError(
             "the workers do not train the same run: each must have the same settings and text, and "
@@ -224,7 +248,7 @@ class _StageLoop:
         evaluate = self._evaluation()
         self._limit_loss(guard)
         with self.log.progress(first):
-            for step, batch in enumerate(batches, start=first + 1):
+            for step, batch in self._numbered(batches, first):
                 saving, evaluating = self._saves(step), self._evaluates(step)
                 logging = saving or step % self.settings.log_steps == 0
                 # Read before the step, after which it is the next one's.
@@ -252,6 +276,20 @@ class _StageLoop:
                 if logging:
                     self.log.restart_clock()
         return position
+
+    def _numbered(self, batches: tf.data.Dataset, first: int) -> Iterator[tuple[int, dict]]:
+        """Yields (step, batch) of the steps after the first `first` ones.
+
+        A batch that the dataset could not make is made again, because TensorFlow raises an error of
+        its own in place of the true one, such as an InputError for a damaged file.
+        """
+        step = first
+        try:
+            for step, batch in enumerate(batches, start=first + 1):
+                yield step, batch
+        except tf.errors.OpError:
+            self.examples.batch(self._number(step))
+            raise
 
     def _number(self, step: int) -> int:
         """Returns a step's number in the whole training."""
@@ -316,7 +354,7 @@ class _StageLoop:
         if wrong is None:
             return
         path = self.log.folder / "failed" / f"{place.model}-{self._number(wrong):09d}.npz"
-        (batch,) = self.examples.dataset(self._number(wrong) - 1, 1).as_numpy_iterator()
+        batch: dict[str, Any] = {**self.examples.batch(self._number(wrong) - 1)}
         with whole_file(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **batch)
         kept, newest = "there is no state before it", newest_position(self.states)
@@ -324,8 +362,8 @@ class _StageLoop:
             kept = f"the newest state, of step {newest.step} in stage {newest.stage + 1}, is intact"
         raise InputError(
             f"the loss or the gradients of {place.model} went wrong in stage '{place.stage}' at "
-            f"step {wrong}: {guard.reason()}. Its batch is kept in {path}; {kept}. Lower the "
-            "stage's learning_rate, and `overwrite`"
+            f"step {wrong}: {guard.reason()}. Its batch is kept in {path}; {kept}. Start again "
+            "with a lower learning rate, in another `output_dir`"
         )
 
     def _save(self, position: Position) -> None:
@@ -351,7 +389,7 @@ class _StageLoop:
             )
         if self.settings.keep_best and position.best not in (None, self._number(position.step)):
             tensors = load_numbered(self.states, position.best)
-            _restore(_variables(self.model, self.average), tensors)
+            _restore(_weights(self.model, self.average, self.trainer), tensors)
 
 
 def _stopped(number: int, place: Place, step: int) -> Stopped:
@@ -362,19 +400,25 @@ def _stopped(number: int, place: Place, step: int) -> Stopped:
     )
 
 
-def _variables(
-    model: MobileBert, average: WeightAverage, trainer: keras.Model | None = None
-) -> dict:
-    """Returns all variables that a step changes; without a trainer, those of the model."""
-    variables = _named("model", model.variables) | _named("average", average.variables)
-    if trainer is not None:
-        of_model = {id(variable) for variable in model.variables}
-        # Learnt with the model and dropped at the end, such as a projection.
-        others = [weight for weight in trainer.weights if id(weight) not in of_model]
-        variables |= _named("trainer", others)
-        variables |= _named("optimizer", trainer.optimizer.variables)
-        variables |= _named("metrics", trainer.metrics_variables)
-    return variables
+def _variables(model: MobileBert, average: WeightAverage, trainer: keras.Model) -> dict:
+    """Returns all variables that a step changes."""
+    return (
+        _weights(model, average, trainer)
+        | _named("optimizer", trainer.optimizer.variables)
+        | _named("metrics", trainer.metrics_variables)
+    )
+
+
+def _weights(model: MobileBert, average: WeightAverage, trainer: keras.Model) -> dict:
+    """Returns the variables that a stage leaves to the next one."""
+    of_model = {id(variable) for variable in model.variables}
+    # Learnt with the model and dropped at the end, such as a projection.
+    others = [weight for weight in trainer.weights if id(weight) not in of_model]
+    return (
+        _named("model", model.variables)
+        | _named("average", average.variables)
+        | _named("trainer", others)
+    )
 
 
 def _named(group: str, variables: Sequence) -> dict:

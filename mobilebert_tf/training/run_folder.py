@@ -1,6 +1,6 @@
 """The folder of a training run, which can be killed at any time and resumed.
 
-run.json           settings, versions, machine          data/       vocab.txt, tokenized text
+run.json           settings, versions, machine, date    data/       vocab.txt, tokenized text
 history.jsonl/csv  losses by stage and step             tensorboard/
 status.json        where the run is, for programs       failed/     batches that broke a training
 checkpoints/       training states                      teacher/, student/   model directories
@@ -12,6 +12,7 @@ A command that is refused before it trains leaves the folder as it was.
 import contextlib
 import csv
 import dataclasses
+import datetime
 import glob
 import json
 import os
@@ -70,31 +71,36 @@ class RunFolder:
             (self / REPLACED).rename(self / (REPLACED + PARTIAL))
             _delete_unfinished(self.path)
 
-    def check_unchanged(self, digests: Mapping[str, str]) -> None:
+    def check_unchanged(self, inputs: Mapping[str, str]) -> None:
         """Raises InputError if an input differs from that with which the run began.
 
+        An input that run.json does not have yet is written there.
+
         Args:
-            digests: digest of each input's content, by its name.
+            inputs: content of each input, or a digest of it, by its name.
         """
         run = read_json(self / "run.json")
         before = run.get("inputs", {})
-        changed = [name for name, digest in digests.items() if before.get(name, digest) != digest]
+        changed = [name for name, content in inputs.items() if before.get(name, content) != content]
         if changed:
             raise InputError(
                 f"{self.path} was begun with another content of {', '.join(changed)}: choose "
                 "another `output_dir`, or `overwrite`"
             )
-        run["inputs"] = before | dict(digests)
+        run["inputs"] = before | dict(inputs)
         write_json(self / "run.json", run)
 
     def history(self) -> list[dict]:
-        """Returns all records of the history, oldest first."""
+        """Returns all records of the history, oldest first.
+
+        Raises InputError if the file is damaged.
+        """
         path = self / "history.jsonl"
         if not path.exists():
             return []
-        # Text after the last line feed is an unfinished line: the disk was full.
-        lines, _, _ = path.read_text().rpartition("\n")
-        return [json.loads(line) for line in lines.splitlines()]
+        # Bytes after the last line feed are an unfinished line: the disk was full.
+        lines, _, _ = path.read_bytes().rpartition(b"\n")
+        return [_record(line, f"{path}, line {i}") for i, line in enumerate(lines.splitlines(), 1)]
 
     def append_history(self, record: dict) -> None:
         """Appends a record to history.jsonl."""
@@ -117,6 +123,18 @@ class RunFolder:
             writer = csv.DictWriter(file, list(columns))
             writer.writeheader()
             writer.writerows(records)
+
+
+def _record(line: bytes, place: str) -> dict:
+    """Returns the record in a line of history.jsonl. Raises InputError, naming the place."""
+    try:
+        record = json.loads(line)
+        if isinstance(record, dict):
+            return record
+        reason = "it is no object"
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    raise InputError(f"{place} is damaged: {reason}")
 
 
 @contextmanager
@@ -288,8 +306,9 @@ def _check_settings(path: Path, config: RunConfig | FinetuneConfig) -> None:
     run = path / "run.json"
     if not run.exists():
         versions = {package: version(package) for package in PACKAGES}
+        started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         content = {"settings": settings, "versions": versions, "machine": machine()}
-        write_json(run, content)
+        write_json(run, content | {"started": started})
         return
     content = read_json(run)
     before, now = flatten_settings(content.get("settings", {})), flatten_settings(settings)
@@ -312,8 +331,13 @@ def _check_settings(path: Path, config: RunConfig | FinetuneConfig) -> None:
 
 
 def data_settings(path: Path) -> DataConfig:
-    """Returns the text settings of the run in a folder."""
-    settings = json.loads((path / "run.json").read_text())["settings"]
+    """Returns the text settings of the run in a folder.
+
+    Raises InputError if its run.json is damaged.
+    """
+    settings = read_json(path / "run.json").get("settings")
+    if not isinstance(settings, dict):
+        raise InputError(f"{path / 'run.json'} is damaged: it has no settings")
     names = [field.name for field in dataclasses.fields(DataConfig)]
     return DataConfig(**{name: settings[name] for name in names if name in settings})
 

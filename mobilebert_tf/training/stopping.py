@@ -25,10 +25,11 @@ class StopRequest:
         self.signal: int | None = None
 
     def of_any(self, ask_workers: bool = True) -> int | None:
-        """Returns the signal that this process got; None if none came.
+        """Returns the signal that asks this process to stop; None if none does.
 
-        Workers stop after the same step: all must call this with `ask_workers` then, and a signal
-        to any of them is one to all.
+        A signal to one worker stops all workers, so that they stop after the same step. They learn
+        of it in a call with `ask_workers`, which all of them must make after the same step. Alone,
+        a process does not wait for that.
         """
         if not has_workers():
             return self.signal
@@ -79,7 +80,10 @@ class LossGuard:
         self._loss = tf.Variable(0.0, dtype="float32", trainable=False)
 
     def watch(self, values: dict, step: tf.Tensor) -> None:
-        """Looks at the values of train_step: means since the last log, which stay wrong till then.
+        """Notes the first step after which a value of train_step is wrong.
+
+        These values are means over the steps since the last log, so one that is not finite stays
+        so until the next log.
 
         Args:
             values: scalars by name.
@@ -113,5 +117,5 @@ class LossGuard:
         if not math.isfinite(loss):
             return f"the loss was {loss}"
         if loss > limit:
-            return f"the loss was {loss:.4g}, and the limit is {limit:.4g} (`loss_limit`)"
+            return f"the loss was {loss:.4g}, above the loss limit of {limit:.4g}"
         return "the norm of the gradients was not finite"

@@ -1,6 +1,8 @@
 """The report of a run: its sections, hostile text, partial folders, and the saved maps."""
 
+import datetime
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -281,6 +283,17 @@ def test_pretraining_run(run):
     assert f"distill --teacher {run}/teacher" in page.text(SECTIONS["evaluation.json"])
 
 
+def test_the_date_is_that_on_which_the_run_began(run):
+    """Older runs do not tell it: run.json was last changed then, or later."""
+    path = run / "run.json"
+    changed = datetime.datetime(2001, 2, 3, 12).timestamp()
+    os.utime(path, (changed, changed))
+    assert "2001-02-03" in page_of(run).text()
+    about = json.loads(path.read_text()) | {"started": "2020-01-02T12:00:00+00:00"}
+    path.write_text(json.dumps(about))
+    assert "2020-01-02" in page_of(run).text()
+
+
 def test_long_curves_are_thinned_and_keep_their_mean():
     history = [{"total_step": step, "loss": float(step)} for step in range(1, 10_001)]
     stages = [{"records": history[:13]}, {"records": history[13:]}]
@@ -300,13 +313,14 @@ def test_writing_again_gives_the_same_page(run):
     ("name", "said"),
     [
         ("run.json", "is not a readable JSON file"),
+        ("history.jsonl", "line 1 is damaged"),
         ("evaluation.json", "is not a readable JSON file"),
         ("maps.npz", "is damaged"),
     ],
 )
 def test_damaged_file_is_named(run, name, said):
-    (run / name).write_bytes(b"{\x00")
-    with pytest.raises(InputError, match=f"{name} {said}"):
+    (run / name).write_bytes(b"{\x00\n")
+    with pytest.raises(InputError, match=f"{name},? {said}"):
         write_report(run)
     assert not (run / "report.html").exists()
 

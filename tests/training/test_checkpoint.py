@@ -1,10 +1,20 @@
 """Training state on disk: exact, atomic, and forgiving of one damaged file."""
 
+import json
+
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from mobilebert_tf import InputError
-from mobilebert_tf.training.checkpoint import Position, load_numbered, load_state, save_state
+from mobilebert_tf.training.checkpoint import (
+    Position,
+    load_numbered,
+    load_state,
+    newest_position,
+    save_state,
+)
 
 
 def tensors(seed: int) -> dict:
@@ -90,10 +100,57 @@ def test_damaged_newest_gives_the_one_before(tmp_path, damage, capsys):
     assert position == Position(step=2)
     assert_equal(loaded, tensors(2))
     assert "state-000000004.safetensors is damaged" in capsys.readouterr().err
+    assert names(tmp_path) == ["state-000000002.safetensors"]
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def two_states(directory):
+    """Returns the paths of two states, the newest last."""
+    for number in (2, 4):
+        save_state(directory, number, Position(step=number), tensors(number))
+    return [directory / f"state-00000000{number}.safetensors" for number in (2, 4)]
 
 
 def test_all_damaged_is_an_error(tmp_path):
-    save_state(tmp_path, 2, Position(step=2), tensors(2))
-    truncate(tmp_path / "state-000000002.safetensors")
+    """And nothing is deleted: somebody may mend them."""
+    paths = two_states(tmp_path)
+    for path in paths:
+        truncate(path)
     with pytest.raises(InputError, match="every state in .* is damaged.*`overwrite`"):
         load_state(tmp_path)
+    assert names(tmp_path) == [path.name for path in paths]
+
+
+def test_a_state_that_cannot_be_read_stays(tmp_path):
+    """Such as one on another disk, which is away for a moment."""
+    older, newest = two_states(tmp_path)
+    newest.rename(tmp_path / "elsewhere")
+    newest.symlink_to(tmp_path / "away")
+    for read in (load_state, newest_position, lambda directory: load_numbered(directory, 4)):
+        with pytest.raises(InputError, match="cannot read .*state-000000004.*: No such file"):
+            read(tmp_path)
+    assert newest.is_symlink() and older.exists()
+    (tmp_path / "elsewhere").rename(tmp_path / "away")
+    assert load_state(tmp_path)[0] == newest_position(tmp_path) == Position(step=4)
+
+
+def test_a_state_of_another_version_stays(tmp_path):
+    _, newest = two_states(tmp_path)
+    with safe_open(newest, framework="numpy") as file:
+        metadata = file.metadata()
+    position = json.loads(metadata["position"]) | {"new": 1}
+    save_file(tensors(4), newest, metadata | {"position": json.dumps(position)})
+    for read in (load_state, newest_position):
+        with pytest.raises(InputError, match="state-000000004.* by another version"):
+            read(tmp_path)
+    assert len(names(tmp_path)) == 2
+
+
+def test_a_state_without_a_checksum_is_damaged(tmp_path, capsys):
+    _, newest = two_states(tmp_path)
+    save_file(tensors(4), newest)
+    assert newest_position(tmp_path) == load_state(tmp_path)[0] == Position(step=2)
+    assert "its checksum is wrong" in capsys.readouterr().err

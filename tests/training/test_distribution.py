@@ -16,12 +16,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file
-from support.models import STUDENT, TEACHER, random_model, training_batch
+from support.models import STUDENT, TEACHER, random_model, randomized, training_batch
+from support.models import batch as inputs_of_texts
 from support.texts import WIDE_TOKENIZER, WIDE_VOCABULARY, labelled_texts, write_corpus
 
 from mobilebert_tf import InputError, save_model
 from mobilebert_tf.distill import main as distill
 from mobilebert_tf.finetune import main as finetune
+from mobilebert_tf.modeling.heads import Head
+from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.pretrain import main as pretrain
 from mobilebert_tf.training import distribution
 from mobilebert_tf.training.distiller import Distiller
@@ -134,6 +137,32 @@ def test_accumulation_on_devices():
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
+def embedding(head):
+    student, teacher = (
+        randomized(MobileBert(config, head), seed, 0.14)
+        for seed, config in enumerate((SMALL, TEACHER.replace(num_hidden_layers=2)))
+    )
+    stage = plan("none", 2, TRANSFER, PHASE, head)[-1]
+    return student, Distiller(student, stage, TRANSFER, teacher)
+
+
+def test_embeddings_count_by_texts_on_devices():
+    """One device has 12 tokens, the other 2: each has two texts, and so half of both losses."""
+    head = Head("encoder", pooling="mean", normalized=True)
+    whole = {name: tf.constant(x) for name, x in inputs_of_texts([7, 5, 1, 1]).items()}
+    halves = [{name: x[rows] for name, x in whole.items()} for rows in (slice(2), slice(2, 4))]
+    one, first, second = (
+        trained(tf.distribute.get_strategy(), embedding, head, batch, steps=1)[0][0]
+        for batch in (whole, *halves)
+    )
+    ((two,), _) = trained(mirrored(2), embedding, head, whole, steps=1)
+    assert two["embedding"] == pytest.approx(one["embedding"], rel=ROUNDING)
+    for name in ("embedding", "similarity"):
+        mean = (first[name] + second[name]) / 2
+        assert two[name] == pytest.approx(mean, rel=ROUNDING)
+        assert abs(first[name] - second[name]) > 0.01 * mean  # other shares give another mean
+
+
 def test_last_batch_of_an_epoch(rows):
     """A batch of any number of rows is trained on, also of fewer rows than devices."""
     batch = {name: x[:rows] for name, x in training_batch("classifier").items()}

@@ -1,8 +1,10 @@
 """The training loop on a model of three numbers: what it saves, evaluates, stops at and tells."""
 
+import datetime
 import json
 import math
 import os
+import re
 import signal
 import threading
 import time
@@ -15,9 +17,9 @@ from safetensors import safe_open
 
 from mobilebert_tf import InputError
 from mobilebert_tf.errors import Stopped
-from mobilebert_tf.training.loop import LoopStage, is_trained, train
-from mobilebert_tf.training.run_config import LoopSettings
-from mobilebert_tf.training.run_folder import RunFolder
+from mobilebert_tf.training.loop import LoopStage, chosen_steps, is_trained, train
+from mobilebert_tf.training.run_config import LoopSettings, PretrainConfig
+from mobilebert_tf.training.run_folder import RunFolder, data_settings, open_run
 from mobilebert_tf.training.status import UNKNOWN
 from mobilebert_tf.training.stopping import stop_requests
 
@@ -42,11 +44,13 @@ class Trainer(keras.Model):
         losses: {step of the stage: a loss in place of the true one}.
         judged: {step: loss of an evaluation after it}.
         gradients: {step: what the gradients are multiplied by}.
+        projection: a layer from points to points, which is trained too and shared by all stages.
     """
 
-    def __init__(self, point, losses=None, judged=None, gradients=None):
+    def __init__(self, point, losses=None, judged=None, gradients=None, projection=None):
         super().__init__()
         self.point = point
+        self.projection = projection or keras.layers.Identity()
         self.tables = [_table(values) for values in (losses, judged, gradients)]
         self.trackers = [keras.metrics.Mean(name) for name in ("loss", "gradient_norm")]
 
@@ -63,11 +67,12 @@ class Trainer(keras.Model):
         step = self.optimizer.iterations + 1
         with tf.GradientTape() as tape:
             shift = keras.random.normal((3,), seed=self.point.seeds)
-            loss = tf.reduce_mean((self.point.place - batch["input_ids"] + shift) ** 2)
-        (gradient,) = tape.gradient(loss, self.trainable_variables)
-        gradient *= _at(gradients, step, 1.0)
-        self.optimizer.apply([gradient], self.trainable_variables)
-        values = {"loss": _at(losses, step, loss), "gradient_norm": tf.norm(gradient)}
+            place = self.projection(self.point.place[None])[0]
+            loss = tf.reduce_mean((place - batch["input_ids"] + shift) ** 2)
+        found = tape.gradient(loss, self.trainable_variables)
+        found = [gradient * _at(gradients, step, 1.0) for gradient in found]
+        self.optimizer.apply(found, self.trainable_variables)
+        values = {"loss": _at(losses, step, loss), "gradient_norm": tf.linalg.global_norm(found)}
         for tracker, value in zip(self.trackers, values.values(), strict=True):
             tracker.update_state(value)
         return {tracker.name: tracker.result() for tracker in self.trackers}
@@ -298,7 +303,7 @@ def test_early_stopping_after_a_kill(stopped_early, tmp_path, moment):
         if step == moment:
             raise RuntimeError("killed")
 
-    with pytest.raises(tf.errors.OpError, match="killed"):
+    with pytest.raises(RuntimeError, match="killed"):
         run(tmp_path, steps=(12,), examples=Numbers(kill), **EARLY)
     point = run(tmp_path, steps=(12,), **EARLY)
     np.testing.assert_array_equal(point.place.numpy(), stopped_early[1].place.numpy())
@@ -316,10 +321,35 @@ def test_a_stage_begins_with_the_best_of_the_one_before(tmp_path, capsys):
         if step == 13:
             raise RuntimeError("killed")
 
-    with pytest.raises(tf.errors.OpError, match="killed"):
+    with pytest.raises(RuntimeError, match="killed"):
         run(tmp_path / "killed", steps=(12, 3), examples=Numbers(kill), **EARLY)
     point = run(tmp_path / "killed", steps=(12, 3), **EARLY)
     np.testing.assert_array_equal(point.place.numpy(), expected.place.numpy())
+
+
+def test_a_stage_leaves_the_projection_of_its_best_weights(tmp_path):
+    """The weights that the trainer has beside the model go with those of the model."""
+
+    def projection():
+        keras.utils.set_random_seed(3)
+        layer = keras.layers.Dense(3, use_bias=False)
+        layer.build((None, 3))
+        return layer
+
+    early, shorter = projection(), projection()
+    point = run(tmp_path / "early", steps=(12,), projection=early, **EARLY)
+    settings = LoopSettings(1, 4)
+    expected = run(tmp_path / "short", steps=(4,), settings=settings, projection=shorter)
+    np.testing.assert_array_equal(point.place.numpy(), expected.place.numpy())
+    np.testing.assert_array_equal(early.kernel.numpy(), shorter.kernel.numpy())
+    assert (early.kernel.numpy() != projection().kernel.numpy()).all()
+
+
+def test_the_steps_whose_weights_stay(stopped_early, straight):
+    assert chosen_steps(RunFolder(stopped_early[0]), "point", PATIENT) == {0: 4}
+    two_stages = RunFolder(straight[0])
+    assert chosen_steps(two_stages, "point", TWO_STAGES["settings"]) == {0: 7, 1: 13}
+    assert chosen_steps(two_stages, "another", PATIENT) == {}
 
 
 # --- the average of the weights ------------------------------------------------------------------
@@ -355,7 +385,7 @@ def test_the_average_of_a_run_that_was_killed(tmp_path, moment):
             raise RuntimeError("killed")
 
     expected = run(tmp_path / "straight", **AVERAGED)
-    with pytest.raises(tf.errors.OpError, match="killed"):
+    with pytest.raises(RuntimeError, match="killed"):
         run(tmp_path / "killed", examples=Numbers(kill), **AVERAGED)
     point = run(tmp_path / "killed", **AVERAGED)
     np.testing.assert_array_equal(point.place.numpy(), expected.place.numpy())
@@ -370,7 +400,7 @@ def test_the_average_of_a_run_that_was_killed(tmp_path, moment):
     [
         ({"losses": {7: math.nan}}, "the loss was nan"),
         ({"losses": {7: math.inf}}, "the loss was inf"),
-        ({"losses": {7: 1e4}}, "the limit is"),
+        ({"losses": {7: 1e4}}, "above the loss limit of"),
         ({"gradients": {7: math.nan}}, "the norm of the gradients was not finite"),
     ],
 )
@@ -380,6 +410,7 @@ def test_a_step_that_goes_wrong(tmp_path, wrong, reason):
     with pytest.raises(InputError, match="in stage 'stage 2' at step 7") as error:
         run(tmp_path, steps=(4, 10), settings=settings, **wrong)
     assert reason in str(error.value)
+    assert set(re.findall("`(.*?)`", str(error.value))) == {"output_dir"}  # all doors have it
     assert "the newest state, of step 5 in stage 2, is intact" in str(error.value)
     with np.load(tmp_path / "failed" / "point-000000011.npz") as arrays:
         assert arrays.keys() == {"input_ids"}
@@ -387,6 +418,21 @@ def test_a_step_that_goes_wrong(tmp_path, wrong, reason):
     assert list(states(tmp_path)) == [4, 9]
     for _, bits in states(tmp_path).values():
         assert np.isfinite(np.frombuffer(bits["model/00000"], np.float32)).all()
+
+
+@pytest.mark.parametrize("step", [0, 5])
+def test_a_batch_that_cannot_be_made(tmp_path, step):
+    """Its own error comes, not one of TensorFlow's, and the run goes on when it can be made."""
+
+    def lose(number):
+        if number == step:
+            raise InputError("train-00003-of-00008.tfrecord is not there")
+
+    with pytest.raises(InputError, match="^train-00003-of-00008.tfrecord is not there$"):
+        run(tmp_path / "lost", examples=Numbers(lose))
+    run(tmp_path / "lost")
+    run(tmp_path / "straight")
+    assert outcome(tmp_path / "lost") == outcome(tmp_path / "straight")
 
 
 def test_no_limit(tmp_path):
@@ -440,6 +486,36 @@ def test_status(tmp_path):
 def _peek(directory):
     path = directory / "status.json"
     return json.loads(path.read_text()) if path.exists() else None
+
+
+@pytest.mark.parametrize("line", [b'{"step": ', b"\xff", b"\0\0\0", b"7"])
+def test_a_damaged_history_is_named(tmp_path, line):
+    run(tmp_path, steps=(2,))
+    path = tmp_path / "history.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + line)  # without an end it is a line that was not written to its end
+    assert len(RunFolder(tmp_path).history()) == 1
+    path.write_bytes(whole + line + b"\n")
+    with pytest.raises(InputError, match="history.jsonl, line 2 is damaged: "):
+        RunFolder(tmp_path).history()
+
+
+def test_run_json_keeps_the_date(tmp_path):
+    config = PretrainConfig(output_dir=str(tmp_path / "run"), sequence_length=13)
+    path = tmp_path / "run" / "run.json"
+    with open_run(config):
+        about = json.loads(path.read_text())
+    begun = datetime.datetime.fromisoformat(about["started"])
+    assert begun.utcoffset() == datetime.timedelta(0)
+    path.write_text(json.dumps(about | {"started": "2020-01-02T12:00:00+00:00"}))
+    with open_run(config) as folder:
+        folder.check_unchanged({"text": "a digest"})
+    assert json.loads(path.read_text())["started"] == "2020-01-02T12:00:00+00:00"
+    assert data_settings(path.parent).sequence_length == 13
+    for damaged in ("{", "{}"):
+        path.write_text(damaged)
+        with pytest.raises(InputError, match="run.json is "):
+            data_settings(path.parent)
 
 
 def test_tensorboard(tmp_path):

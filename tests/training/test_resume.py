@@ -14,7 +14,11 @@ import pytest
 from safetensors import safe_open
 from support.texts import write_corpus
 
-from mobilebert_tf.distill import main
+from mobilebert_tf import InputError
+from mobilebert_tf.distill import distill, main
+from mobilebert_tf.modeling.config import SIZES
+from mobilebert_tf.pretrain import pretrain
+from mobilebert_tf.training.run_config import DistillConfig, Phase, PretrainConfig, TransferConfig
 
 ROOT = Path(__file__).parents[2]
 TIMINGS = ("ms_per_step", "tokens_per_second")
@@ -208,3 +212,55 @@ def test_finished_run_is_left_as_it_is(finished, corpus, uninterrupted):
     run(finished, corpus)
     assert outcome(finished) == uninterrupted
     assert (finished / "student" / "model.weights.h5").stat().st_mtime_ns == weights
+
+
+# --- another architecture in the file that the settings name -------------------------------------
+
+TINY = dict(sequence_length=13, batch_size=7, max_predictions_per_sequence=2)
+
+
+def write_size(path: Path, name: str, **changes) -> str:
+    path.write_text(SIZES[name].replace(**changes).to_json())
+    return str(path)
+
+
+def assert_refused(door, config, setting: str, size: Path) -> None:
+    """A finished run is refused while its file has another architecture with the same weights."""
+    before = size.read_text()
+    size.write_text(before.replace('"hidden_act": "relu"', '"hidden_act": "gelu"'))
+    assert size.read_text() != before
+    with pytest.raises(InputError, match=f"begun with another content of `{setting}`"):
+        door(config)
+    size.write_text(before)
+
+
+def test_pretrain_with_another_architecture(tmp_path, corpus):
+    size = tmp_path / "size.json"
+    model = write_size(size, "test-student")
+    config = PretrainConfig(
+        corpus=str(corpus), output_dir=str(tmp_path / "run"), model=model, training=Phase(0), **TINY
+    )
+    pretrain(config)
+    assert_refused(pretrain, config, "model", size)
+    about = tmp_path / "run" / "run.json"  # an older run has no sizes there
+    run = json.loads(about.read_text())
+    about.write_text(json.dumps({name: run[name] for name in ("settings", "versions", "machine")}))
+    pretrain(config)
+    assert json.loads(about.read_text())["inputs"] == run["inputs"]
+
+
+def test_distill_with_another_architecture(tmp_path, corpus):
+    sizes = {name: tmp_path / f"{name}.json" for name in ("student", "teacher_model")}
+    config = DistillConfig(
+        corpus=str(corpus),
+        output_dir=str(tmp_path / "run"),
+        student=write_size(sizes["student"], "test-student"),
+        teacher_model=write_size(sizes["teacher_model"], "test-teacher", hidden_act="relu"),
+        teacher_training=Phase(0),
+        transfer=TransferConfig(phase=Phase(0)),
+        distillation=Phase(0),
+        **TINY,
+    )
+    distill(config)
+    for setting, size in sizes.items():
+        assert_refused(distill, config, setting, size)

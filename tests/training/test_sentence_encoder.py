@@ -17,6 +17,7 @@ from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.training import losses
 from mobilebert_tf.training.distiller import Distiller
 from mobilebert_tf.training.from_teacher import copy_from_teacher
+from mobilebert_tf.training.held_out import scored_examples
 from mobilebert_tf.training.run_config import Phase, TransferConfig
 from mobilebert_tf.training.strategies import plan
 
@@ -208,6 +209,15 @@ def test_frequent_words_are_factorised_best():
     assert errors[:8].max() < 1e-8 < errors[8:].mean()
 
 
+def test_what_is_scored_is_counted():
+    """Batches are scored whole: 21 of 48 sentences are the most that 1,024 hold."""
+    corpus = tokenize_documents([["the dog runs"]] * (23 * 48), TOKENIZER)
+    many = SentenceExamples(corpus, TOKENIZER, batch_size=48, sequence_length=6)
+    assert many.count == 1104 and scored_examples(many) == 1008
+    few = sentences(batch_size=3)
+    assert scored_examples(few) == few.count
+
+
 # --- the whole run -------------------------------------------------------------------------------
 
 
@@ -275,6 +285,21 @@ def test_refusals(place, capsys):
     (place / "vocab.txt").write_text("\n".join([*VOCABULARY, "another"]) + "\n")
     error = refused(capsys, place, "vocabulary", "--vocabulary", f"{place}/vocab.txt")
     assert "vocab.txt" in error and "is not that of the given model" in error
+
+
+def test_the_distances_at_the_end_are_those_of_the_best_weights(place):
+    """A rate so high makes the student worse: it ends with weights from before its last step."""
+    options = (
+        "--transfer.phase.steps 1 --distillation.steps 3 --distillation.learning-rate 0.2 "
+        "--distillation.end-factor 1 --loss-limit 0 --keep-best --evaluation-steps 1 --log-steps 1"
+    )
+    folder = run(place, "best", *options.split())
+    lines = (folder / "history.jsonl").read_text().splitlines()
+    losses = {r["total_step"]: r["held_out_loss"] for r in map(json.loads, lines)}
+    best = min(losses, key=losses.get)
+    assert best < max(losses)
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    assert evaluation["distances"]["end"]["step"] == best
 
 
 @pytest.mark.parametrize("width", [16, 32])
