@@ -12,6 +12,10 @@ class InputError(Exception):
     """Bad input. The message says what is wrong, where, and what to do about it."""
 
 
+class Diverged(InputError):
+    """A loss or gradient of a training is not finite, or the loss is far above its start."""
+
+
 class Stopped(Exception):
     """A signal ended the command, which can go on.
 

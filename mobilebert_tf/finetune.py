@@ -60,10 +60,15 @@ def _finetune(config: FinetuneConfig) -> None:
             config, task, head, start=start, teacher=teacher, augment=augment, folder=folder
         )
         results = [trials.run(trial) for trial in config.trials()]
-        best = max(results, key=lambda result: result["ranking"])
+        finished = [result for result in results if "failed" not in result]
+        if not finished:
+            raise InputError(f"each trial of the search failed: {results[0]['failed']}")
+        best = max(finished, key=lambda result: result["ranking"])
         trials.publish(best["trial"])
         write_json(folder / "scores.json", results)
-    print(_table(results))
+    print(_table(finished))
+    if failed := len(results) - len(finished):
+        print(f"{failed} of {len(results)} trials failed: {folder / 'scores.json'} says why")
     print(f"{folder / 'model'}: {best['trial']}, epoch {best['epoch']}")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mobilebert_tf.checkpoints.formats import LoadedModel
-from mobilebert_tf.errors import InputError
+from mobilebert_tf.errors import Diverged, InputError
 from mobilebert_tf.files import whole_directory, write_json
 from mobilebert_tf.lite.calibration_data import for_graph
 from mobilebert_tf.modeling.heads import HEADS, Head
@@ -95,7 +95,8 @@ class Trials:
     def run(self, trial: Trial) -> dict:
         """Trains a trial, unless its result is there already.
 
-        Returns its settings, and the number, scores and ranking of its best epoch.
+        Returns its settings, and the number, scores and ranking of its best epoch; if it diverged
+        in a search, why it `failed`.
         """
         directory = self.folder / "trials" / trial.name
         result_file = directory / "result.json"
@@ -104,12 +105,22 @@ class Trials:
                 # The model of an evaluated epoch was deleted by hand: train anew.
                 shutil.rmtree(self._states(trial), ignore_errors=True)
             self._take_over_shorter(trial, directory)
-            self._train(trial, directory)
-            result = {"trial": trial.name} | dataclasses.asdict(trial) | self._best_epoch(trial)
-            write_json(result_file, result)
+            outcome = self._outcome(trial, directory)
+            write_json(result_file, {"trial": trial.name} | dataclasses.asdict(trial) | outcome)
             if self.config.search:  # nothing continues one of 270 trials
                 shutil.rmtree(self._states(trial), ignore_errors=True)
         return json.loads(result_file.read_text())
+
+    def _outcome(self, trial: Trial, directory: Path) -> dict:
+        """Trains a trial, and returns what came out."""
+        try:
+            self._train(trial, directory)
+        except Diverged as error:
+            if not self.config.search:
+                raise
+            print(f"{trial.name} failed: {error}", flush=True)
+            return {"failed": str(error)}
+        return self._best_epoch(trial)
 
     def publish(self, trial: str) -> None:
         """Copies a trial's model to `model` of the run, whole or not at all."""

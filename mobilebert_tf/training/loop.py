@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mobilebert_tf.errors import InputError, Stopped
+from mobilebert_tf.errors import Diverged, InputError, Stopped
 from mobilebert_tf.files import whole_file
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.training.checkpoint import (
@@ -109,7 +109,7 @@ def train(
             of the state from which a killed run continues; returns whether to end the stage. Its
             summaries go to TensorBoard.
 
-    Raises InputError if a loss or gradient is not finite, or the loss explodes; Stopped, after
+    Raises Diverged if a loss or gradient is not finite, or the loss explodes; Stopped, after
     saving a state, at SIGTERM or Ctrl-C.
     """
     states, average = _states(folder, name), WeightAverage(model, settings.ema)
@@ -349,7 +349,7 @@ class _StageLoop:
             guard.limit(self.settings.loss_limit * max(first_loss, 1.0))
 
     def _check(self, guard: LossGuard) -> None:
-        """Raises InputError if a step went wrong, and keeps its batch."""
+        """Raises Diverged if a step went wrong, and keeps its batch."""
         wrong, place = guard.wrong_step, self.place
         if wrong is None:
             return
@@ -360,7 +360,7 @@ class _StageLoop:
         kept, newest = "there is no state before it", newest_position(self.states)
         if newest is not None:
             kept = f"the newest state, of step {newest.step} in stage {newest.stage + 1}, is intact"
-        raise InputError(
+        raise Diverged(
             f"the loss or the gradients of {place.model} went wrong in stage '{place.stage}' at "
             f"step {wrong}: {guard.reason()}. Its batch is kept in {path}; {kept}. Start again "
             "with a lower learning rate, in another `output_dir`"

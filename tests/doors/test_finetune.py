@@ -176,6 +176,17 @@ def test_search_tries_the_grid_and_patience_stops(place, tmp_path, capsys):
     assert "learning_rate" in capsys.readouterr().out
 
 
+def test_a_trial_that_diverges_does_not_end_a_search(place, tmp_path, capsys):
+    grid = {"batch_size": [16], "learning_rate": [5e-3, 1e30], "epochs": [2]}
+    finetune(config_of(place, tmp_path / "out", search=True, grid=grid))
+    good, bad = scores(tmp_path / "out")
+    assert good["ranking"] > 0 and "not finite" in bad["failed"] or "was nan" in bad["failed"]
+    assert "1 of 2 trials failed" in capsys.readouterr().out
+    grid["learning_rate"] = [1e30]
+    with pytest.raises(InputError, match="each trial of the search failed: the loss or"):
+        finetune(config_of(place, tmp_path / "bad", search=True, grid=grid))
+
+
 def test_teacher_and_class_weights(place, tuned, tmp_path, monkeypatch):
     """The teacher reads each text once: a run that goes on takes what it said from the file."""
     teacher = str(tuned / "model")
