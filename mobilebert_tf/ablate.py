@@ -26,9 +26,13 @@ from mobilebert_tf.training.ablation import (
     Command,
     cell_commands,
     cell_directory,
+    check_unchanged,
     teacher_command,
+    write_student_sizes,
 )
 from mobilebert_tf.training.run_folder import open_run
+
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # what a preempted machine and a closed terminal send
 
 
 def ablate(config: AblateConfig) -> None:
@@ -36,7 +40,7 @@ def ablate(config: AblateConfig) -> None:
 
     Writes OUTPUT_DIR/ablation.html with curves, ablation.md with the table and ablation.json. The
     same command continues an ablation that was killed, and trains only the cells and seeds that
-    are new.
+    are new. A cell whose settings changed needs another name.
     """
     if not config.cells:
         raise InputError("`cells` is empty: see configs/ablation.yaml")
@@ -47,7 +51,10 @@ def ablate(config: AblateConfig) -> None:
             for seed in config.seeds
             for cell in config.cells
         }
+        for (cell, _), commands in chains.items():
+            check_unchanged(config, cell, commands)
         folder.begin()
+        write_student_sizes(config)
         with _Processes(config.jobs) as processes:
             if teacher is not None:
                 processes.run_all([[teacher]], "teacher")
@@ -62,8 +69,8 @@ def ablate(config: AblateConfig) -> None:
 class _Processes:
     """Runs commands in processes of their own, several at once.
 
-    At an error, an interruption or SIGTERM those that still run are ended too: the same command
-    goes on with them.
+    At an error, Ctrl-C, SIGTERM or SIGHUP those that still run get one SIGTERM, at which a training
+    saves its state: the same command goes on with them.
 
     Args:
         jobs: processes at once.
@@ -77,11 +84,15 @@ class _Processes:
         self.closed = False
 
     def __enter__(self) -> "_Processes":
-        self.before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        handled = [n for n in _SIGNALS if signal.getsignal(n) != signal.SIG_IGN]  # nohup ignores
+        self.before = {
+            n: signal.signal(n, lambda number, _: sys.exit(128 + number)) for n in handled
+        }
         return self
 
     def __exit__(self, *_) -> None:
-        signal.signal(signal.SIGTERM, self.before)
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
         self._end()
 
     def _end(self) -> None:
@@ -111,7 +122,7 @@ class _Processes:
 
     def _run_chain(self, commands: Sequence[Command]) -> None:
         for command in commands:
-            if not command.result.is_file():
+            if not command.is_done:
                 self._run(command)
 
     def _run(self, command: Command) -> None:
@@ -123,7 +134,11 @@ class _Processes:
                 if self.closed:
                     return
                 process = subprocess.Popen(
-                    arguments, stdout=log, stderr=subprocess.STDOUT, env=self.environment
+                    arguments,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=self.environment,
+                    process_group=0,  # Ctrl-C comes to this process alone, which ends them
                 )
                 self.running.add(process)
             code = process.wait()
@@ -148,7 +163,7 @@ def _task_scores(
     scores: dict[str, dict[str, list[float]]] = {}
     for (cell, _), (_, *tasks) in chains.items():
         for command in tasks:
-            (result,) = read_json(command.result, list)
+            (result,) = read_json(command.directory / command.result, list)
             for metric, value in result["scores"].items():
                 title = f"{command.settings['task']} {metric}, %"
                 scores.setdefault(title, {}).setdefault(cell, []).append(100 * value)

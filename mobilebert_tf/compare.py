@@ -11,7 +11,6 @@ from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.files import check_free
 from mobilebert_tf.reports.comparison import Run, read_run, table, write_comparison
-from mobilebert_tf.training.run_folder import CHANGEABLE
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,18 @@ def compare(config: CompareConfig) -> None:
 
 
 def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Returns runs that differ in their seed alone, under the folder of the first, which is told
-    without the part that all have in common."""
+    """Returns {label: runs that differ in their seed alone}.
+
+    The label is the path of the first run; where there are several labels, each is shortened to the
+    part that tells it from the others.
+    """
     by_settings: dict[str, list[Run]] = {}
     for run in runs:
-        settings = {k: v for k, v in run.settings.items() if k not in ("seed", *CHANGEABLE)}
+        settings = {k: v for k, v in run.settings.items() if k != "seed"}
         by_settings.setdefault(repr(settings), []).append(run)
     names = [str(group[0].path) for group in by_settings.values()]
     if len(names) > 1:
-        common = os.path.commonpath(names)
+        common = os.path.commonpath([os.path.abspath(name) for name in names])
         names = [os.path.relpath(name, common) for name in names]
     return dict(zip(names, by_settings.values(), strict=True))
 

@@ -25,6 +25,7 @@ SCORES = {
     "feature_map": ("feature maps", 1, 3),
     "attention_map": ("attention maps", 1, 3),
 }
+DISTANCES = ("feature_map", "attention_map")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Run:
     @property
     def steps(self) -> int:
         """Number of the model's updates."""
-        return self.records[-1]["total_step"] if self.records else 0
+        return sum({r["stage_index"]: r["step"] for r in self.records}.values())
 
 
 def read_run(path: Path) -> Run:
@@ -79,9 +80,8 @@ def read_run(path: Path) -> Run:
     measures = read_measures(folder / "measures", model)
     scores = dict(evaluation["models"][model])
     parameters = scores.pop("parameters")
-    if measures and "feature_map" in measures[-1]:
-        for name in ("feature_map", "attention_map"):
-            scores[name] = statistics.fmean(measures[-1][name])
+    end = evaluation.get("distances", {}).get("end", {})
+    scores |= {name: statistics.fmean(end[name]) for name in DISTANCES if name in end}
     taught = model == "student" and "teacher" in evaluation["models"]
     return Run(
         path=folder.path,
@@ -97,11 +97,15 @@ def read_run(path: Path) -> Run:
 
 
 def _seconds(records: Sequence[dict]) -> float:
-    """Returns the time of all steps: each record tells the mean time of those since the last."""
-    total, before = 0.0, 0
+    """Returns the time of all steps: each record tells the mean time of those since the last.
+
+    Steps are counted within a stage: one that stops early skips numbers of the whole run.
+    """
+    total, before = 0.0, dict.fromkeys((r["stage_index"] for r in records), 0)
     for record in records:
-        total += (record["total_step"] - before) * record["ms_per_step"] / 1000
-        before = record["total_step"]
+        stage = record["stage_index"]
+        total += (record["step"] - before[stage]) * record["ms_per_step"] / 1000
+        before[stage] = record["step"]
     return total
 
 
@@ -124,15 +128,10 @@ def table(groups: Mapping[str, Sequence[Run]], extra: Mapping[str, Mapping] | No
         groups: {label: runs that differ in their seed alone}.
         extra: {title: {label: values of the runs}} of further scores, in percent.
     """
-    rows: list[dict[str, str]] = []
-    if any(run.teacher for runs in groups.values() for run in runs):
-        rows.append({"run": "teacher"} | _teacher_row(groups))
+    rows = _teacher_rows(groups)
     before: list[float] | None = None
     for label, runs in groups.items():
-        row = {"run": label, "seeds": f"{len(runs)}"}
-        for name, (title, factor, digits) in SCORES.items():
-            values = [factor * run.scores[name] for run in runs if name in run.scores]
-            row[title] = _with_deviation(values, digits)
+        row = {"run": label, "seeds": f"{len(runs)}"} | _shown([run.scores for run in runs])
         main_scores = [100 * run.main_score for run in runs]
         row["gain on the row above"] = _gain(before, main_scores)
         before = main_scores
@@ -149,14 +148,33 @@ def table(groups: Mapping[str, Sequence[Run]], extra: Mapping[str, Mapping] | No
     return [{title: row[title] for title in shown} for row in rows]
 
 
-def _teacher_row(groups: Mapping[str, Sequence[Run]]) -> dict[str, str]:
-    teacher = next(run.teacher for runs in groups.values() for run in runs if run.teacher)
-    row = {
-        title: f"{factor * teacher[name]:.{digits}f}"
+def _teacher_rows(groups: Mapping[str, Sequence[Run]]) -> list[dict[str, str]]:
+    """Returns one row if all groups have the same teacher, else one for each that differs.
+
+    Teachers are told apart by what a row shows of them: their scores and parameters.
+    """
+    labels_of: dict[tuple, list[str]] = {}
+    for label, runs in groups.items():
+        if teachers := _distinct_teachers(runs):
+            row = _shown(teachers) | {"parameters": f"{teachers[0]['parameters']:,}"}
+            labels_of.setdefault(tuple(row.items()), []).append(label)
+    names = [f"teacher of {', '.join(labels)}" for labels in labels_of.values()]
+    names = names if len(names) > 1 else ["teacher"]
+    return [{"run": name} | dict(row) for name, row in zip(names, labels_of, strict=False)]
+
+
+def _distinct_teachers(runs: Sequence[Run]) -> list[dict[str, float]]:
+    """Returns the scores of the runs' teachers, those that are shown alike only once."""
+    taught = [run.teacher for run in runs if run.teacher]
+    return list({str(_shown([teacher])): teacher for teacher in taught}.values())
+
+
+def _shown(scores: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    """Returns {title: mean and deviation} of the SCORES that some of these have."""
+    return {
+        title: _with_deviation([factor * s[name] for s in scores if name in s], digits)
         for name, (title, factor, digits) in SCORES.items()
-        if name in teacher
     }
-    return row | {"parameters": f"{teacher['parameters']:,}"}
 
 
 def _with_deviation(values: Sequence[float], digits: int) -> str:
@@ -194,6 +212,7 @@ def write_comparison(
     page = render(
         "comparison.html",
         title=title,
+        labels=list(groups),
         rows=table(groups, extra),
         spread=any(len(runs) > 1 for runs in groups.values()),
         differences=_differences(first),
@@ -209,10 +228,12 @@ def write_comparison(
 
 
 def _scores(groups: Mapping[str, Sequence[Run]]) -> plots.Plot:
-    teachers = [run.teacher for runs in groups.values() for run in runs]
-    accuracies = [scores["mlm_accuracy"] for scores in teachers if "mlm_accuracy" in scores]
     values = {label: [run.main_score for run in runs] for label, runs in groups.items()}
-    return plots.scores(values, accuracies[0] if accuracies else None)
+    teachers = {
+        label: [t["mlm_accuracy"] for t in _distinct_teachers(runs) if "mlm_accuracy" in t]
+        for label, runs in groups.items()
+    }
+    return plots.scores(values, teachers)
 
 
 def _curves(runs: Mapping[str, Run]) -> list[plots.Plot]:
@@ -228,5 +249,4 @@ def _differences(runs: Mapping[str, Run]) -> dict[str, list[str]]:
     flat = [flatten_settings(run.settings) for run in runs.values()]
     names = dict.fromkeys(name for settings in flat for name in settings)
     values = {name: [str(settings.get(name, "–")) for settings in flat] for name in names}
-    skipped = ("output_dir", "overwrite", "kind")
-    return {n: v for n, v in values.items() if len(set(v)) > 1 and n not in skipped}
+    return {n: v for n, v in values.items() if len(set(v)) > 1 and n != "kind"}

@@ -269,27 +269,34 @@ def latency(files: list[dict]) -> Plot | None:
 
 
 @_styled
-def scores(accuracies: dict[str, list[float]], teacher: float | None) -> Plot:
+def scores(accuracies: dict[str, list[float]], teachers: dict[str, list[float]]) -> Plot:
     """Returns held-out scores by group: a point for each run, the mean, two standard errors.
 
     Args:
         accuracies: of the runs of each group, 0 to 1; of sentence encoders, cosines.
-        teacher: that of their teacher, or None.
+        teachers: those of each group's teachers; each is a dotted line beside the group.
     """
-    figure = Figure(figsize=(7, 0.9 + 0.3 * len(accuracies)))
-    axes = figure.add_axes((0.28, 0.45 / figure.get_figheight(), 0.69, 0.8))
-    for row, values in enumerate(100 * np.array(v) for v in accuracies.values()):
+    axes = _score_axes(len(accuracies))
+    for row, (label, fractions) in enumerate(accuracies.items()):
+        values, taught = 100 * np.array(fractions), 100 * np.array(teachers[label])
         error = 2 * values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0
         axes.errorbar(values.mean(), row, xerr=error, fmt="o", color="#1f77b4", capsize=3)
         axes.plot(values, [row] * len(values), "|", color="#555", markersize=9)
-    if teacher is not None:
-        axes.axvline(100 * teacher, color="#777", linestyle=":", label="teacher")
-        axes.legend(loc="upper left", frameon=False, fontsize=8)
+        lines = axes.vlines(taught, row - 0.5, row + 0.5, colors="#777", linestyles=":")
+    if any(teachers.values()):
+        axes.figure.legend([lines], ["teacher"], loc="lower right", frameon=False, fontsize=8)
     axes.set_yticks(range(len(accuracies)), list(accuracies))
     axes.set_ylim(len(accuracies) - 0.5, -0.5)
     axes.set_xlabel("%")
     title = "masked LM accuracy (of sentence encoders: cosine with the teacher) on held-out text"
     return _plot(f"{title}: mean, two standard errors, and each run", axes)
+
+
+def _score_axes(groups: int):
+    """Returns axes with 0.3 inches for each group, and margins for what stands around them."""
+    figure = Figure(figsize=(7, 0.9 + 0.3 * groups))
+    height = figure.get_figheight()
+    return figure.add_axes((0.28, 0.45 / height, 0.69, 1 - 0.55 / height))
 
 
 @_styled

@@ -1,6 +1,8 @@
 """ablate and compare: cells of one teacher with seeds, continued, refused, and what they report."""
 
 import json
+import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -14,8 +16,19 @@ from support.texts import write_corpus
 
 from mobilebert_tf import ablate, compare
 from mobilebert_tf.cli import parse
+from mobilebert_tf.errors import InputError
+from mobilebert_tf.modeling.config import parse_strictly
 from mobilebert_tf.reports.comparison import gap, read_run, table, write_comparison
-from mobilebert_tf.training.ablation import AblateConfig, cell_commands
+from mobilebert_tf.training.ablation import (
+    CONFIGS,
+    AblateConfig,
+    Downstream,
+    cell_commands,
+    check_unchanged,
+    teacher_command,
+    write_student_sizes,
+)
+from mobilebert_tf.training.run_folder import open_run
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
@@ -40,26 +53,44 @@ def run_door(door, arguments, capsys):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A small ablation, two cells and two seeds, that was stopped while its teacher trained."""
+    """A small ablation, two cells and two seeds. Ctrl-C stopped it while its teacher trained."""
     folder = tmp_path_factory.mktemp("ablation")
     corpus = write_corpus(folder / "corpus.txt")
     settings = SETTINGS | {"corpus": str(corpus), "output_dir": str(folder / "out")}
     (folder / "ablation.yaml").write_text(yaml.safe_dump(settings))
     arguments = ["--config", str(folder / "ablation.yaml")]
-    process = subprocess.Popen([sys.executable, "-m", "mobilebert_tf.ablate", *arguments])
-    while not (folder / "out" / "teacher" / "run.json").exists():
+    command = [sys.executable, "-m", "mobilebert_tf.ablate", *arguments]
+    ignored = signal.signal(signal.SIGINT, signal.SIG_DFL)  # in the background of a script
+    process = subprocess.Popen(command, start_new_session=True)
+    signal.signal(signal.SIGINT, ignored)
+    while not (folder / "out" / "teacher" / "status.json").exists():  # written as it trains
         assert process.poll() is None
         time.sleep(0.05)
-    process.terminate()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     (folder / "exit_code").write_text(str(process.wait(60)))
+    shutil.copytree(folder / "out" / "teacher", folder / "stopped")
     ablate.main(arguments)
     return folder
 
 
 def test_stopped_and_started_again(finished):
-    """SIGTERM ends the training that runs too, so that the same command can go on with it."""
-    assert (finished / "exit_code").read_text() == str(128 + signal.SIGTERM)
+    """Ctrl-C lets the training that runs save its state, so that the same command goes on there."""
+    assert (finished / "exit_code").read_text() == str(128 + signal.SIGINT)
+    status = json.loads((finished / "stopped" / "status.json").read_text())
+    assert status["state"] == "stopped" and "its state is saved" in status["error"]
+    assert list((finished / "stopped" / "checkpoints" / "teacher").iterdir())
     assert (finished / "out" / "ablation.html").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_end_it(number):
+    """A preempted machine's and a closed terminal's, with the code of the shell; what is done at
+    them otherwise comes back afterwards."""
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as end, ablate._Processes(1):
+        os.kill(os.getpid(), number)
+        time.sleep(10)
+    assert end.value.code == 128 + number and signal.getsignal(number) == before
 
 
 def test_table(finished):
@@ -99,6 +130,79 @@ def test_goes_on_with_what_is_new(finished, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in finished.rglob("seed*/evaluation.json")}
 
 
+@pytest.mark.parametrize(
+    "joint", [{"strategy": "joint", "distillation": {"learning_rate": 0.02}}, {"alone": True}]
+)
+def test_a_cell_that_was_edited_is_refused(finished, capsys, joint):
+    """Else what it was trained with before would stand under the settings that it has now."""
+    files = {p: p.stat().st_mtime_ns for p in (finished / "out").rglob("*") if p.is_file()}
+    cells = json.dumps({"bare": {"alone": True}, "new": {"strategy": "none"}, "joint": joint})
+    arguments = ["--config", str(finished / "ablation.yaml"), "--cells", cells]
+    code, _, err = run_door(ablate, arguments, capsys)
+    assert code == 2 and "cell 'joint' was trained with other settings" in err.splitlines()[-1]
+    assert files == {p: p.stat().st_mtime_ns for p in (finished / "out").rglob("*") if p.is_file()}
+
+
+def begun(folder, **settings):
+    """An ablation with a cell of which each command has begun, and that cell's commands."""
+    cell = {"student": {"size": "test-student", "num_attention_heads": 1}}
+    downstream = Downstream(["mrpc"], data_dir="glue")
+    config = AblateConfig(
+        output_dir=str(folder), teacher="T", cells={"a": cell}, downstream=downstream, **settings
+    )
+    write_student_sizes(config)
+    commands = cell_commands(config, "a", 7)
+    for command in commands:
+        with open_run(parse_strictly(CONFIGS[command.door], command.settings, "")):
+            pass
+    return config
+
+
+def check(config, **changes):
+    config = AblateConfig(**{name: getattr(config, name) for name in vars(config)} | changes)
+    check_unchanged(config, "a", cell_commands(config, "a", 7))
+
+
+def test_what_may_change(tmp_path):
+    """Devices, what logs keep, the place of the folder, and settings that were not there before."""
+    config = begun(tmp_path / "out")
+    check(config)
+    check(config, devices="all", checkpoints_kept=1, jobs=2)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    check(config, output_dir=str(tmp_path / "moved"))
+    path = tmp_path / "moved" / "cells" / "a" / "seed7" / "run.json"
+    run = json.loads(path.read_text())
+    del run["settings"]["ema"], run["settings"]["transfer"]["alpha"]
+    path.write_text(json.dumps(run))
+    check(config, output_dir=str(tmp_path / "moved"))
+    with pytest.raises(InputError, match=r"\(ema\)"):
+        check(config, output_dir=str(tmp_path / "moved"), ema=0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cells": {"a": {}}}, r"cell 'a' was trained with other settings \(student\)"),
+        ({"cells": {"a": {"student": {"size": "test-student"}}}}, r"\(student\): give it another"),
+        ({"downstream": Downstream(["mrpc"], "glue", epochs=9)}, r"seed7-mrpc .*\(epochs\)"),
+    ],
+)
+def test_what_may_not_change(tmp_path, changes, said):
+    config = begun(tmp_path)
+    sizes = tmp_path / "cells" / "a" / "bert_config.json"
+    before = sizes.read_bytes()
+    with pytest.raises(InputError, match=said):
+        check(config, **changes)
+    assert sizes.read_bytes() == before
+
+
+def test_what_did_not_begin_may_change(tmp_path):
+    config = begun(tmp_path)
+    for path in tmp_path.rglob("run.json"):
+        path.unlink()
+    check(config, cells={"a": {"student": {"size": "test-student"}}})
+
+
 def test_compare_groups_seeds(finished, tmp_path, capsys):
     runs = [str(path.parent) for path in sorted(finished.rglob("seed*/evaluation.json"))]
     page = tmp_path / "page.html"
@@ -119,7 +223,8 @@ def test_compare_groups_seeds(finished, tmp_path, capsys):
 
 
 def test_sentence_encoders_are_compared_by_their_cosine(tmp_path):
-    record = {"model": "student", "total_step": 7, "ms_per_step": 13.0, "embedding": 0.5}
+    record = {"model": "student", "stage_index": 0, "step": 7, "total_step": 7}
+    record |= {"ms_per_step": 13.0, "embedding": 0.5}
     groups = {}
     for name, cosine in (("short", 0.7), ("long", 0.9)):
         folder = tmp_path / name
@@ -158,6 +263,9 @@ def test_time_is_that_of_the_steps(finished):
         ({"jobs": 0}, "jobs"),
         ({"downstream": {"tasks": ["sst-2"]}}, "downstream.data"),
         ({"downstream": {"tasks": ["nosuch"], "data_dir": "x"}}, "downstream.tasks"),
+        ({"downstream": {"tasks": ["mrpc"], "data_dir": "x", "epochs": 0}}, "mrpc: epochs is 0"),
+        ({"teacher": "nosuch/bert.ckpt"}, "cell 'bare' needs the vocabulary of nosuch/bert.ckpt"),
+        ({"init": "nosuch"}, "the teacher needs the vocabulary of nosuch"),
     ],
 )
 def test_refused_before_anything_is_trained(tmp_path, capsys, changes, said):
@@ -184,12 +292,21 @@ def test_settings_of_a_cell(tmp_path):
                                                              "num_attention_heads": 1}}},
     )  # fmt: skip
     (command,) = cell_commands(config, "a", 7)
+    write_student_sizes(config)
     assert command.settings["transfer"]["alpha"] == 0.25
     phase = command.settings["transfer"]["phase"]
     assert phase["steps"] == config.transfer.phase.steps  # the rest of the group stays
     assert (command.settings["seed"], command.settings["teacher"]) == (7, "T")
     sizes = json.loads((tmp_path / "cells" / "a" / "bert_config.json").read_text())
     assert sizes["num_attention_heads"] == 1
+
+
+def test_the_teacher_reads_as_the_student_to_continue_from(tmp_path):
+    """But it does not start with that student's weights."""
+    (tmp_path / "vocab.txt").write_text("")
+    settings = teacher_command(AblateConfig(init=str(tmp_path))).settings
+    assert (settings["init"], settings["vocabulary"]) == (None, str(tmp_path / "vocab.txt"))
+    assert teacher_command(AblateConfig()).settings["vocabulary"] is None
 
 
 def test_the_config_that_is_printed(tmp_path):
