@@ -41,7 +41,7 @@ class BenchmarkConfig:
         json: also write the results to this file.
         beside: a report that `json` wrote, here or in the Android app, or several with commas;
             their figures are shown above the new ones.
-        overwrite: replace it if it exists.
+        overwrite: replace the `json` file if it exists.
     """
 
     file: str
@@ -58,9 +58,10 @@ def benchmark(config: BenchmarkConfig) -> None:
     """Measures the latency of a .tflite file by text length and threads, its size and memory."""
     check_number("runs", config.runs, 1, _MOST_RUNS)
     paths = [config.file] + ([config.vs] if config.vs else [])
+    beside = [path for path in (config.beside or "").split(",") if path]
     if config.json:
-        check_free(config.json, config.overwrite, inputs=paths)
-    others = [_report(path) for path in (config.beside or "").split(",") if path]
+        check_free(config.json, config.overwrite, inputs=[*paths, *beside])
+    others = [_report(path) for path in beside]
     threads = _numbers(config.threads, "threads", MOST_THREADS)
     asked = None if config.lengths is None else _numbers(config.lengths, "lengths")
     lengths = _lengths(asked, {path: _max_tokens(path) for path in paths})

@@ -5,6 +5,7 @@ It writes FILE.tflite and its report, FILE.json and FILE.html: all three or none
 
 import contextlib
 import dataclasses
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,16 @@ import tabulate
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError, check_number
-from mobilebert_tf.files import put_directory, read_json, whole_file, write_json, write_whole
+from mobilebert_tf.files import (
+    check_free,
+    put_directory,
+    read_json,
+    whole_file,
+    write_json,
+    write_whole,
+)
 from mobilebert_tf.lite.calibration_data import joined, samples
-from mobilebert_tf.lite.export import write_checked
+from mobilebert_tf.lite.export import max_tokens, write_checked
 from mobilebert_tf.lite.export_config import (
     ExportConfig,
     model_directory,
@@ -27,7 +35,12 @@ from mobilebert_tf.lite.export_config import (
 from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.lite.verify import agreement, lost
 from mobilebert_tf.modeling.model import MobileBert
-from mobilebert_tf.modeling.model_directory import load_model, load_tokenizer, save_model
+from mobilebert_tf.modeling.model_directory import (
+    MODEL_FILES,
+    load_model,
+    load_tokenizer,
+    save_model,
+)
 from mobilebert_tf.modeling.runner import KerasModel, Runnable
 from mobilebert_tf.reports.html_pages import render
 from mobilebert_tf.reports.run_report import write_report
@@ -115,7 +128,11 @@ _CHANGES = {
 }
 
 
-def export(config: ExportConfig, check: Callable[[Path], None] | None = None) -> Path:
+# Returns why a file must not be kept, in words; None for a good one.
+Check = Callable[[Path], str | None]
+
+
+def export(config: ExportConfig, check: Check | None = None) -> Path:
     """Exports a model directory to a .tflite file for phones, with a report in FILE.json and
     FILE.html.
 
@@ -123,21 +140,18 @@ def export(config: ExportConfig, check: Callable[[Path], None] | None = None) ->
     the model on text, and not kept if the two do not agree.
     """
     directory = model_directory(config)
-    output = Path(config.output or directory.parent / f"{directory.name}-{config.quantize}.tflite")
-    if output.suffix != ".tflite":
-        raise InputError(f"`output` is {output}: the name must end in .tflite")
-    files = [output, output.with_suffix(".json"), output.with_suffix(".html")]
-    model_sha256 = sha256_of_model(directory)
+    files = _files(config, directory)
+    output, model_sha256 = files[0], sha256_of_model(directory)
     if _is_done(config, files, model_sha256):
         print(f"{output} was made from this model with these options: nothing to do")
-        if check is not None:
-            check(output)
+        if check is not None and (reason := check(output)):
+            raise InputError(f"{output} {reason}")
         return output
     with contextlib.ExitStack() as stack:
         temporary = [stack.enter_context(whole_file(path)) for path in files]
         report = {"file": output.name} | write_checked(config, directory, temporary[0])
-        if check is not None:
-            check(temporary[0])  # raises InputError for a file that is not to be kept
+        if check is not None and (reason := check(temporary[0])):
+            raise InputError(f"the {config.quantize} file {reason}, and is not kept")
         report |= {"model_sha256": model_sha256, "options": config.content_options()}
         write_json(temporary[1], report)
         write_whole(temporary[2], render("export.html", report=report))
@@ -149,6 +163,7 @@ def to_tflite(config: ToTfliteConfig) -> None:
     if changes := config.changes():
         path = _export_changed(config, _CHANGES[changes[0]])
     else:
+        _files(config, model_directory(config))  # raises InputError before the model is scored
         path = export(config, _ScoreCheck(config).check_file if config.task else None)
     accuracy = score_file(path)
     if accuracy is not None:
@@ -158,6 +173,20 @@ def to_tflite(config: ToTfliteConfig) -> None:
 
 
 to_tflite.__doc__ = export.__doc__
+
+
+def _files(config: ExportConfig, directory: Path) -> list[Path]:
+    """Returns the paths of the .tflite file of a model directory, and of its report.
+
+    Raises InputError if `output` has another suffix, or one of them is a folder.
+    """
+    output = Path(config.output or directory.parent / f"{directory.name}-{config.quantize}.tflite")
+    if output.suffix != ".tflite":
+        raise InputError(f"`output` is {output}: the name must end in .tflite")
+    files = [output, output.with_suffix(".json"), output.with_suffix(".html")]
+    for path in files:
+        check_free(path, overwrite=True)
+    return files
 
 
 def _is_done(config: ExportConfig, files: list[Path], model_sha256: str) -> bool:
@@ -192,7 +221,7 @@ def _print_summary(output: Path, report: dict) -> None:
 
 
 class _ScoreCheck:
-    """Refuses files and models that score too far below the original model.
+    """Finds files and models that score too far below the original model.
 
     Raises InputError if the task's files are missing or wrong, or the model has another head.
     """
@@ -201,13 +230,13 @@ class _ScoreCheck:
         directory = model_directory(config)
         self.config, self.model = config, load_model(directory)
         self.original = KerasModel(self.model, load_tokenizer(directory))
+        max_tokens(config, self.original)  # raises InputError now, not after minutes of training
         if config.task:
             self.scores = DevScores(self.original, config.model, config.task, config.data_dir)
 
-    def check_file(self, path: Path) -> None:
-        """Raises InputError if the file's score is lower by more than max_drop."""
-        drop = self.drop(LiteModel(path), "the file")
-        self.check_drop(drop, f"the {self.config.quantize} file")
+    def check_file(self, path: Path) -> str | None:
+        """Returns why the file is not good enough; None if it is."""
+        return self.excess(self.drop(LiteModel(path), "the file"))
 
     def drop(self, model: Runnable, name: str) -> float:
         """Prints the dev scores of the original and another model, and returns the difference."""
@@ -216,30 +245,45 @@ class _ScoreCheck:
             print(f"{metric}: {value:.4f}, {name} {scores[metric]:.4f}")
         return self.scores.drop(scores)
 
-    def check_drop(self, drop: float, name: str) -> None:
-        """Raises InputError if a drop is larger than max_drop."""
-        if not drop <= self.config.max_drop:  # NaN is refused too
-            raise InputError(
-                f"{name} lost {100 * drop:.2f} points, more than `max_drop` "
-                f"{self.config.max_drop}, and is not kept"
-            )
+    def excess(self, drop: float) -> str | None:
+        """Returns in words how far a drop is above max_drop; None if it is not."""
+        if drop <= self.config.max_drop:  # NaN is not
+            return None
+        return f"loses {100 * drop:.2f} points, more than `max_drop` {self.config.max_drop}"
 
 
 def _export_changed(config: ToTfliteConfig, change: _Change) -> Path:
     """Exports the changed model, and writes that model beside the original."""
     directory = model_directory(config)
     target = directory.with_name(f"{directory.name}-{change.suffix}")
-    if target.exists() and not config.overwrite:
-        raise InputError(f"{target} exists: export it with `model`, or `overwrite` it")
+    output = _free_output(config, target)
     score_check = _ScoreCheck(config)
     with tempfile.TemporaryDirectory(dir=directory.parent) as folder:
         changed = Path(folder) / target.name
         save_model(_changed(config, change, score_check), changed, score_check.original.tokenizer)
-        output = config.output or target.with_name(f"{target.name}-{config.quantize}.tflite")
         config = dataclasses.replace(config, model=str(changed), output=str(output))
         path = export(config, score_check.check_file if config.task else None)
         put_directory(changed, target)
     return path
+
+
+def _free_output(config: ToTfliteConfig, target: Path) -> Path:
+    """Returns the path of the .tflite file of a changed model.
+
+    Args:
+        config: the settings.
+        target: where the changed model is written.
+
+    Raises InputError if target or a file of the export exists and must not be replaced.
+    """
+    if target.exists() and not config.overwrite:
+        raise InputError(f"{target} exists: export it with `model`, or `overwrite` it")
+    if target.exists() and not (target.is_dir() and set(os.listdir(target)) <= MODEL_FILES):
+        raise InputError(f"{target} holds more than a model: `overwrite` will not delete it")
+    files = _files(config, target)
+    for path in files:
+        check_free(path, config.overwrite)
+    return files[0]
 
 
 def _changed(config: ToTfliteConfig, change: _Change, score_check: _ScoreCheck) -> MobileBert:
@@ -266,7 +310,8 @@ def _changed(config: ToTfliteConfig, change: _Change, score_check: _ScoreCheck) 
     else:
         drop = lost(agreement(runnable, original, checks))
         print(f"{change.words}: {100 * (1 - drop):.2f} % agreement with the original")
-    score_check.check_drop(drop, f"the model {change.words}")
+    if reason := score_check.excess(drop):
+        raise InputError(f"the model {change.words} {reason}, and is not kept")
     return changed
 
 

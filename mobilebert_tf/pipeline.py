@@ -114,12 +114,12 @@ class Pipeline:
         for argument in (texts, pairs):
             if not isinstance(argument, Iterable | None) or texts is None:
                 raise InputError(f"{argument!r} is neither a text nor a list of texts")
+        texts = list(texts)
         if isinstance(pairs, str):  # one context for all questions
             pairs = [pairs] * len(texts)
+        pairs = None if pairs is None else list(pairs)
         if pairs is not None and len(pairs) != len(texts):
             raise InputError(f"{len(texts)} texts but {len(pairs)} pairs: give one pair per text")
-        pairs = None if pairs is None else list(pairs)
-        texts = list(texts)
         if texts and all(isinstance(text, list | tuple) for text in texts):
             return self._label_given_words(texts, pairs)
         for text in (*texts, *(pairs or ())):

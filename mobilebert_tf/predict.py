@@ -1,9 +1,9 @@
 """python -m mobilebert_tf.predict MODEL TEXT...: runs a model directory or a .tflite file on text.
 
 A masked LM fills each [MASK], a classifier names the class, a multi-label classifier every label
-from its threshold on, a token classifier labels the words, a
-span model answers the question TEXT from --context, a bare encoder returns its embedding, or with
---search FOLDER the folder's sentences that are nearest to TEXT.
+from its threshold on, a token classifier labels the words, a span model answers the question TEXT
+from --context, a bare encoder returns its embedding, or with --search FOLDER the folder's sentences
+that are nearest to TEXT.
 """
 
 import csv
@@ -43,11 +43,11 @@ class PredictConfig:
     """Settings of a prediction.
 
     Args:
-        model: a model directory, an exported .tflite file or a Hugging Face folder.
+        model: a .tflite file, a model directory, a Hugging Face folder or a checkpoint.
         texts: the texts; without texts and input, the lines of standard input.
         input: a .txt file with a text in each line, or a .tsv, .csv or .jsonl file with columns;
             for a token classifier also a .conll or a .jsonl with lists of words. Each row has a
-            result; rows without text are marked as skipped.
+            result; rows without text are marked as skipped, in CSV by empty fields.
         text_column: column of the texts in the input.
         id_column: column of the input that is repeated in the results.
         pair_column: column of the second texts, or of the contexts of questions.
@@ -252,23 +252,24 @@ def _format(rows: Iterable[_Output], style: str) -> Iterator[str]:
 
 
 def _csv(rows: Iterable[_Output]) -> Iterator[str]:
-    """Yields CSV lines with a column for each field; lists and objects are written as JSON. Rows
-    that were skipped have empty fields."""
-    columns, waiting = [], []
+    """Yields CSV lines with a column for each field; lists and objects are written as JSON.
+
+    Rows that were skipped have empty fields. If all were, the columns are those of Skipped.
+    """
+    rows = iter(rows)
+    first = []  # up to the first result, which tells the columns
     for row in rows:
-        waiting.append(_record(row))
-        if not columns and isinstance(row.result, Skipped):
-            continue  # it does not tell the columns
-        if not columns:
-            columns = list(waiting[-1])
-            yield _csv_row(columns)
-        for record in waiting:
-            values = (record.get(column, "") for column in columns)
-            yield _csv_row(
-                json.dumps(v, ensure_ascii=False) if isinstance(v, list | dict) else v
-                for v in values
-            )
-        waiting = []
+        first.append(row)
+        if not isinstance(row.result, Skipped):
+            break
+    columns = list(_record(first[-1])) if first else []
+    if columns:
+        yield _csv_row(columns)
+    for row in itertools.chain(first, rows):
+        values = (_record(row).get(column, "") for column in columns)
+        yield _csv_row(
+            json.dumps(v, ensure_ascii=False) if isinstance(v, list | dict) else v for v in values
+        )
 
 
 def _csv_row(values: Iterable) -> str:

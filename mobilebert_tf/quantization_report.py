@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.files import check_free, read_json, write_json, write_whole
+from mobilebert_tf.files import check_free, read_json, whole_file, write_json, write_whole
 from mobilebert_tf.lite import metadata, quantize
 from mobilebert_tf.lite.calibration_data import for_graph
-from mobilebert_tf.lite.export import packed, texts, with_tokenizer
+from mobilebert_tf.lite.export import packed, texts, verified, with_tokenizer
 from mobilebert_tf.lite.export_config import ExportConfig, model_directory, sha256_of_model
 from mobilebert_tf.lite.layer_errors import LayerError, layer_errors
 from mobilebert_tf.lite.runtime import LiteModel
@@ -45,12 +45,12 @@ class ReportConfig:
         model: the model directory from which it was made.
         search: also write FILE-mixed.tflite, with as many of the worst operations in float as are
             needed for the file to agree with the model; of an int4 file, with 8-bit weights.
-        task: a GLUE task, squad, or classification, regression, tokens; score the model and the
-            file, and search by the score.
+        task: a GLUE task, squad, or classification, multi-label, regression, tokens; score the
+            model and the file, and search by the score.
         data_dir: folder of the task's files, as for finetune.
         max_drop: how much lower the score may be for --search, where 0.01 is a point. Without a
-            task, the share of texts or tokens with another prediction, or for an encoder the
-            distance of the cosine from 1.
+            task, the share of texts or tokens with another prediction, or the distance from 1 of an
+            encoder's cosine or of the concordance of scores.
         overwrite: replace the files of an earlier report.
     """
 
@@ -232,7 +232,9 @@ def _search(config: ReportConfig, mixed: _MixedExport, errors: list[LayerError])
                 too_few = count
             progress.update()
     target = _beside(config.file, "-mixed.tflite")
-    write_whole(target, best)
+    with whole_file(target) as temporary:
+        temporary.write_bytes(best)
+        verified(temporary, str(target), mixed.config, mixed.model, mixed.checks)
     print(f"{target}: {enough} of {len(worst)} operations {better}, {100 * drop:.2f} % lost")
     for name in worst[:enough]:
         print(f"  {name.split(';')[0]}")

@@ -40,10 +40,18 @@ class Observations:
 
 
 def observe(
-    model: MobileBert, calibration: Sequence[dict[str, np.ndarray]], head: str | None = None
+    model: MobileBert,
+    calibration: Sequence[dict[str, np.ndarray]],
+    head: str | None = None,
+    scales: dict[str, np.ndarray] | None = None,
 ) -> Observations:
-    """Runs the float graph on samples: ids, mask and segment_ids, int32 [1,T] each."""
-    graph = InferenceGraph(model, head, arithmetic=_Observed)
+    """Runs the float graph on samples: ids, mask and segment_ids, int32 [1,T] each.
+
+    Args:
+        model, head, scales: as for InferenceGraph.
+        calibration: the samples.
+    """
+    graph = InferenceGraph(model, head, scales, arithmetic=_Observed)
 
     def observed(**inputs):
         graph.arithmetic.largest = {}

@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +35,9 @@ def write_checked(config: ExportConfig, directory: Path, path: Path) -> dict:
     """Writes the checked file to `path` and returns the report on it."""
     model, tokenizer = load_model(directory), load_tokenizer(directory)
     reference = KerasModel(model, tokenizer, config.head)
-    max_tokens = _max_tokens(config, reference)
+    longest = max_tokens(config, reference)
     checks, calibration = texts(config, reference)
     _check_finite(reference, checks[0], directory)
-    checks[::2] = [padded(s, min(s["input_ids"].shape[1] + 5, max_tokens)) for s in checks[::2]]
 
     print(f"converting {directory.name} ({config.quantize})", flush=True)
     content = quantize.convert(
@@ -61,22 +61,7 @@ def write_checked(config: ExportConfig, directory: Path, path: Path) -> dict:
     write_whole(path, content)
 
     print(f"checking it on {len(checks)} texts", flush=True)
-    open_file = functools.partial(LiteModel, path)
-    if config.sequence_length is None and (tokens := wrong_after_shorter(open_file, checks)):
-        raise InputError(
-            f"the {config.quantize} file is not kept: after shorter texts, one of {tokens} tokens "
-            "has other outputs than after longer ones in this runtime; a `sequence_length` will do"
-        )
-    lite = open_file()
-    measured = agreement(lite, reference, checks)
-    for values in measured.values():
-        values["worst"] = _text(reference, checks[values["worst"]])
-    if problems := complaints(measured, config.quantize):
-        raise InputError(
-            f"the {config.quantize} file does not agree with the model and is not kept: "
-            + "; ".join(problems)
-            + "; another `quantize` mode or other `calibration_data` may do"
-        )
+    measured = verified(path, f"the {config.quantize} file", config, reference, checks)
     warnings = _warnings(config, model, tokenizer, calibration, measured)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -86,12 +71,49 @@ def write_checked(config: ExportConfig, directory: Path, path: Path) -> dict:
         "bytes": len(content),
         "min_runtime": runtime,
         "sha256": sha256(content),
-        "tensors": _tensors(lite),
+        "tensors": _tensors(LiteModel(path)),
         "ops": operations,
         "parts": parts,
         "agreement": measured,
-        "latency": _latency(path, max_tokens, config.num_threads),
+        "latency": _latency(path, longest, config.num_threads),
     } | (tokenizer_report | circumstances())
+
+
+def verified(
+    path: Path, name: str, config: ExportConfig, model: KerasModel, checks: Sequence[dict]
+) -> dict[str, dict]:
+    """Compares a file with its model on texts, half of which are padded, and returns the agreement.
+
+    Args:
+        path: the file.
+        name: what it is, for messages.
+        config: of its export.
+        model: from which it was made.
+        checks: as from `texts`.
+
+    Raises InputError if the file does not agree with the model, or if its outputs for a text depend
+    on the texts before.
+    """
+    longest = max_tokens(config, model)
+    checks = [
+        sample if i % 2 else padded(sample, min(sample["input_ids"].shape[1] + 5, longest))
+        for i, sample in enumerate(checks)
+    ]
+    open_file = functools.partial(LiteModel, path)
+    if config.sequence_length is None and (tokens := wrong_after_shorter(open_file, checks)):
+        raise InputError(
+            f"{name} is not kept: after shorter texts, one of {tokens} tokens has other outputs "
+            "than after longer ones in this runtime; a `sequence_length` will do"
+        )
+    measured = agreement(open_file(), model, checks)
+    for values in measured.values():
+        values["worst"] = _text(model, checks[values["worst"]])
+    if problems := complaints(measured, config.quantize):
+        raise InputError(
+            f"{name} does not agree with the model and is not kept: {'; '.join(problems)}; "
+            "another `quantize` mode or other `calibration_data` may do"
+        )
+    return measured
 
 
 def with_tokenizer(content: bytes, config: ExportConfig, model: KerasModel) -> tuple[bytes, dict]:
@@ -99,7 +121,7 @@ def with_tokenizer(content: bytes, config: ExportConfig, model: KerasModel) -> t
 
     Returns the file and the report on its tokenizer.
     """
-    arguments = (model.tokenizer, model.kind, _max_tokens(config, model))
+    arguments = (model.tokenizer, model.kind, max_tokens(config, model))
     padded_to_length = config.sequence_length is not None
     joined = text_input.add_tokenizer(content, *arguments, padded_to_length)
     sentences = paragraphs(config.calibration_data, _SAMPLES)
@@ -115,7 +137,7 @@ def texts(config: ExportConfig, model: KerasModel) -> tuple[list[dict], list[dic
 
     The first have the names of a Runnable's inputs, the others those of the graph's.
     """
-    longest = _max_tokens(config, model)
+    longest = max_tokens(config, model)
     masked = predicts_masks(model.kind)
     encoded = samples(config.calibration_data, model.tokenizer, longest, _SAMPLES, masked)
     if config.sequence_length:
@@ -139,7 +161,8 @@ def _warnings(
             "every text: give this file the ids of a cased BERT tokenizer"
         )
     if config.quantize == "float16":
-        widest = observe(model, calibration, config.head).widest
+        scales = model.quantization.scales if model.quantization else None  # as in the file
+        widest = observe(model, calibration, config.head, scales).widest
         if widest > _LARGEST_FLOAT16:
             found.append(
                 f"numbers up to {widest:,.0f} flow in the model, float16 ends at "
@@ -173,7 +196,8 @@ def _minimum_runtime(model: ModelT, config: ExportConfig) -> str:
     return version
 
 
-def _max_tokens(config: ExportConfig, model: KerasModel) -> int:
+def max_tokens(config: ExportConfig, model: KerasModel) -> int:
+    """Returns how many tokens the file takes. Raises InputError if the model does not take them."""
     length = config.sequence_length
     if length is None:
         return model.max_tokens

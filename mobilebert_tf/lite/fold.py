@@ -37,9 +37,8 @@ def fold(
     Args:
         weights: of a MobileBert, by path.
         head_layer: the dense layer that reads the last block's output; None if none does.
-        scales: of free channels, by the name of the stream or dense layer that gives them, as
-            `equalize.equalizing_scales` makes them. By default D starts where its mean over the
-            stream is 1.
+        scales: of free channels, by the name of the stream or dense layer that gives them, as in
+            `equalize.Observations`. By default D starts where its mean over the stream is 1.
     """
     folder = _Folder(weights, config, scales or {})
     for index in range(config.num_hidden_layers):

@@ -203,10 +203,12 @@ class InferenceGraph:
         return ACTIVATIONS[self.config.hidden_act](x)
 
     def _bias(self, name):
-        """Where a bottleneck feeds attention and residual, they take over its bias.
+        """Returns the bias of a dense layer, [width].
 
-        The converter does so for attention alone, and adds it for the residual in an operation of
-        its own, for each block.
+        If the input bottleneck feeds both attention and the residual, its bias is 0, and is added
+        to the biases of query, key and value, and of attention's output, to which the residual is
+        added. The converter does so for query, key and value alone, and adds the bias to the
+        residual in an operation of its own, for each block.
         """
         bias = self.weights[f"{name}/bias"]
         block, _, layer = name.partition("/")

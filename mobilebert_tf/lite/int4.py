@@ -25,7 +25,8 @@ from mobilebert_tf.lite.stepwise import Stepwise
 HIGHEST = 7
 _SHARES = np.linspace(1, 0.3, 36, dtype=np.float32)  # of a channel's range that are tried
 _DAMPING = 1.0  # of the inputs' mean square; with less, wide layers learn the texts by heart
-_LAZY = 64  # inputs that are rounded before those far behind them hear of the errors
+# Inputs are rounded in groups of this size; errors are passed on to later groups once per group.
+_LAZY = 64
 
 
 def store_in_4_bits(

@@ -1,4 +1,5 @@
-"""Where a quantized file loses: each operation's output beside that of its float twin."""
+"""Which operations of a quantized file are least exact: the output of each beside that of its
+float twin."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -89,7 +89,8 @@ def convert(
         model: what to export.
         mode: one of MODES.
         calibration: for CALIBRATED modes, samples of ids, mask and segment_ids, int32 [1,T] each.
-        head, sequence_length: as in InferenceGraph.
+        head: as in InferenceGraph.
+        sequence_length: as in `trace`.
         ranges, per_channel: as in `quantized`.
     """
     content = float_twin(model, mode, calibration, head, sequence_length)
@@ -141,7 +142,8 @@ def quantized(
         mode = "dynamic"
     recipe = _recipe(mode, granularity)
     for name in in_float:
-        _keep_in_float(recipe, f"^{re.escape(name)};$", granularity)  # its scope
+        # Matches the operation that writes this tensor: its scope is the tensor's name and ";".
+        _keep_in_float(recipe, f"^{re.escape(name)};$", granularity)
     with without_stderr():
         job = quantizer.Quantizer(content, recipe.get_quantization_recipe())
         values = None

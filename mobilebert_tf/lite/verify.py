@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mobilebert_tf.modeling.heads import TOKEN_OUTPUTS
-from mobilebert_tf.modeling.runner import Runnable
+from mobilebert_tf.modeling.heads import HEADS, TOKEN_OUTPUTS
+from mobilebert_tf.modeling.runner import Runnable, chosen_labels
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,11 @@ class Limit:
     """The worst agreement at which a file may still be kept.
 
     Args:
-        error: largest difference over the largest value of the output.
-        cosine: lowest mean cosine of an output's rows.
-        choice: lowest share of rows (tokens, or texts) with the same highest entry.
+        error: largest difference over the largest value of the output; of scores, over the
+            difference between the highest and the lowest, unless they are all the same.
+        cosine: lowest mean cosine of an output's rows; of scores, lowest concordance.
+        choice: lowest share of rows (tokens, or texts) with the same highest entry; of a
+            multi_label_classifier, with the same labels.
     """
 
     error: float
@@ -46,18 +48,21 @@ def agreement(
 ) -> dict[str, dict[str, Any]]:
     """Compares two models on samples.
 
-    Returns for each output name `error`, `cosine` and, except for embeddings, `choice`, as in
-    Limit; and `worst`, the number of the sample with the largest error.
+    Returns for each output name `error`, `cosine` and, except for embeddings and scores, `choice`,
+    as in Limit; and `worst`, the number of the sample with the largest error.
 
     Args:
         lite, reference: called with each sample.
         samples: input_ids, input_mask, segment_ids, int32 [1,T] each; padding is not compared.
     """
+    if HEADS[reference.kind].outputs == ("score",):
+        return {"score": _compared_scores(lite, reference, samples)}
     measured = defaultdict(lambda: defaultdict(list))
     for sample in samples:
         outputs, expected = lite(**sample), reference(**sample)
         for name, values in expected.items():
-            for key, value in _compared(name, outputs[name], values, sample["input_mask"]).items():
+            compared = _compared(reference, name, outputs[name], values, sample["input_mask"])
+            for key, value in compared.items():
                 measured[name][key].append(value)
     summary: dict[str, Callable] = {"error": max, "cosine": np.mean, "choice": np.mean}
     return {
@@ -67,7 +72,34 @@ def agreement(
     }
 
 
-def _compared(name: str, values: np.ndarray, expected: np.ndarray, mask: np.ndarray) -> dict:
+def _compared_scores(
+    lite: Runnable, reference: Runnable, samples: Sequence[dict[str, np.ndarray]]
+) -> dict[str, Any]:
+    """Compares the scores of all texts: a score alone has no scale, and the sign as its cosine."""
+    values, expected = (
+        np.array([model(**sample)["score"].item() for sample in samples])
+        for model in (lite, reference)
+    )  # [N] each
+    differences = np.abs(values - expected)
+    result = {"worst": int(differences.argmax())}
+    if not np.ptp(expected):  # of one text, or the same of all
+        error = float(differences.max() / max(np.abs(expected).max(), np.finfo(float).tiny))
+        return result | {"error": error, "cosine": 1 - error}
+    error = float(differences.max() / np.ptp(expected))
+    return result | {"error": error, "cosine": _concordance(values, expected)}
+
+
+def _concordance(values: np.ndarray, expected: np.ndarray) -> float:
+    """Returns the concordance correlation coefficient of two series (Lin, 1989): their correlation,
+    lowered if one is shifted or stretched. 1 for equal series, 0 if one is constant."""
+    (variance, covariance), (_, expected_variance) = np.cov(values, expected, bias=True)
+    shift = values.mean() - expected.mean()
+    return float(2 * covariance / (variance + expected_variance + shift**2))
+
+
+def _compared(
+    reference: Runnable, name: str, values: np.ndarray, expected: np.ndarray, mask: np.ndarray
+) -> dict[str, float]:
     """Compares rows [rows,width]: a row is a token's logits over words, or a text's output."""
     real = mask[0] == 1  # [T]
     if name in TOKEN_OUTPUTS:
@@ -80,12 +112,21 @@ def _compared(name: str, values: np.ndarray, expected: np.ndarray, mask: np.ndar
         "cosine": np.mean((values * expected).sum(axis=1) / norms),
     }
     if values.shape[-1] > 1 and name != "embedding":
-        result["choice"] = np.mean(values.argmax(axis=1) == expected.argmax(axis=1))
+        same = _choices(reference, values) == _choices(reference, expected)
+        result["choice"] = np.mean(same.all(axis=1))
     return result
 
 
+def _choices(model: Runnable, rows: np.ndarray) -> np.ndarray:
+    """Returns what a model chooses by each row: the highest entry [rows,1], or labels [rows,C]."""
+    if HEADS[model.kind].multi_label:
+        return chosen_labels(model, rows)
+    return rows.argmax(axis=1, keepdims=True)
+
+
 def lost(measured: dict[str, dict[str, float]]) -> float:
-    """Returns the share of choices that differ in the worst output; for an embedding 1 - cosine."""
+    """Returns the share of choices that differ in the worst output; for an embedding 1 - cosine,
+    for scores 1 - concordance."""
     return 1 - min(values.get("choice", values["cosine"]) for values in measured.values())
 
 

@@ -58,7 +58,8 @@ class KerasModel:
         self.thresholds = list(model.head.thresholds) if self.labels else []
         self.joiners = list(model.head.joiners) if self.labels else []
         self.tokenizer, self.max_tokens = tokenizer, model.config.max_position_embeddings
-        self.sequence_length, self.pairs = model.head.sequence_length, model.head.pairs
+        self.sequence_length = model.head.sequence_length
+        self.pairs = None if self.kind == "encoder" else model.head.pairs
         if model.head.kind == "encoder" and self.sequence_length:
             self.max_tokens = min(self.sequence_length, self.max_tokens)
         self._model = model

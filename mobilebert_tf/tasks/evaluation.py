@@ -81,8 +81,11 @@ def evaluate_split(
 
 
 def _similarities(model: Runnable, task: TextTask, encoded: Encoded) -> np.ndarray:
-    """Returns the cosine of an encoder's embeddings for each pair of texts of a split, [N]."""
-    examples, longest = task.splits[encoded.split], max_length(model, task)
+    """Returns the cosine of an encoder's embeddings for each pair of texts of a split, [N].
+
+    A text has at most as many tokens as the longest pair.
+    """
+    examples, longest = task.splits[encoded.split], encoded.arrays["input_ids"].shape[1]
     first, second = (
         run_all(model, model.tokenizer.encode(texts, None, longest))["embedding"]
         for texts in (examples.texts, examples.pairs)
