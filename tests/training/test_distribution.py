@@ -136,7 +136,6 @@ def test_accumulation_on_devices():
     assert_equal_trainings(two, one)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3])
 def embedding(head):
     student, teacher = (
         randomized(MobileBert(config, head), seed, 0.14)
@@ -163,6 +162,7 @@ def test_embeddings_count_by_texts_on_devices():
         assert abs(first[name] - second[name]) > 0.01 * mean  # other shares give another mean
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3])
 def test_last_batch_of_an_epoch(rows):
     """A batch of any number of rows is trained on, also of fewer rows than devices."""
     batch = {name: x[:rows] for name, x in training_batch("classifier").items()}
