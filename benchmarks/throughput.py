@@ -66,10 +66,11 @@ def training(
     start: MobileBert, task: TextTask, batches: Batches, taught: bool = False
 ) -> Callable[[int], float]:
     """A function that trains for a round's steps; gives examples a second."""
-    model, teacher = (MobileBert(start.config, task.head(SEQUENCE_LENGTH)) for _ in range(2))
+    model = MobileBert(start.config, task.head(SEQUENCE_LENGTH))
     copy_weights(start, model)
     phase = Phase((ROUNDS + 1) * STEPS, learning_rate=5e-5)
-    trainer = Finetuner(model, phase, teacher=teacher if taught else None)
+    teacher = MobileBert(model.config, model.head) if taught else None
+    trainer = Finetuner(model, phase, teacher=teacher)
     trainer.compile()
     signature = [batches.dataset(0, 1).element_spec]
     step = tf.function(trainer.train_step, input_signature=signature, autograph=False)

@@ -122,7 +122,7 @@ class _Processes:
 
     def _run_chain(self, commands: Sequence[Command]) -> None:
         for command in commands:
-            if not command.is_done:
+            if not command.result_file.is_file():
                 self._run(command)
 
     def _run(self, command: Command) -> None:
@@ -163,7 +163,7 @@ def _task_scores(
     scores: dict[str, dict[str, list[float]]] = {}
     for (cell, _), (_, *tasks) in chains.items():
         for command in tasks:
-            (result,) = read_json(command.directory / command.result, list)
+            (result,) = read_json(command.result_file, list)
             for metric, value in result["scores"].items():
                 title = f"{command.settings['task']} {metric}, %"
                 scores.setdefault(title, {}).setdefault(cell, []).append(100 * value)

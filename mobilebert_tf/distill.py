@@ -38,6 +38,7 @@ from mobilebert_tf.reports.run_report import write_report
 from mobilebert_tf.text.tokenizer import WordPiece
 from mobilebert_tf.training.distiller import Distiller
 from mobilebert_tf.training.distribution import on_devices
+from mobilebert_tf.training.finished import chosen_steps, is_trained
 from mobilebert_tf.training.from_teacher import copy_from_teacher
 from mobilebert_tf.training.held_out import (
     embedding_scores,
@@ -48,13 +49,7 @@ from mobilebert_tf.training.held_out import (
 from mobilebert_tf.training.initial_model import initial_config, initial_model, read_init
 from mobilebert_tf.training.layer_measures import LayerRecorder, read_measures
 from mobilebert_tf.training.layer_transfer import check_fit, layer_map
-from mobilebert_tf.training.loop import (
-    LoopStage,
-    chosen_steps,
-    is_trained,
-    prepare_process,
-    train,
-)
+from mobilebert_tf.training.loop import LoopStage, prepare_process, train
 from mobilebert_tf.training.pretraining import pretrain_alone
 from mobilebert_tf.training.projection import make_projection
 from mobilebert_tf.training.run_config import DistillConfig

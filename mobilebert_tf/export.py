@@ -5,7 +5,6 @@ It writes FILE.tflite and its report, FILE.json and FILE.html: all three or none
 
 import contextlib
 import dataclasses
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from mobilebert_tf.lite.runtime import LiteModel
 from mobilebert_tf.lite.verify import agreement, lost
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.modeling.model_directory import (
-    MODEL_FILES,
+    holds_more_than_a_model,
     load_model,
     load_tokenizer,
     save_model,
@@ -278,7 +277,7 @@ def _free_output(config: ToTfliteConfig, target: Path) -> Path:
     """
     if target.exists() and not config.overwrite:
         raise InputError(f"{target} exists: export it with `model`, or `overwrite` it")
-    if target.exists() and not (target.is_dir() and set(os.listdir(target)) <= MODEL_FILES):
+    if target.exists() and (not target.is_dir() or holds_more_than_a_model(target)):
         raise InputError(f"{target} holds more than a model: `overwrite` will not delete it")
     files = _files(config, target)
     for path in files:

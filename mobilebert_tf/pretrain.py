@@ -12,9 +12,10 @@ from mobilebert_tf.modeling.model_directory import load_model
 from mobilebert_tf.reports.html_pages import percent
 from mobilebert_tf.reports.run_report import write_report
 from mobilebert_tf.training.distribution import on_devices
+from mobilebert_tf.training.finished import is_trained
 from mobilebert_tf.training.held_out import masked_lm_scores, scored_examples
 from mobilebert_tf.training.initial_model import initial_config, initial_model, read_init
-from mobilebert_tf.training.loop import is_trained, prepare_process
+from mobilebert_tf.training.loop import prepare_process
 from mobilebert_tf.training.pretraining import pretrain_alone
 from mobilebert_tf.training.run_config import PretrainConfig
 from mobilebert_tf.training.run_folder import open_run

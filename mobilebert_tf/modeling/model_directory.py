@@ -49,10 +49,15 @@ def save_model(
     Raises InputError for a directory that holds anything but a model.
     """
     directory = Path(directory).resolve()
-    if directory.exists() and not set(os.listdir(directory)) <= MODEL_FILES:
+    if directory.exists() and holds_more_than_a_model(directory):
         raise InputError(f"{directory} holds more than a model: choose another directory")
     with whole_directory(directory) as temporary:
         _write_files(model, temporary, tokenizer)
+
+
+def holds_more_than_a_model(directory: Path) -> bool:
+    """Returns whether a folder has files that `save_model` does not write."""
+    return not set(os.listdir(directory)) <= MODEL_FILES
 
 
 def _write_files(model: MobileBert, directory: Path, tokenizer: WordPiece | None) -> None:

@@ -87,7 +87,7 @@ class Command:
         title: what it trains, for messages.
         door: such as "distill".
         settings: of the command.
-        result: the last file that it writes, in the folder of its run.
+        result: name of the last file that it writes, in the folder of its run.
 
     Raises InputError for settings that the command does not accept.
     """
@@ -106,8 +106,8 @@ class Command:
         return Path(self.settings["output_dir"])
 
     @property
-    def is_done(self) -> bool:
-        return (self.directory / self.result).is_file()
+    def result_file(self) -> Path:
+        return self.directory / self.result
 
     @property
     def settings_file(self) -> Path:

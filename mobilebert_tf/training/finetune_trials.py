@@ -103,12 +103,12 @@ class Trials:
         if not result_file.is_file():
             if self.epochs(trial) and not (directory / "model").is_dir():
                 # The model of an evaluated epoch was deleted by hand: train anew.
-                shutil.rmtree(self._states(trial), ignore_errors=True)
+                shutil.rmtree(self.folder.states(trial.name), ignore_errors=True)
             self._take_over_shorter(trial, directory)
             outcome = self._outcome(trial, directory)
             write_json(result_file, {"trial": trial.name} | dataclasses.asdict(trial) | outcome)
             if self.config.search:  # nothing continues one of 270 trials
-                shutil.rmtree(self._states(trial), ignore_errors=True)
+                shutil.rmtree(self.folder.states(trial.name), ignore_errors=True)
         return json.loads(result_file.read_text())
 
     def _outcome(self, trial: Trial, directory: Path) -> dict:
@@ -128,10 +128,6 @@ class Trials:
             source = self.folder / "trials" / trial / "model"
             shutil.copytree(source, temporary, dirs_exist_ok=True)
 
-    def _states(self, trial: Trial) -> Path:
-        """Returns the directory of a trial's training states."""
-        return self.folder / "checkpoints" / trial.name
-
     def _take_over_shorter(self, trial: Trial, directory: Path) -> None:
         """Gives a trial the state of one that differs in fewer epochs only, if there is one.
 
@@ -139,8 +135,8 @@ class Trials:
         The state comes last: before it, a killed process starts this again.
         """
         shorter = [dataclasses.replace(trial, epochs=n) for n in range(trial.epochs - 1, 0, -1)]
-        start = next((other for other in shorter if self._states(other).is_dir()), None)
-        if start is None or self._states(trial).is_dir():
+        start = next((other for other in shorter if self.folder.states(other.name).is_dir()), None)
+        if start is None or self.folder.states(trial.name).is_dir():
             return
         self.folder.rewind_history(trial.name, -1)
         for record in self.folder.history():
@@ -150,7 +146,7 @@ class Trials:
         if best.is_dir():
             with whole_directory(directory / "model") as temporary:
                 shutil.copytree(best, temporary, dirs_exist_ok=True)
-        self._states(start).rename(self._states(trial))
+        self.folder.states(start.name).rename(self.folder.states(trial.name))
         print(f"{trial.name}: continues {start.name}", flush=True)
 
     def _train(self, trial: Trial, directory: Path) -> None:

@@ -17,36 +17,33 @@ from mobilebert_tf.training.run_folder import data_settings
 
 MAX_EXAMPLES = 1024  # about 10,000 predictions: a standard error of half a point
 EVALUATED = 256  # examples of an evaluation during training
-ROWS = 64  # most examples that are scored at once: a training batch may be large
 
 
 def scored_examples(examples: MaskedExamples | SentenceExamples) -> int:
     """Returns the number of held-out examples that a finished model is scored on."""
-    return sum(len(batch["input_ids"]) for batch in _parts(examples, MAX_EXAMPLES))
+    return sum(len(batch["input_ids"]) for batch in _first(examples, MAX_EXAMPLES))
 
 
 def evaluation_batches(
     examples: MaskedExamples | SentenceExamples,
 ) -> list[dict[str, np.ndarray]]:
-    """Returns the first EVALUATED held-out examples (all, if there are fewer), in batches of at
-    most ROWS, for evaluations during training."""
-    return list(_parts(examples, EVALUATED))
+    """Returns the first EVALUATED held-out examples (all, if there are fewer) in their batches, for
+    evaluations during training."""
+    return list(_first(examples, EVALUATED))
 
 
-def _parts(
+def _first(
     examples: MaskedExamples | SentenceExamples, most: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the first epoch's batches, cut into parts of at most ROWS rows, until there are `most`
-    rows: whole parts, but one at least."""
+    """Yields the first epoch's batches until there are `most` rows: whole batches, but one at
+    least."""
     taken = 0
     for step in range(examples.batches_per_epoch):
         batch = examples.batch(step)
-        size = len(batch["input_ids"])
-        for rows in np.array_split(np.arange(size), -(-size // ROWS)):
-            if taken and taken + len(rows) > most:
-                return
-            taken += len(rows)
-            yield {name: values[rows] for name, values in batch.items()}
+        taken += len(batch["input_ids"])
+        if step and taken > most:
+            return
+        yield batch
 
 
 def masked_lm_scores(
@@ -72,7 +69,7 @@ def embedding_scores(
     similarity_correlation: Pearson's, between the cosines of all pairs of sentences in a batch.
     """
     cosines, similarities = [], []
-    for batch in _parts(examples, MAX_EXAMPLES):
+    for batch in _first(examples, MAX_EXAMPLES):
         first, second = (_unit_embeddings(encoder, batch) for encoder in (model, teacher))
         if first.shape == second.shape:
             cosines.append((first * second).sum(axis=-1))
@@ -110,7 +107,7 @@ def _scores(
     """Returns masked_lm_scores of functions from a batch to logits [B,P,V]."""
     sums = {"mlm_accuracy": 0.0, "mlm_loss": 0.0} | ({} if teacher is None else {"agreement": 0.0})
     total = 0.0
-    for batch in _parts(examples, MAX_EXAMPLES):
+    for batch in _first(examples, MAX_EXAMPLES):
         scores, ids, weights = logits(batch), batch["masked_lm_ids"], batch["masked_lm_weights"]
         best = scores.argmax(axis=-1)  # [B,P]
         of_ids = np.take_along_axis(log_softmax(scores, axis=-1), ids[..., None], axis=-1)[..., 0]

@@ -112,7 +112,7 @@ def train(
     Raises Diverged if a loss or gradient is not finite, or the loss explodes; Stopped, after
     saving a state, at SIGTERM or Ctrl-C.
     """
-    states, average = _states(folder, name), WeightAverage(model, settings.ema)
+    states, average = folder.states(name), WeightAverage(model, settings.ema)
     position, tensors = load_state(states) or (Position(), None)
     _check_workers_agree(position, examples)
     starts = np.cumsum([0, *(stage.steps for stage in stages)]).tolist()
@@ -158,41 +158,6 @@ def train(
     folder.write_history_csv()
 
 
-def is_trained(folder: RunFolder, name: str, steps: Sequence[int], settings: LoopSettings) -> bool:
-    """Returns whether the folder holds the model that `train` makes with so many steps a stage.
-
-    It does not if it holds one of fewer steps, which `train` continues.
-    """
-    if not (folder / name).exists():
-        return False
-    position = newest_position(_states(folder, name))
-    if position is None:  # deleted by hand, after the training
-        return True
-    last = position.stage == len(steps) - 1
-    return last and (position.step >= steps[-1] or settings.out_of_patience(position.waited))
-
-
-def chosen_steps(folder: RunFolder, name: str, settings: LoopSettings) -> dict[int, int]:
-    """Returns {stage: the step of the run with whose weights the stage ended} of a trained model.
-
-    Args:
-        folder: of the run.
-        name: of the model within the run.
-        settings: with which `train` trained it.
-    """
-    stages: dict[int, list[dict]] = {}
-    for record in folder.history():
-        if record["model"] == name:
-            stages.setdefault(record["stage_index"], []).append(record)
-    chosen = {}
-    for stage, records in stages.items():
-        judged = [r for r in records if math.isfinite(r.get("held_out_loss", math.nan))]
-        is_best = settings.keep_best and judged
-        record = min(judged, key=lambda r: r["held_out_loss"]) if is_best else records[-1]
-        chosen[stage] = record["total_step"]
-    return chosen
-
-
 def _check_workers_agree(position: Position, examples: StepBatches) -> None:
     """Raises InputError unless all workers begin at the same step of the same text."""
     if not has_workers():
@@ -203,10 +168,6 @@ def _check_workers_agree(position: Position, examples: StepBatches) -> None:
             "the workers do not train the same run: each must have the same settings and text, and "
             "read the same `output_dir`"
         )
-
-
-def _states(folder: RunFolder, name: str) -> Path:
-    return folder / "checkpoints" / name
 
 
 @dataclass(frozen=True)

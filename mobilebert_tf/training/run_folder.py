@@ -64,6 +64,10 @@ class RunFolder:
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
+    def states(self, model: str) -> Path:
+        """Returns the folder of a model's training states."""
+        return self / "checkpoints" / model
+
     def begin(self) -> None:
         """Deletes what the run replaces: from now on the folder is its own."""
         self.has_begun = True

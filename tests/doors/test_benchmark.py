@@ -123,3 +123,13 @@ def test_lengths_over_another_files_limit(place):
     )
     with pytest.raises(InputError, match="fixed.tflite takes at most 13"):
         benchmark(config)
+
+
+def test_a_report_that_is_read_is_not_replaced(tmp_path, capsys):
+    """`beside` names what is read, `json` what is written."""
+    report = tmp_path / "a.json"
+    report.write_text("precious")
+    with pytest.raises(SystemExit) as stopped:
+        main(["x.tflite", "--beside", f"b.json,{report}", "--json", str(report), "--overwrite"])
+    assert stopped.value.code == 2
+    assert "a.json is read and would be replaced" in capsys.readouterr().err

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from mobilebert_tf import benchmark
 from mobilebert_tf.cli import door, parse
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.training.run_config import DistillConfig
@@ -155,18 +154,6 @@ def test_bad_command_line(arguments, named):
 def run_door(monkeypatch, function, *arguments):
     monkeypatch.setattr("sys.argv", ["door", *arguments])
     door(function, DistillConfig)
-
-
-def test_a_report_that_is_read_is_not_replaced(tmp_path, capsys):
-    """Of a benchmark: `beside` names what is read, `json` what is written."""
-    report = tmp_path / "a.json"
-    report.write_text("precious")
-    with pytest.raises(SystemExit) as stopped:
-        benchmark.main(
-            ["x.tflite", "--beside", f"b.json,{report}", "--json", str(report), "--overwrite"]
-        )
-    assert stopped.value.code == 2
-    assert "a.json is read and would be replaced" in capsys.readouterr().err
 
 
 def test_door_hands_over_the_config(monkeypatch):

@@ -131,6 +131,17 @@ def test_context_of_any_length(tmp_path):
         assert found.answer == context[found.start : found.end] != ""
 
 
+def test_a_pipeline_takes_what_can_be_read_only_once(tmp_path):
+    pipeline = Pipeline(save_directory(tmp_path / "m"))
+    texts, pairs = ["the dog", "a cat"], ["a cat", "an old house"]
+    for given in (pairs, "a boat"):
+        lists = pipeline(texts, given)
+        again = given if isinstance(given, str) else (pair for pair in given)
+        assert pipeline((text for text in texts), again) == lists
+    with pytest.raises(InputError, match="2 texts but 1 pairs"):
+        pipeline((text for text in texts), (pair for pair in pairs[:1]))
+
+
 def test_a_model_of_pairs_refuses_single_texts():
     model = Scripted("classifier", probability=[0.2, 0.3, 0.5])
     model.pairs = True

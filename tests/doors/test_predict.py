@@ -11,7 +11,7 @@ from support.lite_files import HEADS, packed_file
 from support.models import VARIANTS, save_directory
 from support.texts import LABELS, TOKENIZER
 
-from mobilebert_tf import InputError, Pipeline, build_model, save_model
+from mobilebert_tf import InputError, build_model, save_model
 from mobilebert_tf.predict import PredictConfig, main, predict
 
 TEXTS = {
@@ -198,17 +198,6 @@ def test_a_csv_of_skipped_rows_alone(place, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", _stdin(b""))
     predict(PredictConfig(str(place / "classifier"), format="csv"))
     assert capsys.readouterr().out == ""
-
-
-def test_a_pipeline_takes_what_can_be_read_only_once(place):
-    pipeline = Pipeline(place / "classifier")
-    texts, pairs = ["the dog", "a cat"], ["a cat", "an old house"]
-    for given in (pairs, "a boat"):
-        lists = pipeline(texts, given)
-        again = given if isinstance(given, str) else (pair for pair in given)
-        assert pipeline((text for text in texts), again) == lists
-    with pytest.raises(InputError, match="2 texts but 1 pairs"):
-        pipeline((text for text in texts), (pair for pair in pairs[:1]))
 
 
 def test_given_words_have_one_label_each(tmp_path, capsys):

@@ -12,30 +12,25 @@ import numpy as np
 import pytest
 from ai_edge_litert.tools import flatbuffer_utils
 from flatbuffers.number_types import UOffsetTFlags
-from support.lite_files import content, packed_file, with_distant_scales
+from support.lite_files import packed_file
 from support.models import (
     MAX_TOKENS,
     VARIANTS,
-    inputs,
-    keras_model,
     model,
     random_model,
-    relative_error,
     save_directory,
+    undecided,
 )
 from support.texts import LABELS, TOKENIZER, VOCABULARY, write_corpus
 
 from mobilebert_tf import InputError, Pipeline, save_model
 from mobilebert_tf.export import ToTfliteConfig, export, main, to_tflite
 from mobilebert_tf.lite import metadata, quantize, verify
-from mobilebert_tf.lite.calibration_data import padded, samples
+from mobilebert_tf.lite.calibration_data import samples
 from mobilebert_tf.lite.export_config import ExportConfig
 from mobilebert_tf.lite.runtime import LiteModel
-from mobilebert_tf.modeling.heads import HEADS
 from mobilebert_tf.modeling.model import MobileBert
 from mobilebert_tf.modeling.quantization import Quantization
-from mobilebert_tf.modeling.runner import KerasModel
-from mobilebert_tf.pipeline import open_model
 from mobilebert_tf.text.tokenizer import WordPiece
 
 TO_TFLITE = Path(__file__).parents[2] / "export" / "to_tflite.py"
@@ -98,68 +93,7 @@ def test_metadata_is_what_mediapipe_reads(tmp_path, head):
             assert archive.read("labels.txt").decode() == "bad\ngood\nso so\n"
 
 
-# ---- the runtime ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("head", ["classifier", "span"])
-def test_lite_model_equals_keras_at_changing_lengths(tmp_path, head):
-    lite = LiteModel(packed_file(tmp_path / "x.tflite", head))
-    assert lite.kind == head
-    assert lite.tokenizer.vocabulary == VOCABULARY
-    assert lite.labels == (list(LABELS) if head == "classifier" else [])
-    assert lite.max_tokens == MAX_TOKENS
-    for tokens in (13, 7, 7, 37, 13):
-        sample = inputs(tokens, seed=tokens)
-        for name, values in keras_model(head=head)(**sample).items():
-            assert relative_error(lite(**sample)[name], values) < 1e-5
-
-
-def test_fixed_length_file_pads(tmp_path):
-    lite = LiteModel(packed_file(tmp_path / "x.tflite", "span", length=13))
-    assert lite.max_tokens == lite.fixed_length == 13
-    expected = keras_model(head="span")(**padded(inputs(7), 13))
-    for name, values in lite(**inputs(7)).items():
-        assert values.shape == (1, 7)
-        assert relative_error(values, expected[name][:, :7]) < 1e-5
-
-
-def test_lite_model_refuses_bad_files(tmp_path):
-    good = packed_file(tmp_path / "good.tflite").read_bytes()
-    bad = {
-        "text.tflite": b"no model",
-        "empty.tflite": b"",
-        "cut.tflite": good[: len(good) // 2],
-        "foreign.tflite": content(),  # a real model, without our metadata
-        "garbled.tflite": bytes(2000) + good[2000:],
-    }
-    for name, data in bad.items():
-        (tmp_path / name).write_bytes(data)
-        with pytest.raises(InputError, match=name):
-            LiteModel(tmp_path / name)
-    with pytest.raises(InputError, match="no file"):
-        LiteModel(tmp_path / "missing.tflite")
-    with pytest.raises(InputError, match="does not exist"):
-        open_model(tmp_path / "missing")
-
-
-def test_scales_too_far_apart_for_the_runtime(tmp_path):
-    """XNNPACK finds out when it prepares for a length, not when the file is opened."""
-    lite = LiteModel(packed_file(tmp_path / "x.tflite", mode="int8", changed=with_distant_scales))
-    with pytest.raises(InputError, match="this runtime does not run .*x.tflite: "):
-        lite(**inputs(13))
-
-
-def test_lite_model_refuses_bad_inputs(tmp_path):
-    lite = LiteModel(packed_file(tmp_path / "x.tflite"))
-    with pytest.raises(InputError, match="38 tokens: .* takes 1 to 37"):
-        lite(**inputs(38))
-    with pytest.raises(InputError, match=r"must be \[1,T\]"):
-        lite(**(inputs(7) | {"segment_ids": np.zeros([1, 6], np.int32)}))
-    with pytest.raises(InputError, match="38 tokens"):
-        keras_model()(**inputs(38))
-
-
-# ---- samples and agreement -----------------------------------------------------------------
+# ---- samples -------------------------------------------------------------------------------
 
 
 def test_samples_are_real_text_of_many_lengths(tmp_path):
@@ -179,77 +113,6 @@ def test_samples_are_real_text_of_many_lengths(tmp_path):
     assert not any((sample["input_ids"] == TOKENIZER.mask_id).any() for sample in plain)
     with pytest.raises(InputError, match="has 120 paragraphs: at least 121"):
         samples(str(corpus), TOKENIZER, MAX_TOKENS, 121, masked=False)
-
-
-class Given:
-    """A model with given outputs, one for each text."""
-
-    labels, thresholds = list(LABELS), [0.5, 0.3, 0.9]
-
-    def __init__(self, kind, outputs):
-        self.kind, (self.name,) = kind, HEADS[kind].outputs
-        self.outputs = np.array(outputs)
-
-    def __call__(self, input_mask, number=0):
-        return {self.name: self.outputs[number : number + 1]}
-
-
-def agreement_of(kind, outputs, expected):
-    texts = [{"input_mask": np.array([[1, 1, 0]]), "number": i} for i in range(len(expected))]
-    (measured,) = verify.agreement(Given(kind, outputs), Given(kind, expected), texts).values()
-    return measured
-
-
-def test_agreement_by_hand():
-    expected = [[[1.0, 0.0], [0.0, 2.0], [9.0, 9.0]]]  # [1,3,2]; the last is padding
-    values = [[[1.0, 0.0], [2.0, 0.0], [-9.0, 0.0]]]
-    measured = agreement_of("masked_lm", values, expected)
-    assert measured == {"error": 1.0, "cosine": 0.5, "choice": 0.5, "worst": 0}
-    found = verify.complaints({"mlm_logits": measured}, "int8")
-    assert [text.split(" of ")[0] for text in found] == ["error", "cosine", "choice"]
-    assert verify.complaints({"embedding": {"cosine": float("nan")}}, "int8")
-    assert not verify.complaints({"embedding": {"cosine": 1.0, "error": 0.0}}, "none")
-
-
-@pytest.mark.parametrize(
-    ("scores", "error", "concordance", "worst"),
-    [
-        # Variances 2/3, covariance 2/3, shift 1: 2 * 2/3 / (2/3 + 2/3 + 1).
-        ((2, 3, 4), 1 / 2, 4 / 7, 0),
-        # Variances 8/3 and 2/3, covariance 4/3, shift 2: 2 * 4/3 / (8/3 + 2/3 + 4).
-        ((2, 4, 6), 3 / 2, 4 / 11, 2),
-        ((9, 9, 9), 8 / 2, 0, 0),
-        ((2, 2, 2), 1 / 2, 0, 0),
-        ((1, 2, 3), 0, 1, 0),
-    ],
-)
-@pytest.mark.parametrize("kind", ["regression", "multiple_choice"])
-def test_agreement_of_scores_by_hand(kind, scores, error, concordance, worst):
-    """That of all texts: of a single score there is only the sign."""
-    measured = agreement_of(kind, [[score] for score in scores], [[1], [2], [3]])
-    assert measured == pytest.approx({"error": error, "cosine": concordance, "worst": worst})
-    assert verify.lost({"score": measured}) == pytest.approx(1 - concordance)
-
-
-def test_scores_near_0_may_change_their_sign():
-    measured = agreement_of("regression", [[-0.01], [2.01], [5.0]], [[0.01], [2.0], [5.0]])
-    assert measured["error"] == pytest.approx(0.02 / 4.99)
-    assert verify.complaints({"score": measured}, "int8") == []
-
-
-@pytest.mark.parametrize("texts", [1, 2])
-def test_scores_without_a_spread(texts):
-    """Of one text, or of a model that says the same of all."""
-    measured = agreement_of("regression", [[2.1]] * texts, [[2.0]] * texts)
-    assert measured == pytest.approx({"error": 0.05, "cosine": 0.95, "worst": 0})
-
-
-def test_choices_of_several_labels():
-    """The labels from their thresholds on, 0.5, 0.3 and 0.9, count; the likeliest does not."""
-    expected = [[0.8, 0.6, 0.1], [0.8, 0.6, 0.1], [0.4, 0.2, 0.8]]
-    values = [[0.6, 0.8, 0.8], [0.8, 0.2, 0.1], [0.4, 0.2, 0.95]]  # the same, one less, one more
-    measured = agreement_of("multi_label_classifier", values, expected)
-    assert measured["choice"] == pytest.approx(1 / 3)
 
 
 # ---- export --------------------------------------------------------------------------------
@@ -453,89 +316,16 @@ def test_encoder_of_a_model_of_pairs_takes_single_texts(place, tmp_path):
 @pytest.mark.parametrize("mode", ["none", "int8", "int4"])
 def test_scores_around_0_are_kept(place, tmp_path, mode):
     """Those of STS-B's unrelated pairs are: a file may turn their signs."""
-    save_model(regression(), tmp_path / "scores", TOKENIZER)
+    save_model(undecided("regression", seed=1), tmp_path / "scores", TOKENIZER)
     config = config_in(place, output=str(tmp_path / "x.tflite"), quantize=mode)
     export(dataclasses.replace(config, model=str(tmp_path / "scores")))
     (measured,) = json.loads((tmp_path / "x.json").read_text())["agreement"].values()
     assert measured.keys() == {"error", "cosine", "worst"} and measured["cosine"] > 0.9
 
 
-def regression():
-    """A model whose scores lie around 0."""
-    built = random_model(VARIANTS["student"], "regression", seed=1)
-    run = KerasModel(built, TOKENIZER)
-    scores = [run(**inputs(tokens, tokens))["score"].item() for tokens in (7, 13, 25, 37)]
-    (bias,) = [weight for weight in built.weights if weight.path == "classifier/bias"]
-    bias.assign(bias - np.mean(scores))
-    return built
-
-
-# ---- a changed model -----------------------------------------------------------------------
-
-
-def prune(folder, *options, name="model"):
-    main(
-        [
-            *("--model", str(folder / name), "--calibration-data", str(folder / "corpus.txt")),
-            *("--quantize", "none", "--prune", "0.9", "--recovery.steps", "0", *options),
-        ]
-    )
-
-
-@pytest.fixture
-def small(tmp_path):
-    """A folder with a model of scores and a text."""
-    save_model(regression(), tmp_path / "model", TOKENIZER)
-    write_corpus(tmp_path / "corpus.txt")
-    return tmp_path
-
-
-def test_pruned_to_a_wreck_of_scores(small, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        prune(small)
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert stopped.value.code == 2 and error.endswith("and is not kept")
-    assert error.startswith("error: the model with fewer neurons loses ")
-    assert {path.name for path in small.iterdir()} == {"model", "corpus.txt"}
-
-
-@pytest.mark.parametrize(
-    ("existing", "options", "message"),
-    [
-        ("", ["--output", "{}/x.bin"], "must end in .tflite"),
-        ("", ["--sequence-length", "38"], "--sequence-length is 38: the model takes 3 to 37"),
-        ("model-pruned-none.tflite", [], "model-pruned-none.tflite exists"),
-        ("x.json", ["--output", "{}/x.tflite"], "x.json exists"),
-        ("x.tflite/mine", ["--output", "{}/x.tflite", "--overwrite"], "x.tflite is no file"),
-        ("model-pruned/mine", [], "model-pruned exists"),
-        ("model-pruned/mine", ["--overwrite"], "holds more than a model"),
-        ("model-pruned", ["--overwrite"], "holds more than a model"),
-    ],
-)
-def test_mistakes_are_found_before_the_training(
-    small, monkeypatch, capsys, existing, options, message
-):
-    """And a folder that is no model is not replaced."""
-    if existing:
-        (small / existing).parent.mkdir(exist_ok=True)
-        (small / existing).write_text("precious")
-    before = {path: path.is_file() and path.read_bytes() for path in small.rglob("*")}
-    monkeypatch.setattr("mobilebert_tf.export.prune", None)  # not to be called
-    with pytest.raises(SystemExit) as stopped:
-        prune(small, *[option.format(small) for option in options])
-    assert stopped.value.code == 2 and message in capsys.readouterr().err
-    assert {path: path.is_file() and path.read_bytes() for path in small.rglob("*")} == before
-
-
-def test_a_pruned_model_is_replaced(small, capsys):
-    for options in ((), ("--overwrite",)):
-        prune(small, "--max-drop", "2", *options)
-    assert open_model(small / "model-pruned").kind == "regression"
-
-
 def test_existing_file_whose_score_is_too_low(place, tmp_path):
     """Asked for once more with a task, a file says that it is worse than the model, and stays."""
-    save_model(undecided(), tmp_path / "model", TOKENIZER)
+    save_model(undecided("classifier"), tmp_path / "model", TOKENIZER)
     texts = [text for text in (place / "corpus.txt").read_text().splitlines() if text.strip()]
     found = Pipeline(tmp_path / "model", truncate=True)(texts)
     rows = [f"{result.text}\t{result.label}" for result in found]
@@ -550,16 +340,6 @@ def test_existing_file_whose_score_is_too_low(place, tmp_path):
     with pytest.raises(InputError, match="the int4 file loses .* points.*, and is not kept"):
         to_tflite(ToTfliteConfig(**dataclasses.asdict(other), **task))
     assert (tmp_path / "x.tflite").exists() and not list(tmp_path.glob("y*"))
-
-
-def undecided():
-    """A model whose classes have nearly the same probability."""
-    built = random_model(VARIANTS["student"], "classifier")
-    run = KerasModel(built, TOKENIZER)
-    logits = [np.log(run(**inputs(tokens, tokens))["probability"][0]) for tokens in (7, 13, 25, 37)]
-    (bias,) = [weight for weight in built.weights if weight.path == "classifier/bias"]
-    bias.assign(bias - np.mean(logits, axis=0))
-    return built
 
 
 # ---- bad input -----------------------------------------------------------------------------

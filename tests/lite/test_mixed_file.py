@@ -1,5 +1,7 @@
 """The file that quantization_report's search writes is checked as every export is."""
 
+from pathlib import Path
+
 import pytest
 from support.models import save_directory
 from support.texts import write_corpus
@@ -21,19 +23,17 @@ def exported(tmp_path_factory):
     return ReportConfig(str(file), model, search=True, max_drop=1.0, overwrite=True)
 
 
-def refused(config, folder, message):
+def refused(config, message):
     with pytest.raises(InputError, match=message):
         quantization_report(config)
-    assert not list(folder.glob("*mixed*"))
+    assert not list(Path(config.file).parent.glob("*mixed*"))
 
 
-def test_file_that_does_not_agree(exported, tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.getbasetemp() / "mixed0"
+def test_file_that_does_not_agree(exported, monkeypatch):
     monkeypatch.setitem(verify.LIMITS, "int8", verify.Limit(error=0.0, cosine=1.0, choice=1.0))
-    refused(exported, folder, "x-mixed.tflite does not agree with the model and is not kept: error")
+    refused(exported, "x-mixed.tflite does not agree with the model and is not kept: error")
 
 
-def test_file_whose_answers_hang_on_the_texts_before(exported, tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.getbasetemp() / "mixed0"
+def test_file_whose_answers_hang_on_the_texts_before(exported, monkeypatch):
     monkeypatch.setattr("mobilebert_tf.lite.export.wrong_after_shorter", lambda *_: 13)
-    refused(exported, folder, "x-mixed.tflite is not kept: after shorter texts, one of 13 tokens")
+    refused(exported, "x-mixed.tflite is not kept: after shorter texts, one of 13 tokens")

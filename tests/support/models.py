@@ -97,6 +97,16 @@ def inputs(tokens, seed=0, padding=0):
     return batch([tokens - padding], tokens, seed=seed)
 
 
+def undecided(head, seed=0):
+    """A model whose scores lie around 0, or whose classes have nearly the same probability."""
+    built = random_model(VARIANTS["student"], head, seed=seed)
+    name = "score" if head == "regression" else "logits"
+    outputs = [built(inputs(n, n), training=False)[name] for n in (7, 13, 25, 37)]
+    (bias,) = [weight for weight in built.weights if weight.path == "classifier/bias"]
+    bias.assign(bias - np.mean(outputs, axis=0).reshape(bias.shape))
+    return built
+
+
 def with_positions(model, arrays):
     """The inputs of `model`: one that predicts masks is asked for the first token, twice."""
     if not model.head.predicts_masks:

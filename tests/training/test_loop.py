@@ -1,6 +1,5 @@
 """The training loop on a model of three numbers: what it saves, evaluates, stops at and tells."""
 
-import datetime
 import json
 import math
 import os
@@ -17,9 +16,10 @@ from safetensors import safe_open
 
 from mobilebert_tf import InputError
 from mobilebert_tf.errors import Stopped
-from mobilebert_tf.training.loop import LoopStage, chosen_steps, is_trained, train
-from mobilebert_tf.training.run_config import LoopSettings, PretrainConfig
-from mobilebert_tf.training.run_folder import RunFolder, data_settings, open_run
+from mobilebert_tf.training.finished import chosen_steps, is_trained
+from mobilebert_tf.training.loop import LoopStage, train
+from mobilebert_tf.training.run_config import LoopSettings
+from mobilebert_tf.training.run_folder import RunFolder
 from mobilebert_tf.training.status import UNKNOWN
 from mobilebert_tf.training.stopping import stop_requests
 
@@ -486,36 +486,6 @@ def test_status(tmp_path):
 def _peek(directory):
     path = directory / "status.json"
     return json.loads(path.read_text()) if path.exists() else None
-
-
-@pytest.mark.parametrize("line", [b'{"step": ', b"\xff", b"\0\0\0", b"7"])
-def test_a_damaged_history_is_named(tmp_path, line):
-    run(tmp_path, steps=(2,))
-    path = tmp_path / "history.jsonl"
-    whole = path.read_bytes()
-    path.write_bytes(whole + line)  # without an end it is a line that was not written to its end
-    assert len(RunFolder(tmp_path).history()) == 1
-    path.write_bytes(whole + line + b"\n")
-    with pytest.raises(InputError, match="history.jsonl, line 2 is damaged: "):
-        RunFolder(tmp_path).history()
-
-
-def test_run_json_keeps_the_date(tmp_path):
-    config = PretrainConfig(output_dir=str(tmp_path / "run"), sequence_length=13)
-    path = tmp_path / "run" / "run.json"
-    with open_run(config):
-        about = json.loads(path.read_text())
-    begun = datetime.datetime.fromisoformat(about["started"])
-    assert begun.utcoffset() == datetime.timedelta(0)
-    path.write_text(json.dumps(about | {"started": "2020-01-02T12:00:00+00:00"}))
-    with open_run(config) as folder:
-        folder.check_unchanged({"text": "a digest"})
-    assert json.loads(path.read_text())["started"] == "2020-01-02T12:00:00+00:00"
-    assert data_settings(path.parent).sequence_length == 13
-    for damaged in ("{", "{}"):
-        path.write_text(damaged)
-        with pytest.raises(InputError, match="run.json is "):
-            data_settings(path.parent)
 
 
 def test_tensorboard(tmp_path):
