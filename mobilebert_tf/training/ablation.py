@@ -194,7 +194,7 @@ def cell_commands(config: AblateConfig, cell: str, seed: int) -> list[Command]:
     """
     title, differing = f"cell '{cell}'", dict(config.cells[cell])
     alone = differing.pop(ALONE, False)
-    require(isinstance(alone, bool), f"`{ALONE}` of {title}", alone, "true or false")
+    require(isinstance(alone, bool), f"{ALONE} of {title}", alone, "true or false")
     if _student_sizes(config, cell) is not None:
         differing["student"] = str(_sizes_file(config, cell))
     directory = cell_directory(config, cell, seed)

@@ -259,6 +259,10 @@ def test_time_is_that_of_the_steps(finished):
         ({"cells": {"a": {"transfer": {"alpha": 2.0}}}}, "cell 'a'"),
         ({"cells": {"a": {"student": {"hidden_size": 12}}}}, "`size`"),
         ({"cells": {"a": {"student": {"size": "test-student", "hidden_size": "x"}}}}, "cell 'a'"),
+        (
+            {"cells": {"a": {"alone": 7}}},
+            "error: `alone of cell 'a'` is 7: it must be true or false",
+        ),
         ({"seeds": [1, 1]}, "seeds"),
         ({"jobs": 0}, "jobs"),
         ({"downstream": {"tasks": ["sst-2"]}}, "downstream.data"),
