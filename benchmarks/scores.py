@@ -6,7 +6,8 @@ GLUE_DIR holds a folder for each task (SST-2, MRPC, ...), SQUAD_DIR train and de
 of the dev split: of the Keras model, and of the .tflite file of each quantization, calibrated on
 the training texts. With --aware-rate the fine-tuned model is trained for another epoch with
 quantization, at that rate, and its int8 files are scored too. A file that the export's check
-refuses is said and left out. What is there already is not made again. Writes
+refuses is said and left out. What is there already is not made again; other settings need another
+OUTPUT_DIR. Writes
 OUTPUT_DIR/scores.json and prints a table in markdown: mean, standard deviation, number of seeds.
 """
 
@@ -66,7 +67,7 @@ def scored(task: str, data: str, seed: int, options: argparse.Namespace) -> list
     folder = Path(options.output) / f"{task}-{seed}"
     common = dict(task=task, data_dir=data, seeds=[seed], sequence_length=options.sequence_length)
     rates = dict(epochs=options.epochs, learning_rate=options.learning_rate)
-    _tuned(FinetuneConfig(model=options.model, output_dir=str(folder), **rates, **common))
+    finetune(FinetuneConfig(model=options.model, output_dir=str(folder), **rates, **common))
     if not (folder / "calibration.txt").exists():
         _write_texts(task, data, folder / "calibration.txt")
     forms = {"keras": folder / "model"}
@@ -75,14 +76,9 @@ def scored(task: str, data: str, seed: int, options: argparse.Namespace) -> list
         aware = folder / "aware"
         rates = dict(epochs=1, learning_rate=options.aware_rate, quantization_aware=True)
         start = str(folder / "model")
-        _tuned(FinetuneConfig(model=start, output_dir=str(aware), **rates, **common))
+        finetune(FinetuneConfig(model=start, output_dir=str(aware), **rates, **common))
         forms |= {f"{mode}, aware": _exported(aware, mode, folder) for mode in AWARE}
     return [_record(task, data, seed, form, path) for form, path in forms.items() if path]
-
-
-def _tuned(config: FinetuneConfig) -> None:
-    if not (Path(config.output_dir) / "scores.json").exists():
-        finetune(config)
 
 
 def _exported(run: Path, mode: str, folder: Path) -> Path | None:

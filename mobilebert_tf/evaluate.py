@@ -120,15 +120,18 @@ def _compare(task: Task, split: str, first: Evaluation, second: Evaluation) -> N
     if not isinstance(task, TextTask):
         _compare_answers(task, split, first, second)
         return
+    examples = task.splits[split]
+    if task.kind == "token_classifier":
+        words = [task.word_classes(each.encoded, each.outputs) for each in (first, second)]
+        same = [np.array_equal(*classes) for classes in zip(*words, strict=True)]
+        _print_agreement(split, same)
+        return
     a, b = task.predictions(first.outputs), task.predictions(second.outputs)
     if task.kind == "regression":
         print(f"{split}: largest difference of scores {np.abs(a - b).max():.4f}")
         return
-    examples = task.splits[split]
     differ = a != b if a.ndim == 1 else (a != b).any(axis=1)
-    print(
-        f"{split}: the same prediction for {100 * np.mean(~differ):.2f} % of {len(examples)} texts"
-    )
+    _print_agreement(split, ~differ)
     if a.ndim > 1:
         return
     rows = [
@@ -144,6 +147,11 @@ def _compare(task: Task, split: str, first: Evaluation, second: Evaluation) -> N
     print(tabulate.tabulate(rows[:SHOWN], headers="keys"))
     if len(rows) > SHOWN:
         print(f"and {len(rows) - SHOWN} more")
+
+
+def _print_agreement(split: str, same: Sequence[bool] | np.ndarray) -> None:
+    """Prints the share of a split's texts for which two models predict the same, [N]."""
+    print(f"{split}: the same prediction for {100 * np.mean(same):.2f} % of {len(same)} texts")
 
 
 def _compare_answers(task: Task, split: str, first: Evaluation, second: Evaluation) -> None:

@@ -44,6 +44,7 @@ from mobilebert_tf.modeling.runner import KerasModel, Runnable
 from mobilebert_tf.reports.html_pages import render
 from mobilebert_tf.reports.run_report import write_report
 from mobilebert_tf.tasks.evaluation import DevScores, check_options
+from mobilebert_tf.tasks.user_files import Columns
 from mobilebert_tf.training.held_out import score_file
 from mobilebert_tf.training.no_norm_swap import swap
 from mobilebert_tf.training.pruning import prune
@@ -70,6 +71,7 @@ class ToTfliteConfig(ExportConfig):
         task: a GLUE task, squad, or classification, multi-label, regression, tokens; print its dev
             scores of the model and of the file.
         data_dir: folder of the task's files, as for finetune.
+        columns: names of the columns of your own files.
         max_drop: a file whose score is lower by more than this is not kept; 0.02 are 2 points.
             Without a task, the same for the agreement of the changed model with the original.
     """
@@ -79,6 +81,7 @@ class ToTfliteConfig(ExportConfig):
     recovery: Phase = Phase(steps=200, learning_rate=1e-3, end_factor=0.1)
     task: str | None = None
     data_dir: str | None = None
+    columns: Columns = Columns()
     max_drop: float = 0.05
 
     def __post_init__(self):
@@ -231,7 +234,9 @@ class _ScoreCheck:
         self.original = KerasModel(self.model, load_tokenizer(directory))
         max_tokens(config, self.original)  # raises InputError now, not after minutes of training
         if config.task:
-            self.scores = DevScores(self.original, config.model, config.task, config.data_dir)
+            self.scores = DevScores(
+                self.original, config.model, config.task, config.data_dir, config.columns
+            )
 
     def check_file(self, path: Path) -> str | None:
         """Returns why the file is not good enough; None if it is."""

@@ -59,8 +59,9 @@ class Pipeline:
     Args:
         model: a .tflite file, a model directory, a Hugging Face folder; or an opened model.
         top: number of candidates for each [MASK] or answer.
-        truncate: cut texts that are too long for the model, which else raise an error. The contexts
-            of questions may have any length: they are read in windows.
+        truncate: cut texts that are too long for the model, which else raise an error. Questions
+            are cut to a sixth of its tokens in any case; their contexts may have any length, and
+            are read in windows.
         null_threshold: allow "no answer" to a question (SQuAD 2.0), if its score is higher than
             that of the best answer by more than this; None for an answer in any case.
         num_threads: number of threads for a .tflite file.
@@ -301,6 +302,7 @@ class Pipeline:
         )
         if features.skipped.get("no text"):
             raise InputError("the context holds no text to answer from")
+        self.cut += sum(features.changed.values())  # of the questions
         outputs = run_all(self.model, {name: getattr(features, name) for name in MODEL_INPUTS})
         answers_by_id = answers(
             questions,

@@ -56,7 +56,7 @@ class PredictConfig:
         search: a folder of text (.txt, .txt.gz, .md), in which an encoder finds the sentences that
             are nearest to each text.
         top: candidates for each [MASK] or answer, or sentences that a search finds.
-        truncate: cut texts that are too long for the model.
+        truncate: cut texts that are too long for the model; long questions are cut in any case.
         null_threshold: allow "no answer" to a question, if its score is higher than that of the
             best answer by more than this.
         format: readable lines, a JSON object for each text, or CSV.
@@ -111,7 +111,8 @@ def predict(config: PredictConfig) -> None:
         print(f"searched {collection.summary}", file=sys.stderr)
     if pipeline.cut:
         longest = pipeline.model.max_tokens
-        print(f"warning: {pipeline.cut} texts cut to {longest} tokens", file=sys.stderr)
+        warning = f"{pipeline.cut} texts cut to fit into the {longest} tokens of the model"
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _check_options(config: PredictConfig) -> None:
@@ -199,11 +200,16 @@ def _read_rows(pipeline: Pipeline, config: PredictConfig) -> Iterable[_Input]:
     if pipeline.model.kind == "token_classifier":
         sentences = read_words(path, config.text_column)
         if sentences is not None:
-            if config.id_column:
-                raise InputError(f"{path} holds words: `id_column` is for tables of texts")
+            if config.id_column or config.pair_column:
+                name = "id_column" if config.id_column else "pair_column"
+                raise InputError(f"{path} holds words: `{name}` is for tables of texts")
             return [_Input(words, complete=bool(words)) for words in sentences]
-    rows = read_texts(path, config.text_column, config.pair_column, config.id_column)
-    return [_Input(*row) for row in rows]
+    rows = [
+        _Input(*row)
+        for row in read_texts(path, config.text_column, config.pair_column, config.id_column)
+    ]
+    # Each has an id then, though it be empty: the first result tells the columns of a CSV.
+    return [row._replace(id=row.id or "") for row in rows] if config.id_column else rows
 
 
 def _predict_rows(

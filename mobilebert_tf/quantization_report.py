@@ -31,6 +31,7 @@ from mobilebert_tf.modeling.quantization import Quantization
 from mobilebert_tf.modeling.runner import KerasModel
 from mobilebert_tf.reports.html_pages import render
 from mobilebert_tf.tasks.evaluation import DevScores, check_options
+from mobilebert_tf.tasks.user_files import Columns
 
 _SHOWN = 15  # of the worst operations
 _COMPARED_TEXTS = 16
@@ -48,6 +49,7 @@ class ReportConfig:
         task: a GLUE task, squad, or classification, multi-label, regression, tokens; score the
             model and the file, and search by the score.
         data_dir: folder of the task's files, as for finetune.
+        columns: names of the columns of your own files.
         max_drop: how much lower the score may be for --search, where 0.01 is a point. Without a
             task, the share of texts or tokens with another prediction, or the distance from 1 of an
             encoder's cosine or of the concordance of scores.
@@ -59,6 +61,7 @@ class ReportConfig:
     search: bool = False
     task: str | None = None
     data_dir: str | None = None
+    columns: Columns = Columns()
     max_drop: float = 0.01
     overwrite: bool = False
 
@@ -80,7 +83,7 @@ def quantization_report(config: ReportConfig) -> None:
     model = KerasModel(weights, load_tokenizer(config.model), export_config.head)
     dev = None
     if config.task:
-        dev = DevScores(model, config.model, config.task, config.data_dir)
+        dev = DevScores(model, config.model, config.task, config.data_dir, config.columns)
     checks, calibration = texts(export_config, model)
     arguments = (export_config.head, export_config.sequence_length)
     twin = quantize.float_twin(weights, report["mode"], calibration, *arguments)

@@ -159,8 +159,9 @@ def read_rows(
 ) -> list[Row]:
     """Returns all rows, with the values of `columns` and then of `optional`.
 
-    Rows with an empty value or another number of fields than the header are not complete. A warning
-    on stderr says how many, and the line of the first.
+    Rows with an empty value or another number of fields than the header are not complete, nor are
+    blank lines, but for those at the end, which are no rows. A warning on stderr says how many, and
+    the line of the first.
 
     Args:
         path: a .tsv, .csv or .jsonl.
@@ -199,7 +200,12 @@ def _warn(path: Path, text: str) -> None:
 
 
 def _stripped(value) -> str | None:
-    return None if value is None else str(value).strip() or None
+    return None if _is_missing(value) else str(value).strip() or None
+
+
+def _is_missing(value: Any) -> bool:
+    """Returns whether a value of JSON is null or NaN, as programs write where there is none."""
+    return value is None or value != value
 
 
 def _listed(value: str | list | None) -> tuple[str, ...] | None:
@@ -242,18 +248,31 @@ def _delimited(
     style: dict[str, Any] = {"delimiter": "\t"} if tabs else {}
     quotes = quotes and (not tabs or _is_quoted(path, text))
     style |= {"strict": True} if quotes else {"quoting": csv.QUOTE_NONE}
-    reader = csv.DictReader(io.StringIO(text, newline=""), fieldnames=header, **style)
+    reader = csv.reader(io.StringIO(text, newline=""), **style)
     # The line where a row begins: a quote that is never closed is noticed at the end of the file.
     begin = 1
+    blank = []  # lines since the last row
     try:
-        _check_columns(path, columns, reader.fieldnames or [])
+        names = next(reader, []) if header is None else header
+        _check_columns(path, columns, names)
         begin = reader.line_num + 1
-        for row in reader:
-            yield reader.line_num, row
+        for fields in reader:
+            if fields:
+                yield from ((line, {}) for line in blank)
+                yield reader.line_num, _by_column(names, fields)
+                blank = []
+            else:
+                blank.append(reader.line_num)
             begin = reader.line_num + 1
     except csv.Error as error:
         reason = f"{error}; are its quotes balanced?" if quotes else error
         raise InputError(f"{path}, the row from line {begin}: {reason}") from None
+
+
+def _by_column(names: Sequence[str], fields: Sequence[str]) -> dict:
+    """Returns the fields of a row by column; those beyond the last one have the key None."""
+    row: dict = dict(zip(names, fields, strict=False))
+    return row | {None: fields[len(names) :]} if len(fields) > len(names) else row
 
 
 def _is_quoted(path: Path, text: str) -> bool:
@@ -304,7 +323,7 @@ def _json_rows(
         row = {name: row.get(name) for name in (*columns, *optional)}
         for name, value in row.items():
             if name in lists:
-                if value is not None and not _is_list_of_texts(value):
+                if value is not None and not is_list_of_texts(value):
                     raise InputError(
                         f"{path}, line {number}: {name!r} is no list of texts: {value!r:.40}"
                     )
@@ -313,9 +332,10 @@ def _json_rows(
         yield number, row
 
 
-def _is_list_of_texts(value: Any) -> bool:
+def is_list_of_texts(value: Any) -> bool:
+    """Returns whether a value of JSON is a list of texts or numbers."""
     return isinstance(value, list) and not any(
-        isinstance(text, list | dict | None) for text in value
+        isinstance(text, list | dict) or _is_missing(text) for text in value
     )
 
 

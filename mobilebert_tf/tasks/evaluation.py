@@ -18,6 +18,7 @@ from mobilebert_tf.tasks.multi_label_task import best_thresholds
 from mobilebert_tf.tasks.registry import MLPERF, SEQUENCE_LENGTH, SPAN_LENGTH, open_task
 from mobilebert_tf.tasks.task import Encoded, Task
 from mobilebert_tf.tasks.text_task import TextTask
+from mobilebert_tf.tasks.user_files import Columns
 
 BY_CLASS = ("probability", "token_probability", "chosen")  # outputs with an entry for each class
 
@@ -101,7 +102,13 @@ def max_length(model: Runnable, task: Task, sequence_length: int | None = None) 
         model: its sequence_length is used if none is given.
         task: its usual length is used if the model does not have one either.
         sequence_length: the length that the user wants.
+
+    Raises InputError if that is more than the model takes.
     """
+    if sequence_length is not None and sequence_length > model.max_tokens:
+        raise InputError(
+            f"`sequence_length` {sequence_length}: the model takes at most {model.max_tokens}"
+        )
     usual = SPAN_LENGTH if task.kind == "span" else SEQUENCE_LENGTH
     return min(sequence_length or model.sequence_length or usual, model.max_tokens)
 
@@ -139,6 +146,9 @@ def class_order(name: str, model: Runnable, task: Task) -> list[int] | None:
         if set(names) == set(wanted) and len(set(wanted)) == len(wanted) == len(names):
             return [names.index(label) for label in wanted]
     if names == [f"label_{i}" for i in range(len(task.labels))]:  # Hugging Face's default names
+        print(
+            f"{name} does not name its classes: taken for {', '.join(task.labels)}, in this order"
+        )
         return list(range(len(names)))
     raise InputError(
         f"{name} has the classes {', '.join(model.labels)}, {task.name} has "
@@ -183,13 +193,21 @@ class DevScores:
         name: its path, for messages.
         task: name of the task.
         data_dir: of the task's files.
+        columns: of these.
 
     Raises InputError if the task's files are missing or wrong, or the model has another head.
     """
 
-    def __init__(self, original: Runnable, name: str | Path, task: str, data_dir: str):
+    def __init__(
+        self,
+        original: Runnable,
+        name: str | Path,
+        task: str,
+        data_dir: str,
+        columns: Columns | None = None,
+    ):
         self._name = str(name)
-        self._task = open_task(task, data_dir, ("dev",), labels=original.labels)
+        self._task = open_task(task, data_dir, ("dev",), columns, labels=original.labels)
         if not self._task.dev_splits:
             raise InputError(f"{data_dir} has no dev split")
         self.original = self.score(original)

@@ -72,29 +72,35 @@ def encode(
 ) -> dict[str, np.ndarray]:
     """Returns arrays by name: input_ids, input_mask, segment_ids int32 [N,T], and targets.
 
-    Targets are there if the examples have any: [N], for multi-label classification [N,C], for token
-    classification [N,T] with NO_LABEL where there is none. T is at most `longest`; a line says how
-    many texts were cut.
+    Targets are there if the examples have any: [N], for multi-label classification [N,C]. T is at
+    most `longest`; a line says how many texts were cut.
 
     Args:
-        examples: N of them.
+        examples: N texts or pairs of them.
         tokenizer: of the model.
         longest: number of tokens.
         name: of the examples, for that line.
     """
-    if len(examples) and not isinstance(examples.texts[0], str):
-        words = encode_words(examples.texts, tokenizer, longest)
-        missed = sum(map(len, examples.texts)) - sum(map(len, words.places))
-        say_cut(name, words.cut, len(examples), longest, f", {missed} words lost")
-        arrays = words.arrays
-        if examples.targets is not None:
-            arrays = arrays | {"targets": _token_targets(words, examples.targets)}
-        return arrays
     arrays, lengths = tokenizer.encode_within(examples.texts, examples.pairs, longest)
     say_cut(name, int((lengths > longest).sum()), len(examples), longest)
     if examples.targets is not None:
         arrays["targets"] = np.asarray(examples.targets)
     return arrays
+
+
+def encode_labelled_words(
+    examples: Examples, tokenizer: WordPiece, longest: int, name: str
+) -> EncodedWords:
+    """Returns the same as `encode` for texts that are lists of words, and where these begin.
+
+    Targets are the classes of words, [N,T] with NO_LABEL where no word begins.
+    """
+    words = encode_words(examples.texts, tokenizer, longest)
+    missed = sum(map(len, examples.texts)) - sum(map(len, words.places))
+    say_cut(name, words.cut, len(examples), longest, f", {missed} words lost")
+    if examples.targets is not None:
+        words.arrays["targets"] = _token_targets(words, examples.targets)
+    return words
 
 
 def say_cut(name: str, cut: int, count: int, longest: int, more: str = "") -> None:

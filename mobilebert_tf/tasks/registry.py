@@ -134,18 +134,16 @@ def _read_questions(name: str, data_dir: str | Path, split: str) -> list[Questio
 
 
 def _squad_file(data_dir: str | Path, split: str, version: str) -> Path:
-    """Returns SPLIT.json, SPLIT.jsonl, or the split's only file with the version in its name
+    """Returns the split's only file: SPLIT.json, SPLIT.jsonl, or one with the version in its name
     (train-v1.1.json).
 
-    Raises InputError if several files have it.
+    Raises InputError if there are several.
     """
-    plain, lines = (Path(data_dir) / f"{split}{suffix}" for suffix in (".json", ".jsonl"))
-    if lines.is_file() and not plain.is_file():
-        return lines
-    versioned = sorted(Path(data_dir).glob(f"{split}*{version}*.json"))
-    if plain.is_file() or not versioned:
-        return plain
-    if len(versioned) > 1:
-        names = ", ".join(path.name for path in versioned)
+    folder = Path(data_dir)
+    plain, lines = folder / f"{split}.json", folder / f"{split}.jsonl"
+    files = [path for path in (plain, lines) if path.is_file()]
+    files += sorted(folder.glob(f"{split}*{version}*.json"))
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
         raise InputError(f"{data_dir} has more than one file for {split}: {names}")
-    return versioned[0]
+    return files[0] if files else plain

@@ -1,6 +1,6 @@
 """The interface of a task, through which fine-tuning and evaluation use every kind of head."""
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,11 +22,14 @@ class Encoded:
             int32 [N,T] classes of tokens with NO_LABEL where there is none; for training on
             questions int32 [N,2], the positions of the answer's first and last token.
         windows: for questions, the part of a context that each row holds; else None.
+        places: for lists of words, the tokens at which each row's words begin, as in
+            examples.EncodedWords; else None.
     """
 
     split: str
     arrays: dict[str, np.ndarray]
     windows: Features | None = None
+    places: Sequence[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.arrays["input_ids"])

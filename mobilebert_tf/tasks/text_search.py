@@ -73,12 +73,9 @@ class Collection:
 
     def _embed(self, texts: Sequence[str]) -> np.ndarray:
         """Returns embeddings of length 1, [N,H]."""
-        arrays = self.model.tokenizer.encode(texts)
         longest = self.model.max_tokens
-        too_long = arrays["input_mask"].sum(axis=1) > longest
-        if too_long.any():
-            self._cut += int(too_long.sum())
-            arrays = self.model.tokenizer.encode(texts, None, longest)
+        arrays, lengths = self.model.tokenizer.encode_within(texts, None, longest)
+        self._cut += int((lengths > longest).sum())
         rows = run_all(self.model, arrays)["embedding"]
         return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), SHORTEST)
 
@@ -96,10 +93,9 @@ def _passages(directory: Path) -> tuple[list[Passage], str]:
             unread.append(str(file.relative_to(directory)))
             continue
         for number, sentences in enumerate(split_sentences(lines) if lines else (), start=1):
-            for text in sentences:
+            for text in filter(None, sentences):
                 repeated += text in found
                 found.setdefault(text, Passage(file, number, text))
-    found.pop("", None)
     if not found:
         raise InputError(f"{directory} holds no text in files named {', '.join(SUFFIXES)}")
     parts = [f"{len(files) - len(unread):,} files"]

@@ -9,7 +9,7 @@ import numpy as np
 from seqeval.metrics import f1_score as entity_f1
 
 from mobilebert_tf.modeling.heads import HEADS, Head, HeadName
-from mobilebert_tf.tasks.examples import NO_LABEL, Examples, encode
+from mobilebert_tf.tasks.examples import NO_LABEL, Examples, encode, encode_labelled_words
 from mobilebert_tf.tasks.metrics import scores
 from mobilebert_tf.tasks.tags import OUTSIDE, TagScheme, tag_scheme
 from mobilebert_tf.tasks.task import Encoded
@@ -59,6 +59,9 @@ class TextTask:
 
     def encode(self, split: str, tokenizer: WordPiece, longest: int) -> Encoded:
         name = f"{self.name} {split}"
+        if self.kind == "token_classifier":
+            words = encode_labelled_words(self.splits[split], tokenizer, longest, name)
+            return Encoded(split, words.arrays, places=words.places)
         return Encoded(split, encode(self.splits[split], tokenizer, longest, name))
 
     @functools.cached_property
@@ -80,10 +83,9 @@ class TextTask:
     def score(self, encoded: Encoded, outputs: Mapping[str, np.ndarray]) -> dict[str, float]:
         if "targets" not in encoded.arrays:
             return {}
-        targets, predictions = encoded.arrays["targets"], self.predictions(outputs)
         if self.kind != "token_classifier":
-            return scores(self.metrics, targets, predictions)
-        found = self._word_classes(encoded, predictions)
+            return scores(self.metrics, encoded.arrays["targets"], self.predictions(outputs))
+        found = self.word_classes(encoded, outputs)
         expected = [np.array(classes, np.int32) for classes in self.splits[encoded.split].targets]
         names = [name for name in self.metrics if name != "entity_f1"]
         values = scores(names, np.concatenate(expected), np.concatenate(found))
@@ -92,16 +94,14 @@ class TextTask:
             values = {"entity_f1": float(entity_f1(*tags, zero_division=0))} | values
         return values
 
-    def _word_classes(self, encoded: Encoded, predictions: np.ndarray) -> list[np.ndarray]:
+    def word_classes(self, encoded: Encoded, outputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Returns the predicted class of each text's words, NO_LABEL for those that were cut off:
         they are missed, whatever they are."""
         result = []
-        targets = self.splits[encoded.split].targets
-        for row, places, words in zip(
-            predictions, encoded.arrays["targets"] != NO_LABEL, targets, strict=True
-        ):
+        texts, predictions = self.splits[encoded.split].texts, self.predictions(outputs)
+        for row, places, words in zip(predictions, encoded.places, texts, strict=True):
             classes = np.full(len(words), NO_LABEL, np.int32)
-            classes[: places.sum()] = row[places]
+            classes[: len(places)] = row[places]
             result.append(classes)
         return result
 

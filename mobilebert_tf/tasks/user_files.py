@@ -19,6 +19,7 @@ import numpy as np
 
 from mobilebert_tf.data.tables import (
     Row,
+    is_list_of_texts,
     read_json_lines,
     read_lines,
     read_rows,
@@ -72,6 +73,8 @@ def read_user_split(
     """
     path = _split_file(Path(folder), split)
     if kind == "token_classifier":
+        if columns.pair or columns.id:
+            raise InputError("`columns.pair` and `columns.id` are for texts, not for words")
         return _read_words(path, columns, labels, split)
     if path.suffix == ".conll":
         raise InputError(f"{path}: .conll files are for token classification")
@@ -87,9 +90,30 @@ def read_user_split(
     if not _lacks_labels(path, [value for _, value in values]):
         targets, labels = _targets(path, kind, values, labels)
     pairs = [row.values[1] for row in rows] if columns.pair else None
-    named = [id or str(i) for i, id in enumerate(row_ids(path, all_rows, columns.id))]
-    texts = [row.values[0] for row in rows]
+    texts, named = [row.values[0] for row in rows], _names(path, all_rows, columns.id)
     return Examples(texts, pairs, targets, *split_ids(all_rows, named)), tuple(labels or ())
+
+
+def _names(path: Path, rows: Sequence[Row], column: str | None) -> list[str]:
+    """Returns the id of each row, "" for one without; if there is no column for it, its number.
+
+    Raises InputError for an id that occurs twice, or that a line of a .tsv cannot hold.
+    """
+    if column is None:
+        return [str(number) for number in range(len(rows))]
+    ids = row_ids(path, rows, column)
+    lines: dict[str, int] = {}
+    for row, id in zip(rows, ids, strict=True):
+        if id in lines:
+            text = f"the id {id!r} is that of line {lines[id]} too"
+            raise InputError(f"{path}, line {row.line}: {text}")
+        if id is not None:
+            if "\t" in id or id.splitlines() != [id]:
+                raise InputError(f"{path}, line {row.line}: the id {id!r} is no single field")
+            lines[id] = row.line
+    if missing := ids.count(None):
+        print(f"{path}: {missing} of {len(ids)} rows have no id")
+    return [id or "" for id in ids]
 
 
 def _lacks_labels(path: Path, labels: Sequence) -> bool:
@@ -256,7 +280,7 @@ def _json_sentences(
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise InputError(f"{path}, line {number}: {text!r} must be a list of words")
         if labels is not None or (labelled and words):
-            if not isinstance(labels, list) or len(words) != len(labels):
+            if not is_list_of_texts(labels) or len(words) != len(labels):
                 raise InputError(f"{path}, line {number}: it must have one label for each word")
             labels = list(map(str, labels))
         yield _Sentence(number, words, labels)

@@ -107,8 +107,8 @@ class Trials:
             self._take_over_shorter(trial, directory)
             outcome = self._outcome(trial, directory)
             write_json(result_file, {"trial": trial.name} | dataclasses.asdict(trial) | outcome)
-            if self.config.search:  # nothing continues one of 270 trials
-                shutil.rmtree(self.folder.states(trial.name), ignore_errors=True)
+        if self.config.search:  # nothing continues one of 270 trials
+            shutil.rmtree(self.folder.states(trial.name), ignore_errors=True)
         return json.loads(result_file.read_text())
 
     def _outcome(self, trial: Trial, directory: Path) -> dict:

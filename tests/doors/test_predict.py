@@ -182,6 +182,21 @@ def test_ids_that_no_row_has(place, tmp_path, suffix):
         predict(PredictConfig(str(place / "classifier"), input=str(file), id_column="nr"))
 
 
+def test_a_csv_has_the_column_of_ids_though_the_first_row_has_none(place, tmp_path, capsys):
+    file = tmp_path / "texts.csv"
+    file.write_text("id,text\n,the dog\nb,an old cat\n")
+    predict(PredictConfig(str(place / "classifier"), input=str(file), id_column="id", format="csv"))
+    rows = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert [row["id"] for row in rows] == ["", "b"]
+
+
+def test_a_blank_line_of_one_column_is_a_row(place, tmp_path, capsys):
+    file = tmp_path / "texts.tsv"
+    file.write_text("text\nthe dog\n\nan old cat\n\n")
+    found = predicted(capsys, place / "classifier", input=str(file))
+    assert [row["text"] for row in found] == ["the dog", "", "an old cat"]
+
+
 def test_a_csv_that_begins_with_a_skipped_row(place, tmp_path, capsys):
     (tmp_path / "texts.csv").write_text("text,more\n,x\nthe dog,x\n")
     predict(
@@ -211,6 +226,10 @@ def test_given_words_have_one_label_each(tmp_path, capsys):
     for file in ("x.conll", "x.jsonl"):
         found = predicted(capsys, tmp_path / "words", input=str(tmp_path / file))
         assert [[word["text"] for word in row["words"]] for row in found] == words
+    for name in ("id_column", "pair_column"):
+        config = PredictConfig(str(tmp_path / "words"), input=str(tmp_path / "x.conll"))
+        with pytest.raises(InputError, match=f"holds words: `{name}` is for tables"):
+            predict(dataclasses.replace(config, **{name: "nr"}))
     (tmp_path / "texts.jsonl").write_text('{"text": "the cat-dog"}\n')
     (found,) = predicted(capsys, tmp_path / "words", input=str(tmp_path / "texts.jsonl"))
     assert [word["text"] for word in found["words"]] == ["the", "cat", "-", "dog"]
@@ -231,7 +250,11 @@ def test_long_texts_are_cut_if_one_says_so(place, capsys):
     (found,) = predicted(capsys, place / "classifier", "dog " * 99, truncate=True)
     assert found["label"] in LABELS
     predict(PredictConfig(str(place / "classifier"), ["dog " * 99, "dog"], truncate=True))
-    assert "1 texts cut to 37 tokens" in capsys.readouterr().err
+    said = "1 texts cut to fit into the 37 tokens of the model"
+    assert said in capsys.readouterr().err
+    question = dict(texts=["dog " * 7], context=CONTEXT)
+    predict(PredictConfig(str(place / "span"), **question))
+    assert said in capsys.readouterr().err
 
 
 def test_directory_without_vocabulary(place, tmp_path):

@@ -75,6 +75,11 @@ def test_long_texts_are_cut_and_counted(place, tmp_path):
     assert "2 texts cut to 37 tokens" in collection.summary
 
 
+def test_blank_lines_are_no_repeated_sentences(tmp_path):
+    (tmp_path / "blank.txt").write_text("a cat\n\n\n\nthe dog\n")
+    assert Collection(tmp_path, keras_model(head="encoder")).summary == "2 sentences of 1 files"
+
+
 @pytest.mark.parametrize(
     ("options", "part"),
     [

@@ -33,8 +33,10 @@ def order(task, labels):
         ("wnli", ("not_entailment", "entailment"), [0, 1]),
     ],
 )
-def test_order(task, labels, expected):
+def test_order(task, labels, expected, capsys):
     assert order(task, labels) == expected
+    said = "m does not name its classes: taken for 0, 1, in this order\n"
+    assert capsys.readouterr().out == (said if labels[0] == "LABEL_0" else "")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from mobilebert_tf.errors import InputError
 from mobilebert_tf.evaluate import EvaluateConfig, evaluate
 from mobilebert_tf.tasks.evaluation import DevScores, class_order, evaluate_split
 from mobilebert_tf.tasks.registry import open_task
+from mobilebert_tf.tasks.user_files import Columns
 
 PAIRS = [
     ("the dog runs", "a dog runs", 4.5),
@@ -71,3 +72,10 @@ def test_single_texts_are_refused(tmp_path):
     task = open_task("regression", tmp_path, ("dev",))
     with pytest.raises(InputError, match="has a encoder head"):
         class_order("model", keras_model(head="encoder"), task)
+
+
+def test_an_export_scores_files_with_other_columns(folder):
+    columns = Columns(text="sentence1", pair="sentence2", label="score")
+    found = DevScores(keras_model(head="encoder"), "model", "regression", str(folder), columns)
+    glue = DevScores(keras_model(head="encoder"), "model", "sts-b", str(folder))
+    assert found.original == glue.original

@@ -82,6 +82,13 @@ def test_a_test_split_needs_no_answers(name, tmp_path, capsys):
     assert task.rows(encoded, outputs) == [{"id": "1", "prediction": "cat"}]
 
 
+def test_two_files_of_a_split_are_refused(tmp_path):
+    for name in ("dev.json", "dev-v1.1.json", "dev-v2.0.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match="more than one file for dev: dev.json, dev-v1.1.json"):
+        open_task("squad", tmp_path, ("dev",))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -148,6 +148,21 @@ def test_rows_that_are_skipped_are_counted(tmp_path, capsys):
     assert "skipped 3 of 5 rows" in warning and "line 3" in warning
 
 
+def test_lines_without_a_value_are_rows_that_are_skipped(tmp_path, capsys):
+    """Blank ones, but for those at the end; JSON's null, and NaN, which pandas writes for it."""
+    write(tmp_path, train__csv="text,label\na,x\n\nb,y\n\n\n")
+    task = open_task("classification", tmp_path, ("train",))
+    assert task.splits["train"].texts == ["a", "b"]
+    assert "skipped 1 of 3 rows" in (said := capsys.readouterr().err) and "line 3" in said
+    assert task.splits["train"].skipped == [(1, "1")]
+    rows = '{"text": "a", "label": "x"}\n{"text": NaN, "label": "x"}\n{"text": "b", "label": %s}\n'
+    for empty in ("NaN", "null"):
+        write(tmp_path / empty, train__jsonl=rows % empty)
+        task = open_task("classification", tmp_path / empty, ("train",))
+        assert task.labels == ("x",) and task.splits["train"].texts == ["a"]
+        assert "skipped 2 of 3 rows" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("files", "said"),
     [
@@ -224,11 +239,42 @@ def test_ids_that_repeat(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("nr,text,label\n7,a,x\n,b,x\n7,c,x\n", "line 4: the id '7' is that of line 2 too"),
+        ('nr,text,label\n"1\n2",a,x\n', "the id '1\\n2' is no single field"),
+    ],
+)
+def test_ids_of_own_files_are_checked(tmp_path, file, said):
+    write(tmp_path, dev__csv=file)
+    assert said in message(open_task, "classification", tmp_path, ("dev",), Columns(id="nr"))
+
+
+def test_rows_without_an_id_are_counted(tmp_path, capsys):
+    """A number could be that of another row."""
+    write(tmp_path, dev__csv="nr,text,label\n1,a,x\n,b,x\n,c,y\n")
+    task = open_task("classification", tmp_path, ("dev",), Columns(id="nr"))
+    assert task.splits["dev"].ids == ["1", "", ""]
+    assert "2 of 3 rows have no id" in capsys.readouterr().out
+
+
+def test_words_have_neither_pairs_nor_ids(tmp_path):
+    write(tmp_path, dev__conll="a O\n")
+    for columns in (Columns(id="nr"), Columns(pair="other")):
+        assert "for texts, not for words" in message(
+            open_task, "tokens", tmp_path, ("dev",), columns
+        )
+
+
+@pytest.mark.parametrize(
     ("lines", "said"),
     [
         ('{"text": "ab", "label": "OO"}', "line 2: 'text' must be a list of words"),
         ('{"text": ["a"], "label": ["O", "O"]}', "line 2: it must have one label"),
         ('{"text": ["a"]}', "line 2: no 'label'"),
+        ('{"text": ["a", "b"], "label": ["O", null]}', "line 2: it must have one label"),
+        ('{"text": ["a"], "label": [NaN]}', "line 2: it must have one label"),
+        ('{"text": ["a"], "label": [["O"]]}', "line 2: it must have one label"),
         ("[", "line 2: not JSON"),
     ],
 )
