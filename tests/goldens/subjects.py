@@ -401,6 +401,9 @@ def model_files() -> dict:
     """Metadata of small files, whole and damaged."""
     packed = {
         "classifier": metadata.Packed("classifier", VOCABULARY[:9], ("bad", "good"), True, 64, 32),
+        "classifier of pairs": metadata.Packed(
+            "classifier", VOCABULARY[:9], ("bad", "good"), True, 64, pairs=True
+        ),
         "span": metadata.Packed("span", VOCABULARY[:9], (), False, 512),
         "token_classifier": metadata.Packed("token_classifier", VOCABULARY[:9], LABELS, True, 64),
         "token_classifier with joiners": metadata.Packed(
@@ -466,6 +469,7 @@ def _file(name: str, content: bytes, packed: metadata.Packed, length: int | None
         "sequence_length": packed.sequence_length,
         "fixed_length": length,
         "joiners": list(packed.joiners),
+        "pairs": packed.pairs,
     }
     return case(name, {"content": base64.b64encode(content).decode()}, expected)
 

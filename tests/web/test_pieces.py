@@ -1,4 +1,4 @@
-"""The page's tokenizer is ours: the golden files, every character, and 10,000 fuzzed texts."""
+"""The page's modules in node; its tokenizer is ours: every character, and 10,000 fuzzed texts."""
 
 import random
 import subprocess
@@ -33,11 +33,10 @@ def wordpiece(request):
     return WordPiece(VOCABULARY, request.param)
 
 
-def test_goldens():
+@pytest.mark.parametrize("program", ["goldens.test.mjs", "pipeline.test.mjs"])
+def test_modules(program):
     here = Path(__file__).parent
-    done = subprocess.run(
-        ["node", "--test", here / "goldens.test.mjs"], capture_output=True, text=True
-    )
+    done = subprocess.run(["node", "--test", here / program], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
 
 

@@ -27,6 +27,7 @@ async function open(name, read) {
   showFacts();
   byId("try-title").textContent = view.title;
   byId("asked").replaceChildren(byId(view.template).content.cloneNode(true));
+  if (model.pairs) askForPair(byId("asked"));
   byId("output").replaceChildren();
   byId("figures").replaceChildren();
   const limit = model.fixedLength ?? model.maxTokens, threads = Math.min(2, model.threads);
@@ -35,6 +36,13 @@ async function open(name, read) {
   counts.value = threads > 1 ? `1,${threads}` : "1";
   byId("try").hidden = byId("benchmark").hidden = false;
   run();
+}
+
+/** Of a model that refuses a single text: the second text is no choice, and the example has one. */
+function askForPair(form) {
+  form.querySelectorAll(".choosable").forEach(node => node.remove());
+  const {pair} = form.elements;
+  if (pair) pair.value ||= pair.dataset.example;
 }
 
 function showFacts() {
@@ -61,7 +69,9 @@ const run = newest(async () => {
     say("");
     show(view.show(result, asked), result.dropped);
   } catch (error) {
-    if (mine === client) complain(error);
+    if (mine !== client) return;
+    show([]); // what is shown was no answer to what is asked now
+    complain(error);
   }
 });
 

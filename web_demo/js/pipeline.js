@@ -102,6 +102,9 @@ export class Pipeline {
   }
 
   async #read(text, pair, specialTokens = false) {
+    if (this.file.pairs && !pair.trim()) {
+      throw new InputError("the model was trained on pairs of texts: write the second text");
+    }
     const encoded = this.tokenizer.tokenize(text, specialTokens);
     const second = pair.trim() ? this.tokenizer.tokenize(pair, specialTokens).ids : null;
     const kept = fit(encoded.ids, second, this.file.maxTokens);

@@ -26,6 +26,7 @@ export class InputError extends Error {}
  * @property {boolean} stripAccents
  * @property {number} maxTokens the longest sequence that it takes
  * @property {?number} sequenceLength tokens that the head was trained on; null if any
+ * @property {?boolean} pairs whether the head was trained on pairs of texts; null if unknown
  * @property {string[]} joiners of the words that it was trained on, see joiners.js
  */
 
@@ -64,6 +65,7 @@ export function openTflite(name, bytes) {
     stripAccents: settings.strip_accents ?? settings.do_lower_case,
     maxTokens: graph.fixedLength ?? settings.max_tokens,
     sequenceLength: settings.sequence_length,
+    pairs: settings.pairs ?? null,
   };
 }
 

@@ -9,9 +9,9 @@ const calls = {
   async open({name, bytes}, [{Engine, loadRuntime}, {openTflite}, {Pipeline}]) {
     const file = openTflite(name, bytes), threads = await loadRuntime();
     pipeline = new Pipeline(new Engine(file));
-    const {kind, labels, maxTokens, vocabulary, graph: {fixedLength}} = file;
+    const {kind, labels, maxTokens, pairs, vocabulary, graph: {fixedLength}} = file;
     await pipeline.engine.prepare(fixedLength ?? 3); // a file that does not run is refused here
-    return {name, kind, labels, maxTokens, fixedLength, threads, bytes: bytes.length, pieces: vocabulary.length};
+    return {name, kind, labels, maxTokens, pairs, fixedLength, threads, bytes: bytes.length, pieces: vocabulary.length};
   },
 
   run: asked => pipeline.run(asked),

@@ -1,0 +1,38 @@
+/** What the page's modules make of files and texts, with an engine that only plays a model. */
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+import test from "node:test";
+
+import {Pipeline} from "../../web_demo/js/pipeline.js";
+import {InputError, openTflite} from "../../web_demo/js/tflite_file.js";
+
+const {cases} = JSON.parse(fs.readFileSync(path.join(import.meta.dirname, "../goldens/model_files.json"), "utf8"));
+
+/** A golden file's bytes, perhaps with a text in it replaced by another one, which must not be longer. */
+function bytes(name, old = "", other = "") {
+  const {content} = cases.find(each => each.name === name).given;
+  const text = Buffer.from(content, "base64").toString("latin1");
+  assert.ok(text.includes(old) && other.length <= old.length);
+  return new Uint8Array(Buffer.from(text.replaceAll(old, other.padEnd(old.length)), "latin1"));
+}
+
+const opened = (...file) => openTflite("m.tflite", bytes(...file));
+
+/** A pipeline with a file, of which some properties are others. */
+function pipeline(file, changes, outputs) {
+  return new Pipeline({file: {...file, ...changes}, run: async () => outputs});
+}
+
+const refused = (run, message) => assert.rejects(run, error => error instanceof InputError && message.test(error.message));
+
+const CLASSIFIER = opened("classifier, length None");
+
+test("a model of pairs wants the second text, as Python's does", async () => {
+  const outputs = {probability: {data: [0.25, 0.75]}};
+  const ofPairs = pipeline(opened("classifier of pairs, length None"), {}, outputs);
+  await refused(ofPairs.run({text: "good"}), /^the model was trained on pairs of texts: write the second text$/);
+  await refused(ofPairs.run({text: "good", pair: " \n"}), /second text/);
+  assert.equal((await ofPairs.run({text: "good", pair: "bad"})).label, "good");
+  assert.equal((await pipeline(CLASSIFIER, {}, outputs).run({text: "good"})).label, "good");
+});
