@@ -36,3 +36,13 @@ test("a model of pairs wants the second text, as Python's does", async () => {
   assert.equal((await ofPairs.run({text: "good", pair: "bad"})).label, "good");
   assert.equal((await pipeline(CLASSIFIER, {}, outputs).run({text: "good"})).label, "good");
 });
+
+test("labels for another number of classes are refused", () => {
+  for (const kind of ["classifier", "multi_label_classifier", "token_classifier"]) {
+    const name = `${kind}, length None`, found = opened(name).labels.length;
+    const renamed = () => opened(name, "labels.txt", "lobels.txt");
+    assert.throws(renamed, new InputError(`m.tflite names 0 classes, the model has ${found}`));
+  }
+  const fewer = () => opened("classifier, length 16", "bad\ngood\n", "bad good\n");
+  assert.throws(fewer, new InputError("m.tflite names 1 classes, the model has 2"));
+});

@@ -28,6 +28,7 @@ const NAMED_TENSOR = {name: 0, tensor: 1};
  * @typedef {object} Graph
  * @property {?number} fixedLength tokens that it takes; null for any number
  * @property {boolean} hasFloatOutputs LiteRT.js reads no others
+ * @property {Object<string, number>} widths of the outputs by name: numbers of a row, such as classes
  * @property {function(number): void} setLength writes a number of tokens into the file's bytes
  */
 
@@ -62,6 +63,7 @@ export function readGraph(bytes) {
     secondOf(inputs.ids, TENSOR.shape), true);
   return {
     fixedLength: length < 0 ? null : length,
+    widths: Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, widthOf(tensor)])),
     hasFloatOutputs: Object.values(outputs).every(tensor => byte(tensor, TENSOR.type) === FLOAT32),
     setLength: tokens => places.forEach(place => view.setInt32(place, tokens, true)),
   };
@@ -79,6 +81,12 @@ function scales(tensor) {
 function secondOf(tensor, field) {
   const {at, size} = vector(tensor, field);
   return size > 1 ? at + 4 : null;
+}
+
+/** The last dimension; 0 of a tensor without any. */
+function widthOf(tensor) {
+  const {at, size} = vector(tensor, TENSOR.shape);
+  return size && tensor.view.getInt32(at + 4 * (size - 1), true);
 }
 
 // The format of FlatBuffers: a table begins with the distance back to its list of fields, which

@@ -6,6 +6,11 @@ import {readZip} from "./zip.js";
 const SEVERAL_LABELS = "multi_label_classifier";
 const KINDS = ["pretraining", "masked_lm", "classifier", SEVERAL_LABELS, "next_sentence", "regression",
   "multiple_choice", "token_classifier", "span", "encoder"];
+// The output that has a number for each label.
+const BY_LABEL = {
+  classifier: "probability", [SEVERAL_LABELS]: "probability", next_sentence: "probability",
+  token_classifier: "token_probability",
+};
 // Of a file that names none.
 const USUAL_THRESHOLD = 0.5;
 
@@ -57,6 +62,7 @@ export function openTflite(name, bytes) {
       "with another --quantize mode");
   }
   const labels = lines("labels.txt");
+  checkLabels(name, settings.kind, labels, graph);
   return {
     name, bytes, graph, vocabulary, labels, joiners,
     kind: settings.kind,
@@ -67,6 +73,14 @@ export function openTflite(name, bytes) {
     sequenceLength: settings.sequence_length,
     pairs: settings.pairs ?? null,
   };
+}
+
+function checkLabels(name, kind, labels, {widths}) {
+  if (!(kind in BY_LABEL)) return;
+  const classes = widths[BY_LABEL[kind]] ?? 0;
+  if (classes !== labels.length) {
+    throw new InputError(`${name} names ${labels.length} classes, the model has ${classes}`);
+  }
 }
 
 function thresholds(name, {kind, thresholds: given}, labels) {
