@@ -68,7 +68,7 @@ golden("features", ({text, pair, max_tokens}, expected) => {
 });
 
 golden("windows", ({question, document, length}, {windows}) => {
-  const found = cutDocument(uncased, question, document, length);
+  const {windows: found} = cutDocument(uncased, question, document, length);
   assert.equal(found.length, windows.length);
   found.forEach(({features, begin, spans, isBest}, i) => {
     const around = (values, other) => // [CLS] question [SEP] before them, [SEP] behind
@@ -86,7 +86,7 @@ golden("windows", ({question, document, length}, {windows}) => {
 golden("softmax", ({logits}, expected) => assertClose(softmax(logits), expected));
 
 golden("answers", ({question, document, length, best, null_threshold, ...logits}, expected) => {
-  const windows = cutDocument(uncased, question, document, length).map((window, i) => (
+  const windows = cutDocument(uncased, question, document, length).windows.map((window, i) => (
     {...window, startLogits: logits.start_logits[i], endLogits: logits.end_logits[i]}));
   const {candidates, ...found} = bestAnswer(document, windows, best, null_threshold);
   const picked = ({text, start, end, probability}) => ({text, start, end, probability});

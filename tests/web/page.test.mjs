@@ -83,6 +83,13 @@ test("a document of any length is read in windows", async () => {
   await page.waitForFunction(() => /Read in \d\d+ windows/.test(document.getElementById("output").textContent), null, TIMEOUT);
 });
 
+test("a question that is too long is cut, and the page says so", async () => {
+  await open("span");
+  await page.fill("input[name=text]", "where ".repeat(100));
+  await page.waitForFunction(() => document.getElementById("notice").textContent ===
+    "The question is too long for the model (64 tokens): its last 36 tokens are left out.", null, TIMEOUT);
+});
+
 test("labelled words are marked in the text as it was written", async () => {
   await open("token_classifier");
   const text = "Zoë 👩‍👧 met  Ünal — in\nBerlin.";

@@ -46,3 +46,21 @@ test("labels for another number of classes are refused", () => {
   const fewer = () => opened("classifier, length 16", "bad\ngood\n", "bad good\n");
   assert.throws(fewer, new InputError("m.tflite names 1 classes, the model has 2"));
 });
+
+const SPAN = opened("span, length None");
+const NO_ANSWER = {start_logits: {data: new Float32Array(512)}, end_logits: {data: new Float32Array(512)}};
+
+test("a question beyond a sixth of the tokens is cut, and how much is said", async () => {
+  const asked = {text: "the ".repeat(12), pair: "an answer"};
+  const {dropped, longest} = await pipeline(SPAN, {maxTokens: 60}, NO_ANSWER).run(asked);
+  assert.deepEqual({dropped, longest}, {dropped: 2, longest: 10});
+  assert.equal((await pipeline(SPAN, {maxTokens: 72}, NO_ANSWER).run(asked)).dropped, 0);
+});
+
+test("tokens without room for a document are refused", async () => {
+  const asked = {text: "the", pair: "an answer"};
+  for (const maxTokens of [3, 4]) {
+    await refused(pipeline(SPAN, {maxTokens}, NO_ANSWER).run(asked), /no room for the text.*longest question \(1 tokens\)/);
+  }
+  assert.equal((await pipeline(SPAN, {maxTokens: 5}, NO_ANSWER).run(asked)).windows, 2);
+});

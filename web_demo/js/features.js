@@ -1,5 +1,7 @@
 /** From pieces to what the model reads: [CLS] text [SEP], pairs, and windows over documents. */
 
+import {InputError} from "./tflite_file.js";
+
 /**
  * One sequence: ids and segments (0, or 1 for the second text and its [SEP]), int32 [T].
  * @typedef {{ids: Int32Array, segments: Int32Array}} Features
@@ -54,20 +56,27 @@ export function fit(first, second, maxTokens) {
  * @param {string} document
  * @param {number} length tokens of a window; stride and longest question are to it as Google's 128
  *   and 64 are to 384
- * @returns {Window[]} none if the document holds no text
+ * @returns {{windows: Window[], dropped: number, longest: number}} no windows if the document holds no
+ *   text; dropped: the question's tokens behind the `longest` first ones
+ * @throws {InputError} for a length that leaves no room for the document
  */
 export function cutDocument(tokenizer, question, document, length) {
   const stride = Math.max(1, Math.floor(length / 3)), longest = Math.max(1, Math.floor(length / 6));
-  const asked = tokenizer.tokenize(question).ids.slice(0, longest);
+  if (length <= longest + 3) {
+    throw new InputError(`${length} tokens have no room for the text: there must be more than the longest ` +
+      `question (${longest} tokens) and 3 special tokens`);
+  }
+  const whole = tokenizer.tokenize(question).ids, asked = whole.slice(0, longest);
   const {ids, spans} = tokenizer.tokenize(document);
   const parts = overlapping(ids.length, length - asked.length - 3, stride);
   const best = bestParts(parts, ids.length);
-  return parts.map(({first, end}, index) => ({
+  const windows = parts.map(({first, end}, index) => ({
     features: pack(tokenizer, asked, ids.slice(first, end)),
     begin: asked.length + 2,
     spans: spans.slice(first, end),
     isBest: Array.from(best.subarray(first, end), place => place === index),
   }));
+  return {windows, dropped: whole.length - asked.length, longest};
 }
 
 /** Parts of `room` tokens, every `stride` tokens. */

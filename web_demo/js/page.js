@@ -67,7 +67,7 @@ const run = newest(async () => {
   try {
     const result = await client.call(view.call, asked, say);
     say("");
-    show(view.show(result, asked), result.dropped);
+    show(view.show(result, asked), result);
   } catch (error) {
     if (mine !== client) return;
     show([]); // what is shown was no answer to what is asked now
@@ -75,10 +75,10 @@ const run = newest(async () => {
   }
 });
 
-function show(nodes, dropped = 0) {
+function show(nodes, {dropped = 0, longest = model.maxTokens} = {}) {
   byId("output").replaceChildren(...nodes);
   byId("notice").textContent = dropped
-    ? `The text is too long for the model (${model.maxTokens} tokens): its last ${dropped} tokens are left out.` : "";
+    ? `${view.cut ?? "The text"} is too long for the model (${longest} tokens): its last ${dropped} tokens are left out.` : "";
   byId("problem").hidden = true;
 }
 

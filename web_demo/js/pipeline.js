@@ -88,17 +88,20 @@ export class Pipeline {
     return {words: found, entities: entities(text, found, scheme), hasEntities: scheme.hasEntities, dropped};
   }
 
-  /** The text is the question; the pair a document of any length, which is read in windows. */
+  /**
+   * The text is the question; the pair a document of any length, which is read in windows. What is
+   * dropped is the question's, behind its `longest` first tokens.
+   */
   async answer({text, pair, top, nullThreshold}) {
     const length = Math.min(this.file.sequenceLength ?? WINDOW, this.file.maxTokens);
-    const windows = cutDocument(this.tokenizer, text, pair, length);
+    const {windows, dropped, longest} = cutDocument(this.tokenizer, text, pair, length);
     if (!windows.length) throw new InputError("there is no document to answer from");
     const read = [];
     for (const window of windows) {
       const outputs = await this.engine.run(window.features); // [1,T] each
       read.push({...window, startLogits: outputs.start_logits.data, endLogits: outputs.end_logits.data});
     }
-    return {...bestAnswer(pair, read, top, nullThreshold), windows: windows.length, dropped: 0};
+    return {...bestAnswer(pair, read, top, nullThreshold), windows: windows.length, dropped, longest};
   }
 
   async #read(text, pair, specialTokens = false) {

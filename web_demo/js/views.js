@@ -9,6 +9,7 @@ import {bars, element, marked, percent} from "./dom.js";
  * @property {"run"|"search"} call of the worker
  * @property {function(Object<string, string>): ?object} read what the call is asked, from the
  *   form's values; null for nothing
+ * @property {string} [cut] what is left out in part where it is too long; without it the text
  * @property {function(object, object): Node[]} show from the call's result, and what was asked
  */
 
@@ -46,7 +47,7 @@ const label = {
 };
 
 const answer = {
-  title: "Answer a question from a document", template: "view-answer", call: "run",
+  title: "Answer a question from a document", template: "view-answer", call: "run", cut: "The question",
   read: ({text, pair, maybeNone}) =>
     text.trim() && pair.trim() ? {text, pair, nullThreshold: maybeNone ? 0 : null} : null,
   show: (result, {pair}) => {
