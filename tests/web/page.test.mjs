@@ -90,6 +90,12 @@ test("a question that is too long is cut, and the page says so", async () => {
     "The question is too long for the model (64 tokens): its last 36 tokens are left out.", null, TIMEOUT);
 });
 
+test("a line of a search that is too long is cut, and the page says so", async () => {
+  await open("encoder");
+  await page.fill("textarea[name=texts]", `short\n${"word ".repeat(400)}`);
+  await page.waitForFunction(() => /^The query or a line is too long .* left out/.test(document.getElementById("notice").textContent), null, TIMEOUT);
+});
+
 test("labelled words are marked in the text as it was written", async () => {
   await open("token_classifier");
   const text = "Zoë 👩‍👧 met  Ünal — in\nBerlin.";

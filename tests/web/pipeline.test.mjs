@@ -64,3 +64,14 @@ test("tokens without room for a document are refused", async () => {
   }
   assert.equal((await pipeline(SPAN, {maxTokens: 5}, NO_ANSWER).run(asked)).windows, 2);
 });
+
+test("a search says how many tokens of the query and the lines were left out, those from before too", async () => {
+  const encoder = pipeline(opened("encoder, length None"), {maxTokens: 6}, {embedding: {data: [1, 2]}});
+  const asked = {query: "the a an", texts: ["of", "the ".repeat(7), "of", "an ".repeat(5)]}, said = [];
+  for (let turn = 0; turn < 2; turn++) {
+    const {found, dropped} = await encoder.search(asked, message => said.push(message));
+    assert.equal(dropped, 3 + 1);
+    assert.deepEqual(found.map(({text}) => text), asked.texts);
+  }
+  assert.deepEqual(said, [0, 1, 2, 3].map(done => `${done} of 4 texts`));
+});

@@ -4,7 +4,7 @@
  */
 
 import {cutDocument, fit, pack} from "./features.js";
-import {bestAnswer, candidates, chosen, entities, likeliest, words} from "./results.js";
+import {bestAnswer, candidates, chosen, entities, likeliest, rank, words} from "./results.js";
 import {tagScheme} from "./tags.js";
 import {InputError} from "./tflite_file.js";
 import {WordPiece} from "./wordpiece.js";
@@ -18,6 +18,8 @@ const RUNS = {
 };
 
 export class Pipeline {
+  #embeddings = new Map(); // what embed returned, by text
+
   /** @param {import("./engine.js").Engine} engine */
   constructor(engine) {
     this.engine = engine;
@@ -65,6 +67,28 @@ export class Pipeline {
   async embed({text}) {
     const {outputs, dropped} = await this.#read(text, "");
     return {embedding: [...outputs.embedding.data], dropped};
+  }
+
+  /**
+   * Texts by how alike they are to a query, as an encoder embeds them.
+   * @param {{query: string, texts: string[]}} asked
+   * @param {function(string): void} progress is told how far it is
+   * @returns {Promise<{found: {text: string, place: number, score: number}[], dropped: number}>} the
+   *   likest first; dropped: tokens of all of them that were left out
+   */
+  async search({query, texts}, progress) {
+    const all = [...new Set([query, ...texts])];
+    const fresh = all.filter(text => !this.#embeddings.has(text));
+    const tokens = new Map(fresh.map(text => [text, this.tokenizer.tokenize(text).ids.length]));
+    fresh.sort((a, b) => tokens.get(a) - tokens.get(b)); // texts of one length need one preparation
+    for (const [done, text] of fresh.entries()) {
+      progress(`${done} of ${fresh.length} texts`);
+      this.#embeddings.set(text, await this.run({text}));
+    }
+    const embedded = text => this.#embeddings.get(text);
+    const found = rank(embedded(query).embedding, texts.map(text => embedded(text).embedding))
+      .map(each => ({...each, text: texts[each.place]}));
+    return {found, dropped: all.reduce((sum, text) => sum + embedded(text).dropped, 0)};
   }
 
   async fillMasks({text, top}) {

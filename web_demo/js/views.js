@@ -70,12 +70,12 @@ const fill = {
 };
 
 const search = {
-  title: "Search by meaning", template: "view-search", call: "search",
+  title: "Search by meaning", template: "view-search", call: "search", cut: "The query or a line",
   read: ({query, texts}) => {
     const lines = texts.split("\n").filter(line => line.trim());
     return query.trim() && lines.length ? {query, texts: lines} : null;
   },
-  show: found => [element("ol", {}, ...found.slice(0, 20).map(({text, score}) => element("li", {},
+  show: ({found}) => [element("ol", {}, ...found.slice(0, 20).map(({text, score}) => element("li", {},
     element("bdi", {}, text), " ", element("span", {class: "number"}, score.toFixed(3)))))],
 };
 

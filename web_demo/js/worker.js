@@ -1,9 +1,8 @@
 // Where a model runs, so that typing stays smooth. A classic worker, since LiteRT.js loads its
 // runtime with importScripts; everything else is modules.
 const modules = Promise.all(
-  ["engine", "tflite_file", "pipeline", "benchmark", "results"].map(name => import(`./${name}.js`)));
+  ["engine", "tflite_file", "pipeline", "benchmark"].map(name => import(`./${name}.js`)));
 let pipeline;
-const embeddings = new Map(); // by text
 
 const calls = {
   async open({name, bytes}, [{Engine, loadRuntime}, {openTflite}, {Pipeline}]) {
@@ -16,26 +15,10 @@ const calls = {
 
   run: asked => pipeline.run(asked),
 
-  /** Texts by how alike they are to the query. */
-  async search({query, texts}, [, , , , {rank}], progress) {
-    const fresh = [...new Set(texts)].filter(text => !embeddings.has(text));
-    const tokens = new Map(fresh.map(text => [text, pipeline.tokenizer.tokenize(text).ids.length]));
-    fresh.sort((a, b) => tokens.get(a) - tokens.get(b)); // texts of one length need one preparation
-    for (const [done, text] of fresh.entries()) {
-      progress(`${done} of ${fresh.length} texts`);
-      await embedding(text);
-    }
-    const vectors = texts.map(text => embeddings.get(text));
-    return rank(await embedding(query), vectors).map(found => ({...found, text: texts[found.place]}));
-  },
+  search: (asked, _, progress) => pipeline.search(asked, progress),
 
   benchmark: (asked, [, , , {benchmark}], progress) => benchmark(pipeline.file, asked, progress),
 };
-
-async function embedding(text) {
-  if (!embeddings.has(text)) embeddings.set(text, (await pipeline.run({text})).embedding);
-  return embeddings.get(text);
-}
 
 // One call after the other, in the order in which they come.
 let last = Promise.resolve();
