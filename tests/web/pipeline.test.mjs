@@ -6,6 +6,7 @@ import test from "node:test";
 
 import {Pipeline} from "../../web_demo/js/pipeline.js";
 import {InputError, openTflite} from "../../web_demo/js/tflite_file.js";
+import {VIEWS} from "../../web_demo/js/views.js";
 
 const {cases} = JSON.parse(fs.readFileSync(path.join(import.meta.dirname, "../goldens/model_files.json"), "utf8"));
 
@@ -74,4 +75,22 @@ test("a search says how many tokens of the query and the lines were left out, th
     assert.deepEqual(found.map(({text}) => text), asked.texts);
   }
   assert.deepEqual(said, [0, 1, 2, 3].map(done => `${done} of 4 texts`));
+});
+
+test("labels that are numbers stay in the file's order", async () => {
+  const outputs = {probability: {data: [0.25, 0.75]}}, labels = ["10", "2"];
+  const {probabilities} = await pipeline(CLASSIFIER, {labels}, outputs).run({text: "the"});
+  assert.deepEqual(probabilities, [["10", 0.25], ["2", 0.75]]);
+  const several = pipeline(opened("multi_label_classifier, length None"), {labels}, outputs);
+  assert.deepEqual((await several.run({text: "the"})).thresholds, [["10", 0.25], ["2", 1]]);
+});
+
+test("bars stand in the order that they were given in", () => {
+  globalThis.document = {createElement: name => {
+    const found = {name, children: [], append: (...children) => found.children.push(...children), setAttribute() {}};
+    return found;
+  }};
+  const [group] = VIEWS.masked_lm.show({masks: [[{token: "year", probability: 0.5}, {token: "1878", probability: 0.25}]]});
+  const [, bars] = group.children;
+  assert.deepEqual(bars.children.filter(({name}) => name === "span").flatMap(({children}) => children), ["year", "50.0 %", "1878", "25.0 %"]);
 });

@@ -56,8 +56,9 @@ def difference(head, expected, result, given, exact):
     if head in ("classifier", "multi_label_classifier"):
         if exact and head == "multi_label_classifier":
             assert result["labels"] == expected.labels
-        assert list(result["probabilities"]) == list(expected.probabilities)
-        pairs = zip(result["probabilities"].values(), expected.probabilities.values(), strict=True)
+        labels, numbers = zip(*result["probabilities"], strict=True)
+        assert labels == tuple(expected.probabilities)
+        pairs = zip(numbers, expected.probabilities.values(), strict=True)
     elif head == "encoder":
         largest = max(map(abs, expected.embedding))
         pairs = ((a / largest, b / largest) for a, b in both(result, expected.embedding))

@@ -17,9 +17,13 @@ export function element(name, properties = {}, ...children) {
 
 export const percent = share => `${(100 * share).toFixed(1)} %`;
 
-/** Names with a bar each: {name: share from 0 to 1}. */
+/**
+ * Names with a bar each.
+ * @param {[string, number][]} shares names, and their shares from 0 to 1; in an object, names such as
+ *   "1878" would come first
+ */
 export function bars(shares) {
-  const rows = Object.entries(shares).flatMap(([name, share]) => [
+  const rows = shares.flatMap(([name, share]) => [
     element("span", {dir: "auto"}, name),
     element("meter", {value: share, ariaLabel: name}),
     element("span", {class: "number"}, percent(share)),

@@ -55,8 +55,9 @@ export class Pipeline {
       probabilities: this.#byLabel(row), dropped};
   }
 
+  /** Labels and their numbers, in the file's order: an object would begin with labels such as "10". */
   #byLabel(numbers) {
-    return Object.fromEntries(this.file.labels.map((label, i) => [label, numbers[i]]));
+    return this.file.labels.map((label, i) => [label, numbers[i]]);
   }
 
   async score({text, pair}) {

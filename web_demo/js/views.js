@@ -23,7 +23,7 @@ const classify = {
 const classifyMultiLabel = {
   title: "Find the labels of a text", template: "view-classify", call: "run", read: texts,
   show: ({labels, probabilities, thresholds}) => {
-    const from = Object.entries(thresholds).map(([label, threshold]) => `${label} ${percent(threshold)}`);
+    const from = thresholds.map(([label, threshold]) => `${label} ${percent(threshold)}`);
     return [
       element("p", {class: "answer", dir: "auto"}, labels.join(", ") || "No label: none reaches its threshold."),
       bars(probabilities), element("p", {class: "faint"}, `Thresholds: ${from.join(", ")}`),
@@ -66,7 +66,7 @@ const fill = {
   title: "Guess the missing words", template: "view-fill", call: "run", read: texts,
   show: ({masks}) => masks.map((candidates, i) => element("div", {},
     element("p", {}, `[MASK] ${i + 1}`),
-    bars(Object.fromEntries(candidates.map(({token, probability}) => [token, probability]))))),
+    bars(candidates.map(({token, probability}) => [token, probability])))),
 };
 
 const search = {
