@@ -7,7 +7,8 @@ import path from "node:path";
 const MODULES = path.join(import.meta.dirname, "../../web_demo/x.js");
 const {chromium} = createRequire(MODULES)("playwright-core");
 const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-  "--disable-background-networking", "--disable-component-update"];
+  "--disable-background-networking", "--disable-component-update",
+  "--host-resolver-rules=MAP another.test 127.0.0.1"]; // this machine as one that is not: plain HTTP is not secure there
 
 /**
  * @param {object} options of playwright's launchPersistentContext, such as a viewport

@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import fs from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import test, {after, before, beforeEach} from "node:test";
 
@@ -12,12 +13,16 @@ import {launch} from "./browser.mjs";
 const {ADDRESS, MODELS, SHOTS} = process.env;
 const TIMEOUT = {timeout: 60000};
 const model = head => path.join(MODELS, `${head}.tflite`);
+const FOLDER = fs.mkdtempSync(path.join(os.tmpdir(), "page-"));
 let browser, page, requests;
 
 before(async () => {
   browser = await launch({viewport: {width: 900, height: 900}, acceptDownloads: true});
 });
-after(() => browser.close());
+after(async () => {
+  await browser.close();
+  fs.rmSync(FOLDER, {recursive: true});
+});
 beforeEach(async () => {
   await page?.close();
   page = await browser.context.newPage();
@@ -27,8 +32,8 @@ beforeEach(async () => {
   await page.goto(ADDRESS);
 });
 
-async function open(head) {
-  await page.setInputFiles("#file", model(head));
+async function open(head, file = model(head)) {
+  await page.setInputFiles("#file", file);
   await page.waitForFunction(head => document.title.startsWith(`${head}.tflite`) &&
     document.getElementById("output").textContent.trim(), head, TIMEOUT);
 }
@@ -144,6 +149,50 @@ test("a file dropped on the page is opened", async () => {
   }, content);
   await page.waitForSelector("#output > *", TIMEOUT);
   assert.match(await page.innerText("#status"), /^$/);
+});
+
+test("text that is dragged is left to the fields", async () => {
+  const prevented = kind => page.evaluate(kind => ["dragover", "drop"].map(name => {
+    const dataTransfer = new DataTransfer();
+    if (kind === "text") dataTransfer.setData("text/plain", "a text");
+    else dataTransfer.items.add(new File(["no model"], "dropped.txt"));
+    return !document.body.dispatchEvent(new DragEvent(name, {dataTransfer, bubbles: true, cancelable: true}));
+  }), kind);
+  assert.deepEqual(await prevented("text"), [false, false]);
+  assert.deepEqual(await prevented("file"), [true, true]);
+});
+
+test("the same file can be chosen again after it was exported again", async () => {
+  const file = path.join(FOLDER, "again.tflite");
+  for (const head of ["classifier", "regression"]) {
+    fs.copyFileSync(model(head), file);
+    const [chooser] = await Promise.all([page.waitForEvent("filechooser"), page.click("#file")]);
+    await chooser.setFiles(file);
+    await page.waitForFunction(head => document.getElementById("facts").textContent.includes(`again.tfliteKind${head}`), head, TIMEOUT);
+    assert.deepEqual(await page.evaluate(() => document.getElementById("file").files.length), 0);
+  }
+});
+
+test("a model of pairs opens with an example of two texts, and wants both", async () => {
+  const classifier = fs.readFileSync(model("classifier")).toString("latin1");
+  const old = '"sequence_length": null', buffer = Buffer.from(classifier.replace(old, '"pairs": true'.padEnd(old.length)), "latin1");
+  await open("pairs", {name: "pairs.tflite", mimeType: "application/octet-stream", buffer});
+  assert.equal(await page.isVisible("#problem"), false);
+  assert.equal(await page.innerText("label:has([name=pair])"), "Second text");
+  await page.fill("textarea[name=pair]", " ");
+  await page.waitForFunction(() => /write the second text/.test(document.getElementById("problem").textContent), null, TIMEOUT);
+  assert.equal(await output(), "");
+  await page.fill("textarea[name=pair]", "Or so.");
+  await page.waitForFunction(() => document.getElementById("output").textContent, null, TIMEOUT);
+  assert.equal(await page.isVisible("#problem"), false);
+  await open("classifier");
+  assert.equal(await page.innerText("label:has([name=pair])"), "Second text, if the model compares two");
+});
+
+test("over plain HTTP from another device the page says that HTTPS is missing, and goes on", async () => {
+  await page.goto(ADDRESS.replace("127.0.0.1", "another.test"));
+  await open("classifier");
+  assert.match(await page.innerText("#facts"), /1: the page does not come over HTTPS/);
 });
 
 test("the benchmark draws its chart and saves the schema of mobilebert_tf.benchmark", async () => {

@@ -94,3 +94,13 @@ test("bars stand in the order that they were given in", () => {
   const [, bars] = group.children;
   assert.deepEqual(bars.children.filter(({name}) => name === "span").flatMap(({children}) => children), ["year", "50.0 %", "1878", "25.0 %"]);
 });
+
+test("a [MASK] that is cut off is not said to be missing", async () => {
+  const outputs = {mlm_logits: {data: new Float32Array(6 * 9), shape: [1, 6, 9]}};
+  const masked = pipeline(CLASSIFIER, {kind: "masked_lm", maxTokens: 6}, outputs);
+  await refused(masked.run({text: "the a an of the [MASK]"}),
+    /^the text is too long for the model \(6 tokens\): its \[MASK\] is left out$/);
+  await refused(masked.run({text: "the a an of the"}), /write \[MASK\]/);
+  const {masks, dropped} = await masked.run({text: "the a an [MASK] the [MASK]"});
+  assert.deepEqual([masks.length, dropped], [1, 2]);
+});

@@ -48,16 +48,23 @@ function askForPair(form) {
 function showFacts() {
   const tokens = model.fixedLength ? `${model.fixedLength}, whatever the text` : `up to ${model.maxTokens}, as many as the text has`;
   const facts = {
+    File: model.name,
     Kind: model.kind.replaceAll("_", " "),
     Size: `${(model.bytes / 1e6).toFixed(2)} MB`,
     Tokens: tokens,
     Vocabulary: `${model.pieces} pieces`,
     Labels: model.labels.join(", "),
-    Threads: model.threads > 1 ? `up to ${model.threads}` : "1: the server does not isolate the page (COOP, COEP)",
+    Threads: model.threads > 1 ? `up to ${model.threads}` : `1: ${whyOneThread()}`,
   };
   byId("facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value)
     .flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
   byId("facts").hidden = false;
+}
+
+function whyOneThread() {
+  if (!window.isSecureContext) return "the page does not come over HTTPS";
+  if (!window.crossOriginIsolated) return "the server does not isolate the page (COOP, COEP)";
+  return "the device has one core";
 }
 
 const run = newest(async () => {
@@ -121,20 +128,27 @@ function openAddress(address) {
   });
 }
 
-byId("file").addEventListener("change", ({target}) => target.files.length && openFile(target.files[0]));
+byId("file").addEventListener("change", ({target}) => {
+  if (target.files.length) openFile(target.files[0]);
+  target.value = ""; // else the same file, exported again, would be no change
+});
 byId("asked").addEventListener("input", run);
 byId("asked").addEventListener("submit", event => event.preventDefault());
 byId("measure").addEventListener("submit", event => {
   event.preventDefault();
   measure();
 });
+// Text that is dragged goes into the fields, as everywhere.
+const carriesFiles = ({dataTransfer}) => dataTransfer.types.includes("Files");
 document.addEventListener("dragover", event => {
+  if (!carriesFiles(event)) return;
   event.preventDefault();
   document.body.classList.add("dragging");
 });
 document.addEventListener("dragleave", ({relatedTarget}) =>
   relatedTarget || document.body.classList.remove("dragging"));
 document.addEventListener("drop", event => {
+  if (!carriesFiles(event)) return;
   event.preventDefault();
   document.body.classList.remove("dragging");
   if (event.dataTransfer.files.length) openFile(event.dataTransfer.files[0]);

@@ -93,9 +93,12 @@ export class Pipeline {
   }
 
   async fillMasks({text, top}) {
-    const {ids, outputs, dropped} = await this.#read(text, "", true);
+    const {encoded, ids, outputs, dropped} = await this.#read(text, "", true);
     const {data, shape: [, , pieces]} = outputs.mlm_logits; // [1,T,V]
     const places = [...ids.keys()].filter(place => ids[place] === this.tokenizer.maskId);
+    if (!places.length && encoded.ids.includes(this.tokenizer.maskId)) {
+      throw new InputError(`the text is too long for the model (${this.file.maxTokens} tokens): its [MASK] is left out`);
+    }
     if (!places.length) throw new InputError("write [MASK] where a word is to be guessed");
     const masks = places.map(place =>
       candidates(data.subarray(place * pieces, (place + 1) * pieces), this.file.vocabulary, top));
