@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import socket
 import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from mobilebert_tf.cli import door
 from mobilebert_tf.errors import InputError, check_number
 
+_EVERYWHERE = ("", "0.0.0.0")  # hosts that listen at every address of the machine
 _MODELS = "/model/"  # where the page finds the model that --model names
 # With them a page may use threads; without, no browser gives it shared memory.
 _ISOLATION = {
@@ -41,15 +43,28 @@ class ServeDemoConfig:
 def serve_demo(config: ServeDemoConfig) -> None:
     """Serves the page that runs .tflite files in a browser, until interrupted."""
     with server(config) as listening:
-        host, port = config.host, listening.server_port
         query = ""
         if config.model:
             query = "?model=" + urllib.parse.quote(_MODELS[1:] + Path(config.model).name)
-        print(f"http://{host}:{port}/{query} (Ctrl-C ends it)", flush=True)
+        for where, host in _addresses(config.host).items():
+            print(f"http://{host}:{listening.server_port}/{query} ({where})", flush=True)
         try:
             listening.serve_forever()
         except KeyboardInterrupt:
             print("ended")
+
+
+def _addresses(host: str) -> dict[str, str]:
+    """Returns hosts that a browser can open, by what to say of them."""
+    if host not in _EVERYWHERE:
+        return {"Ctrl-C ends it": host}
+    found = {"on this machine; Ctrl-C ends it": "127.0.0.1"}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing, but chooses where it would send from
+        except OSError:  # no network, so there are no others
+            return found
+        return found | {"on other devices of its network": probe.getsockname()[0]}
 
 
 def server(config: ServeDemoConfig) -> http.server.ThreadingHTTPServer:

@@ -1,13 +1,15 @@
 """serve_demo: the page's files with the headers that threads need, and one-line errors."""
 
+import re
 import threading
 import urllib.error
 import urllib.request
+from http.server import ThreadingHTTPServer
 
 import pytest
 
 from mobilebert_tf.errors import InputError
-from mobilebert_tf.serve_demo import ServeDemoConfig, server
+from mobilebert_tf.serve_demo import ServeDemoConfig, serve_demo, server
 
 
 @pytest.fixture
@@ -69,3 +71,20 @@ def test_bad_input(folder, tmp_path):
     (folder / "vendor" / "runtime.wasm").unlink()
     (folder / "vendor").rmdir()
     refused("npm run vendor")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", ""])
+def test_every_printed_address_can_be_opened(host, folder, monkeypatch, capsys):
+    serve_forever, opened = ThreadingHTTPServer.serve_forever, []
+
+    def open_them(listening):
+        threading.Thread(target=serve_forever, args=[listening], daemon=True).start()
+        for address in re.findall(r"http://\S+", capsys.readouterr().out):
+            assert urllib.request.urlopen(address).read() == b"<p>page"
+            opened.append(address)
+        listening.shutdown()
+
+    monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", open_them)
+    serve_demo(ServeDemoConfig(host=host, port=0, folder=str(folder)))
+    assert opened[0].startswith("http://127.0.0.1:")
+    assert not any("//0.0.0.0" in address or "//:" in address for address in opened)
