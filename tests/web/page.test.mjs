@@ -205,12 +205,33 @@ test("the benchmark draws its chart and saves the schema of mobilebert_tf.benchm
   assert.equal(await page.locator("#figures tbody tr").count(), await page.locator("#figures circle").count());
   const [download] = await Promise.all([page.waitForEvent("download"), page.click("#figures a")]);
   const report = JSON.parse(fs.readFileSync(await download.path(), "utf8"));
-  assert.deepEqual(Object.keys(report), ["machine", "date", "versions", "files", "latency"]);
+  assert.deepEqual(Object.keys(report), ["machine", "date", "versions", "files", "latency", "thermal"]);
+  assert.deepEqual(report.thermal, {before: null, after: null, noisy: false});
+  assert.equal(await page.locator("#figures .doubt").count(), 0);
   assert.deepEqual(Object.keys(report.files[0]), ["file", "bytes", "load_ms", "resize_ms", "peak_mb", "memory_mb"]);
   for (const row of report.latency) {
     assert.ok(0 < row.p50_ms && row.p50_ms <= row.p90_ms && row.p90_ms <= row.p99_ms, JSON.stringify(row));
   }
   assert.deepEqual([...new Set(report.latency.map(row => row.tokens))], [16, 48]);
+});
+
+test("a benchmark keeps the screen on; figures from behind another tab are in doubt", async () => {
+  await open("classifier");
+  await page.evaluate(() => {
+    window.asked = [];
+    navigator.wakeLock.request = async kind => (asked.push(kind), {release: () => asked.push("released")});
+    new MutationObserver((_, watch) => { // at the first word on progress
+      watch.disconnect();
+      Object.defineProperty(document, "hidden", {value: true, configurable: true});
+      document.dispatchEvent(new Event("visibilitychange"));
+      delete document.hidden;
+    }).observe(document.getElementById("progress"), {childList: true});
+  });
+  await page.click("#measure button");
+  await page.waitForSelector("#figures .doubt", TIMEOUT);
+  assert.deepEqual(await page.evaluate(() => asked), ["screen", "released"]);
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#figures a")]);
+  assert.equal(JSON.parse(fs.readFileSync(await download.path(), "utf8")).thermal.noisy, true);
 });
 
 test("wrong settings of the benchmark give a line", async () => {

@@ -4,6 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import test from "node:test";
 
+import {inView} from "../../web_demo/js/in_view.js";
 import {Pipeline} from "../../web_demo/js/pipeline.js";
 import {InputError, openTflite} from "../../web_demo/js/tflite_file.js";
 import {VIEWS} from "../../web_demo/js/views.js";
@@ -103,4 +104,23 @@ test("a [MASK] that is cut off is not said to be missing", async () => {
   await refused(masked.run({text: "the a an of the"}), /write \[MASK\]/);
   const {masks, dropped} = await masked.run({text: "the a an [MASK] the [MASK]"});
   assert.deepEqual([masks.length, dropped], [1, 2]);
+});
+
+test("what runs out of view is known, also where no screen can be kept on", async () => {
+  globalThis.document = Object.assign(new EventTarget(), {hidden: false});
+  const turn = hidden => {
+    document.hidden = hidden;
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+  const refuses = {request: async () => { throw new Error("the battery is low"); }};
+  for (const wakeLock of [undefined, refuses]) {
+    Object.defineProperty(globalThis, "navigator", {value: {wakeLock}, configurable: true});
+    assert.deepEqual(await inView(async () => 7), {result: 7, hidden: false});
+    const away = inView(async () => {
+      turn(true);
+      turn(false);
+    });
+    assert.equal((await away).hidden, true);
+    await assert.rejects(inView(async () => { throw new Error("no"); }), /no/);
+  }
 });

@@ -13,7 +13,8 @@ import {latencyRow} from "./statistics.js";
  * @param {number} asked.runs
  * @param {function(string): void} progress is told what is being measured
  * @returns {Promise<object>} the JSON of `python -m mobilebert_tf.benchmark --json` with the Android app's
- *   further keys; what a browser does not tell (cpu, resize_ms, peak_mb, memory_mb) is null
+ *   further keys, but for "thermal", which only the page can tell; what a browser does not tell (cpu,
+ *   resize_ms, peak_mb, memory_mb) is null
  */
 export async function benchmark(file, {lengths, threads, warmUp, runs}, progress) {
   const latency = [];

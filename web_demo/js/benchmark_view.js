@@ -32,12 +32,18 @@ function numbers(text, name, most) {
   return found.sort((a, b) => a - b);
 }
 
-/** Figures as what the page shows: a line on loading, a chart, a table, a link to the JSON. */
+/**
+ * Figures as what the page shows: a doubt if there is one, a line on loading, a chart, a table, a link to
+ * the JSON.
+ */
 export function figures(report) {
   const [{file, bytes, load_ms}] = report.files;
   const url = URL.createObjectURL(new Blob([JSON.stringify(report, null, 2) + "\n"], {type: "application/json"}));
   const name = file.replace(/\.tflite$/, "") + "-browser.json";
+  const doubt = "In doubt: the page was out of view (another tab, or the screen went off), where browsers " +
+    "slow it down. Measure again with the page in view.";
   return [
+    ...report.thermal.noisy ? [element("p", {class: "doubt"}, doubt)] : [],
     element("p", {}, `${(bytes / 1e6).toFixed(2)} MB, ready after ${load_ms.toFixed(0)} ms`),
     latencyChart(report.latency),
     element("div", {class: "scroll"}, table(report.latency)),

@@ -3,6 +3,7 @@
 import {figures, readForm} from "./benchmark_view.js";
 import {Client, newest} from "./client.js";
 import {element} from "./dom.js";
+import {inView} from "./in_view.js";
 import {VIEWS} from "./views.js";
 
 const byId = id => document.getElementById(id);
@@ -96,7 +97,8 @@ async function measure() {
   button.disabled = true;
   try {
     const asked = readForm(byId("measure"), model);
-    byId("figures").replaceChildren(...figures(await client.call("benchmark", asked, report)));
+    const {result, hidden} = await inView(() => client.call("benchmark", asked, report));
+    byId("figures").replaceChildren(...figures({...result, thermal: {before: null, after: null, noisy: hidden}}));
     byId("problem").hidden = true;
     report("");
   } catch (error) {
