@@ -59,19 +59,19 @@ class ModelFile internal constructor(
          * @param content the whole file; neither its position nor its limit is moved.
          * @throws InputException if that is not a whole file of ours.
          */
-        fun read(content: ByteBuffer): ModelFile {
-            val signature = TfliteSignature.read(content, SIGNATURE)
-            val files = ZipEntries(content)
+        fun read(content: ByteBuffer): ModelFile = FlatTable.ofModel(content) { read(it, ZipEntries(content)) }
+
+        private fun read(model: FlatTable, files: ZipEntries): ModelFile {
             val settings = settings(files.text(SETTINGS))
             val head = settings.head()
+            val vocabulary = lines(files.text(VOCABULARY))
+            Contract(model).check(head, vocabulary.size)
+            val signature = TfliteSignature.read(model, SIGNATURE)
             val fixed = signature.fixedLength()
-            for (name in head.outputs) {
-                if (name !in signature.outputs) throw InputException("the file has no output $name: it is damaged")
-            }
             val labels = if (LABELS in files.names) lines(files.text(LABELS)) else emptyList()
             return ModelFile(
                 head = head,
-                vocabulary = lines(files.text(VOCABULARY)),
+                vocabulary = vocabulary,
                 labels = labels,
                 lowerCase = settings.flag("do_lower_case"),
                 stripAccents = settings.flag("strip_accents", default = "do_lower_case"),
