@@ -54,6 +54,8 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
      * The class of a text, or of a text and its [pair].
      *
      * Text that is too long is cut: [Classification.droppedTokens] says so.
+     *
+     * @throws InputException as all functions that take a pair, if there is none and the model was trained on pairs.
      */
     fun classify(text: String, pair: String? = null): Classification {
         needs(Head.CLASSIFIER, Head.NEXT_SENTENCE)
@@ -155,7 +157,12 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
 
     override fun close() = engine.close()
 
-    private fun packed(text: String, pair: String?): Packed = tokenizer.pack(text, pair, file.maxTokens)
+    private fun packed(text: String, pair: String?): Packed {
+        if (file.pairs == true && pair == null) {
+            throw InputException("the model was trained on pairs of texts: give the second text")
+        }
+        return tokenizer.pack(text, pair, file.maxTokens)
+    }
 
     private fun windowSizes() = WindowSizes(minOf(file.sequenceLength ?: USUAL_WINDOW, file.maxTokens))
 

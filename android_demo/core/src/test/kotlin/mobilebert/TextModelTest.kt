@@ -60,6 +60,17 @@ class TextModelTest {
     }
 
     @Test
+    fun aModelOfPairsNeedsTheSecondText() {
+        val file = ModelFile(
+            Head.REGRESSION, vocabulary, emptyList(), true, true, 20, null, null, emptyMap(), emptyMap(), pairs = true,
+        )
+        val model = TextModel(file, Scripted { mapOf("score" to values(0.5f)) })
+        assertEquals(0.5f, model.score("the film", "was low").value)
+        val message = assertFailsWith<InputException> { model.score("the film") }.message
+        assertEquals("the model was trained on pairs of texts: give the second text", message)
+    }
+
+    @Test
     fun aFileOfFixedLengthGetsPadding() {
         val engine = Scripted { mapOf("embedding" to values(1f, 2f)) }
         val model = TextModel(file(Head.ENCODER, fixedLength = 20), engine)

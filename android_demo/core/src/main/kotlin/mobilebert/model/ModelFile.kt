@@ -20,6 +20,7 @@ import java.nio.ByteBuffer
  * @property fixedLength T of a file that takes no other; null if it takes any.
  * @property inputs of its signature, by name: ids, mask, segment_ids.
  * @property outputs of its signature, by name.
+ * @property pairs whether the head was trained on pairs of texts; null if the file does not say.
  * @property joiners how the words that it was trained on hold marks ("x-x" for e-mail); none if each mark is a word.
  */
 class ModelFile internal constructor(
@@ -35,6 +36,7 @@ class ModelFile internal constructor(
     val outputs: Map<String, TensorInfo>,
     val thresholds: List<Double> = emptyList(),
     val joiners: List<String> = emptyList(),
+    val pairs: Boolean? = null,
 ) {
     /** The tokenizer that the file brings along. */
     fun tokenizer(): WordPiece = WordPiece(vocabulary, lowerCase, stripAccents)
@@ -83,6 +85,7 @@ class ModelFile internal constructor(
                 outputs = signature.outputs,
                 thresholds = settings.thresholds(head, labels.size),
                 joiners = settings.texts("joiners"),
+                pairs = settings.flagOrNull("pairs"),
             ).also(::checkLabels)
         }
 
@@ -117,6 +120,9 @@ class ModelFile internal constructor(
 
             fun flag(name: String): Boolean =
                 values[name] as? Boolean ?: throw InputException("$SETTINGS in the file has no true or false for $name")
+
+            /** Null if it is not given. */
+            fun flagOrNull(name: String): Boolean? = if (values[name] == null) null else flag(name)
 
             /** One for each label of a multi-label classifier. */
             fun thresholds(head: Head, labels: Int): List<Double> {

@@ -43,6 +43,19 @@ class ModelFileTest {
         assertEquals(0, content.position())
     }
 
+    @Test
+    fun pairsAreReadAndUnknownIfNotGiven() {
+        fun read(setting: String) = ModelFile.read(ByteBuffer.wrap(whole.with("\"sequence_length\": 32", setting))).pairs
+        assertEquals(listOf(true, false, null), listOf("\"pairs\": true", "\"pairs\": false", "\"pairs\": null").map(::read))
+        assertEquals(null, ModelFile.read(ByteBuffer.wrap(whole)).pairs)
+        val message = assertFailsWith<InputException> { read("\"pairs\": 1") }.message
+        assertEquals("mobilebert.json in the file has no true or false for pairs", message)
+    }
+
+    /** The same file with other settings, of the same length. */
+    private fun ByteArray.with(old: String, new: String): ByteArray =
+        toString(Charsets.ISO_8859_1).replace(old, new.padEnd(old.length)).toByteArray(Charsets.ISO_8859_1)
+
     /** Every place cut, and 20,000 spoilt: a file, or a line; nothing else and not for ever. */
     @Test
     fun aDamagedFileIsOneLine() {

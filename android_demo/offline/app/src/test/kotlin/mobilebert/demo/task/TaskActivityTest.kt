@@ -1,17 +1,22 @@
 package mobilebert.demo.task
 
+import android.net.Uri
 import android.text.Spanned
 import android.text.style.BackgroundColorSpan
 import android.view.ViewGroup
 import android.widget.TextView
+import mobilebert.demo.MODELS
 import mobilebert.demo.R
 import mobilebert.demo.Screen
 import mobilebert.demo.benchmark.BenchmarkActivity
 import mobilebert.demo.model
+import org.junit.Rule
 import org.junit.Test
+import org.junit.rules.TemporaryFolder
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.Shadows.shadowOf
+import java.io.File
 import kotlin.test.assertEquals
 import kotlin.test.assertFalse
 import kotlin.test.assertTrue
@@ -19,6 +24,9 @@ import kotlin.test.assertTrue
 /** Each kind of model, run by LiteRT: text in, result out. */
 @RunWith(RobolectricTestRunner::class)
 class TaskActivityTest {
+    @get:Rule
+    val folder = TemporaryFolder()
+
     private fun open(name: String): Screen<TaskActivity> =
         Screen.open<TaskActivity>(model(name)).also { it.awaitModel() }
 
@@ -69,6 +77,36 @@ class TaskActivityTest {
         screen.write(R.id.first, "The soup was cold.")
         screen.run()
         screen.await("no label") { "The text has no label: none reaches its threshold." in screen.texts() }
+    }
+
+    /** The classifier with another setting, of the same length, in its file. */
+    private fun openWith(setting: String): Screen<TaskActivity> {
+        val old = "\"sequence_length\": null"
+        val content = File(MODELS, "classifier.tflite").readText(Charsets.ISO_8859_1)
+        assertTrue(old in content)
+        val file = folder.newFile("changed.tflite")
+        file.writeText(content.replace(old, setting.padEnd(old.length)), Charsets.ISO_8859_1)
+        return Screen.open<TaskActivity>(Uri.fromFile(file)).also { it.awaitModel() }
+    }
+
+    @Test
+    fun `a model of pairs asks for the second text`() = openWith("\"pairs\": true").use { screen ->
+        assertEquals("Second text", screen.text(R.id.second_title))
+        screen.run()
+        assertEquals("the model was trained on pairs of texts: give the second text", screen.text(R.id.status))
+        screen.write(R.id.second, "The book is dull.")
+        screen.run()
+        screen.await("a result") { screen.labels().size == 2 }
+    }
+
+    @Test
+    fun `a model of single texts asks for one`() {
+        open("classifier").use { assertEquals("Second text, if the model compares two", it.text(R.id.second_title)) }
+        openWith("\"pairs\": false").use { screen ->
+            assertFalse(screen.shown(R.id.second) || screen.shown(R.id.second_title))
+            screen.run()
+            assertEquals(2, screen.labels().size)
+        }
     }
 
     @Test
