@@ -7,6 +7,7 @@ import mobilebert.int
 import mobilebert.map
 import mobilebert.strings
 import java.nio.ByteBuffer
+import java.nio.ByteOrder
 import java.util.Base64
 import java.util.Random
 import kotlin.test.Test
@@ -81,6 +82,14 @@ class ModelFileTest {
         val unsigned = TensorInfo("x", listOf(1, 2), NumberFormat.UINT8, scale = 0.5f, zeroPoint = 3)
         assertEquals(listOf(-0.5f, 126f), unsigned.floats(ByteBuffer.wrap(byteArrayOf(2, -1))).toList())
         assertFailsWith<InputException> { info.copy(scale = 0f).floats(ByteBuffer.wrap(byteArrayOf(2))) }
+    }
+
+    @Test
+    fun floatsAreRead() {
+        val info = TensorInfo("x", listOf(1, 2), NumberFormat.FLOAT32)
+        val bytes = ByteBuffer.allocate(8).order(ByteOrder.nativeOrder()).putFloat(2.5f).putFloat(-1f)
+        assertEquals(listOf(2.5f, -1f), info.floats(bytes).toList())
+        assertEquals(8, bytes.position())
     }
 
     private fun contents(): List<Pair<ByteArray, Any?>> = buildList {
