@@ -6,6 +6,7 @@ import mobilebert.model.ModelFile
 import mobilebert.model.Tensor
 import mobilebert.task.Answer
 import mobilebert.task.Classification
+import mobilebert.task.Embedding
 import mobilebert.task.FilledMask
 import mobilebert.task.LabelProbability
 import mobilebert.task.LabelledText
@@ -19,6 +20,7 @@ import mobilebert.text.ModelInputs
 import mobilebert.text.Packed
 import mobilebert.text.WindowSizes
 import mobilebert.text.WordPiece
+import mobilebert.text.droppedTokens
 import mobilebert.text.pack
 import mobilebert.text.windows
 
@@ -83,14 +85,15 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
         return Score(output(packed.inputs, "score").values.single(), packed.dropped)
     }
 
-    /** The text's embedding [H]. Text that is too long is cut. */
-    fun embed(text: String): FloatArray {
+    /** The text's embedding. Text that is too long is cut. */
+    fun embed(text: String): Embedding {
         needs(Head.ENCODER)
-        return output(packed(text, null).inputs, "embedding").values
+        val packed = packed(text, null)
+        return Embedding(output(packed.inputs, "embedding").values, packed.dropped)
     }
 
     /**
-     * Answers a question from a document of any length, read in windows.
+     * Answers a question from a document of any length, read in windows. A question longer than a sixth of a window is cut.
      *
      * @param best and [nullThreshold] as in [mobilebert.task.answer].
      * @param onWindow called before each window with its number, from 0, and how many there are; it may throw to stop.
@@ -104,7 +107,8 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
         onWindow: (Int, Int) -> Unit = { _, _ -> },
     ): Answer {
         needs(Head.SPAN)
-        val windows = tokenizer.windows(document, question, windowSizes())
+        val sizes = windowSizes()
+        val windows = tokenizer.windows(document, question, sizes)
         if (windows.isEmpty()) throw InputException("the document holds no text to answer from")
         val outputs = windows.mapIndexed { index, window ->
             onWindow(index, windows.size)
@@ -112,6 +116,7 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
         }
         val (starts, ends) = listOf("start_logits", "end_logits").map { name -> outputs.map { named(it, name).values } }
         return answer(document, windows, starts, ends, best, nullThreshold = nullThreshold)
+            .copy(droppedTokens = tokenizer.droppedTokens(question, sizes))
     }
 
     /**

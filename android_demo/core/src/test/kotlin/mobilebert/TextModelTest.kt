@@ -41,6 +41,8 @@ class TextModelTest {
             assertEquals(6, engine.seen.last().size)
         }
         assertTrue(engine.closed)
+        val encoder = TextModel(file(Head.ENCODER, maxTokens = 4), Scripted { mapOf("embedding" to values(1f)) })
+        assertEquals(listOf(0, 2), listOf("the film", "the film was low").map { encoder.embed(it).droppedTokens })
     }
 
     @Test
@@ -74,7 +76,7 @@ class TextModelTest {
     fun aFileOfFixedLengthGetsPadding() {
         val engine = Scripted { mapOf("embedding" to values(1f, 2f)) }
         val model = TextModel(file(Head.ENCODER, fixedLength = 20), engine)
-        assertEquals(listOf(1f, 2f), model.embed("the film").toList())
+        assertEquals(listOf(1f, 2f), model.embed("the film").values.toList())
         assertEquals(listOf(20, 4), listOf(engine.seen.single().size, engine.seen.single().mask.sum()))
     }
 
@@ -98,6 +100,8 @@ class TextModelTest {
         assertEquals(engine.seen.indices.toList(), windows)
         assertTrue(windows.size > 5)
         assertFailsWith<InputException> { model.answer("who", " \u200b ") }
+        val dropped = listOf("the end of", "the end of the world").map { model.answer(it, document).droppedTokens }
+        assertEquals(listOf(0, 2), dropped) // a sixth of 20 tokens is 3
     }
 
     @Test

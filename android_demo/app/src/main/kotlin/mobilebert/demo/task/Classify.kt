@@ -61,9 +61,9 @@ private fun secondText(model: TextModel): Field? = when (model.file.pairs) {
     null -> Field(R.string.second_text_perhaps, R.string.empty)
 }
 
-/** A note if the text was too long for the model. */
-internal fun Resources.cut(tokens: Int): List<String> =
-    if (tokens == 0) emptyList() else listOf(getQuantityString(R.plurals.cut, tokens, tokens))
+/** The [note] if the text was too long for the model. */
+internal fun Resources.cut(tokens: Int, note: Int = R.plurals.cut): List<String> =
+    if (tokens == 0) emptyList() else listOf(getQuantityString(note, tokens, tokens))
 
 /** The text, if there is one. */
 internal fun Resources.written(text: String): String =

@@ -211,6 +211,22 @@ class TaskActivityTest {
     }
 
     @Test
+    fun `a long query, line of a list and question are not cut in silence`() {
+        open("encoder").use { screen ->
+            screen.write(R.id.first, "meal ".repeat(127))
+            screen.write(R.id.second, "meal ".repeat(128) + "\nThe train leaves in the morning.")
+            screen.run()
+            assertTrue("The text is too long for the model: 3 tokens were not read." in screen.texts(), "${screen.texts()}")
+        }
+        open("span").use { screen ->
+            screen.write(R.id.first, "the ".repeat(22))
+            screen.run()
+            val note = "The question is too long for the model: its last token was not read."
+            assertTrue(note in screen.texts(), "${screen.texts()}") // a sixth of 128 tokens is 21
+        }
+    }
+
+    @Test
     fun `the menu leads to the benchmark`() = open("encoder").use { screen ->
         val menu = shadowOf(screen.activity).optionsMenu
         assertTrue(menu.findItem(R.id.benchmark).isVisible)
