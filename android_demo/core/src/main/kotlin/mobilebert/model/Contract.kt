@@ -52,27 +52,27 @@ internal class Contract(private val model: FlatTable) {
     }
 
     private fun checkTensor(tensor: FlatTable) {
-        val name = tensor.text(TfliteSchema.TENSOR_NAME)
         val shape = tensor.ints(TfliteSchema.TENSOR_SHAPE)
         val buffer = buffers.getOrNull(tensor.int(TfliteSchema.TENSOR_BUFFER)) ?: refuse("a tensor names a buffer that is not there")
-        if (shape.any { it < 0 } || numbers(shape) > MOST_NUMBERS) refuse("the tensor $name has the shape $shape")
+        if (shape.any { it < 0 } || numbers(shape) > MOST_NUMBERS) refuse(tensor, "has the shape $shape")
         val held = buffer.size(TfliteSchema.BUFFER_DATA, 1)
         val bits = BITS[tensor.byte(TfliteSchema.TENSOR_TYPE)]
         if (held > 0 && bits != null && held.toLong() != (numbers(shape) * bits + 7) / 8) {
-            refuse("the tensor $name does not fill its buffer")
+            refuse(tensor, "does not fill its buffer")
         }
-        tensor.table(TfliteSchema.TENSOR_QUANTIZATION)?.let { checkQuantization(it, name, shape) }
+        checkQuantization(tensor, shape)
     }
 
     /** The runtime divides by scales, unasked. */
-    private fun checkQuantization(quantization: FlatTable, name: String, shape: List<Int>) {
+    private fun checkQuantization(tensor: FlatTable, shape: List<Int>) {
+        val quantization = tensor.table(TfliteSchema.TENSOR_QUANTIZATION) ?: return
         val scales = quantization.floats(TfliteSchema.QUANTIZATION_SCALE)
         if (scales.isEmpty()) return
-        if (!scales.all { it.isFinite() && it > 0 }) refuse("the tensor $name has a scale that is no positive number")
+        if (!scales.all { it.isFinite() && it > 0 }) refuse(tensor, "has a scale that is no positive number")
         val zeros = quantization.size(TfliteSchema.QUANTIZATION_ZERO_POINT, 8)
         val channels = shape.getOrElse(quantization.int(TfliteSchema.QUANTIZATION_CHANNEL)) { 1 }
         if (scales.size !in listOf(1, channels) || zeros !in listOf(0, scales.size)) {
-            refuse("the tensor $name has ${scales.size} scales and $zeros zero points")
+            refuse(tensor, "has ${scales.size} scales and $zeros zero points")
         }
     }
 
@@ -158,6 +158,10 @@ internal class Contract(private val model: FlatTable) {
         /** How many a tensor of [shape] has; of too many that they are too many. */
         fun numbers(shape: List<Int>): Long =
             if (0 in shape) 0 else shape.fold(1L) { product, size -> minOf(product * size, MOST_NUMBERS + 1) }
+
+        /** Names are read for this alone: there are thousands. */
+        fun refuse(tensor: FlatTable, problem: String): Nothing =
+            refuse("the tensor ${tensor.text(TfliteSchema.TENSOR_NAME)} $problem")
 
         /** In one line, though names in a damaged file hold anything. */
         fun refuse(problem: String): Nothing =
