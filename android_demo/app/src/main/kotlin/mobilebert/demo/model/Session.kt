@@ -59,6 +59,11 @@ class Session(
         val content = store.map(source)
         val file = ModelFile.read(content)
         val model = TextModel(file, engines.open(content, file, THREADS, Accelerator.CPU))
+    /** Has the next [open] read the file again though it is the same: another may have been exported under its name. */
+    fun renew() {
+        uri = null
+    }
+
         return OpenModel(source, content, model, taskOf(model, resources))
     }
 

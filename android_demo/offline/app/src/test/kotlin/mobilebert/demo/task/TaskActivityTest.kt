@@ -10,6 +10,7 @@ import mobilebert.demo.R
 import mobilebert.demo.Screen
 import mobilebert.demo.benchmark.BenchmarkActivity
 import mobilebert.demo.model
+import mobilebert.demo.modelWith
 import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
@@ -79,15 +80,8 @@ class TaskActivityTest {
         screen.await("no label") { "The text has no label: none reaches its threshold." in screen.texts() }
     }
 
-    /** The classifier with another setting, of the same length, in its file. */
-    private fun openWith(setting: String): Screen<TaskActivity> {
-        val old = "\"sequence_length\": null"
-        val content = File(MODELS, "classifier.tflite").readText(Charsets.ISO_8859_1)
-        assertTrue(old in content)
-        val file = folder.newFile("changed.tflite")
-        file.writeText(content.replace(old, setting.padEnd(old.length)), Charsets.ISO_8859_1)
-        return Screen.open<TaskActivity>(Uri.fromFile(file)).also { it.awaitModel() }
-    }
+    private fun openWith(setting: String): Screen<TaskActivity> =
+        Screen.open<TaskActivity>(modelWith(setting, folder.root)).also { it.awaitModel() }
 
     @Test
     fun `a model of pairs asks for the second text`() = openWith("\"pairs\": true").use { screen ->
@@ -161,6 +155,27 @@ class TaskActivityTest {
         assertTrue(screen.activity !== before, "the activity was not made anew")
         assertEquals("The song is boring.", screen.text(R.id.first))
         assertEquals(listOf("negative", "positive"), screen.labels())
+    }
+
+    @Test
+    fun `a model that is chosen again starts with its example and no result`() {
+        open("classifier").use { it.run() }
+        open("classifier").use { screen ->
+            assertEquals("The film is slow at first, but the end is great.", screen.text(R.id.first))
+            assertEquals(emptyList(), screen.rows())
+        }
+    }
+
+    @Test
+    fun `a file that was exported again is read again`() {
+        val file = File(folder.root, "model.tflite")
+        for ((name, title) in listOf("classifier" to "Text", "span" to "Question")) {
+            File(MODELS, "$name.tflite").copyTo(folder.newFile("new.tflite"), overwrite = true).renameTo(file)
+            Screen.open<TaskActivity>(Uri.fromFile(file)).use { screen ->
+                screen.awaitModel()
+                assertEquals(title, screen.text(R.id.first_title))
+            }
+        }
     }
 
     @Test
