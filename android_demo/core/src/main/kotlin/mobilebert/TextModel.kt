@@ -57,18 +57,19 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
      *
      * Text that is too long is cut: [Classification.droppedTokens] says so.
      *
+     * @param maxTokens read at most.
      * @throws InputException as all functions that take a pair, if there is none and the model was trained on pairs.
      */
-    fun classify(text: String, pair: String? = null): Classification {
+    fun classify(text: String, pair: String? = null, maxTokens: Int = file.maxTokens): Classification {
         needs(Head.CLASSIFIER, Head.NEXT_SENTENCE)
-        val packed = packed(text, pair)
+        val packed = packed(text, pair, maxTokens)
         return Classification(probabilities(packed), packed.dropped)
     }
 
-    /** The labels of a text, or of a text and its [pair]: any number of them. Text that is too long is cut. */
-    fun classifyMultiLabel(text: String, pair: String? = null): MultiLabelClassification {
+    /** The labels of a text, or of a text and its [pair]: any number of them. Otherwise as [classify]. */
+    fun classifyMultiLabel(text: String, pair: String? = null, maxTokens: Int = file.maxTokens): MultiLabelClassification {
         needs(Head.MULTI_LABEL_CLASSIFIER)
-        val packed = packed(text, pair)
+        val packed = packed(text, pair, maxTokens)
         val probabilities = probabilities(packed)
         return MultiLabelClassification(probabilities, chosen(probabilities, file.thresholds), packed.dropped)
     }
@@ -162,11 +163,11 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
 
     override fun close() = engine.close()
 
-    private fun packed(text: String, pair: String?): Packed {
+    private fun packed(text: String, pair: String?, maxTokens: Int = file.maxTokens): Packed {
         if (file.pairs == true && pair == null) {
             throw InputException("the model was trained on pairs of texts: give the second text")
         }
-        return tokenizer.pack(text, pair, file.maxTokens)
+        return tokenizer.pack(text, pair, maxTokens)
     }
 
     private fun windowSizes() = WindowSizes(minOf(file.sequenceLength ?: USUAL_WINDOW, file.maxTokens))

@@ -39,6 +39,7 @@ class TextModelTest {
             assertEquals(0, model.classify("the film").droppedTokens)
             assertEquals(3, model.classify("the film was low", "the film").droppedTokens)
             assertEquals(6, engine.seen.last().size)
+            assertEquals(1, model.classify("the film was low", maxTokens = 5).droppedTokens)
         }
         assertTrue(engine.closed)
         val encoder = TextModel(file(Head.ENCODER, maxTokens = 4), Scripted { mapOf("embedding" to values(1f)) })
