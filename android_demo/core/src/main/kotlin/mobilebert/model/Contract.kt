@@ -53,7 +53,8 @@ internal class Contract(private val model: FlatTable) {
 
     private fun checkTensor(tensor: FlatTable) {
         val shape = tensor.ints(TfliteSchema.TENSOR_SHAPE)
-        val buffer = buffers.getOrNull(tensor.int(TfliteSchema.TENSOR_BUFFER)) ?: refuse("a tensor names a buffer that is not there")
+        val buffer = buffers.getOrNull(tensor.int(TfliteSchema.TENSOR_BUFFER))
+            ?: refuse("a tensor names a buffer that is not there")
         if (shape.any { it < 0 } || numbers(shape) > MOST_NUMBERS) refuse(tensor, "has the shape $shape")
         val held = buffer.size(TfliteSchema.BUFFER_DATA, 1)
         val bits = BITS[tensor.byte(TfliteSchema.TENSOR_TYPE)]

@@ -108,7 +108,8 @@ class ModelFileTest {
             "cut in its ZIP" to NO_ZIP,
             "its directory is gone" to NO_ZIP,
             "without metadata" to NO_ZIP,
-            "a scale that is no number" to "the file is damaged, or not made by mobilebert_tf's export: the tensor ids has a scale that is no positive number",
+            "a scale that is no number" to
+                "the file is damaged, or not made by mobilebert_tf's export: the tensor ids has a scale that is no positive number",
             "no JSON in it" to "mobilebert.json in the file is damaged: no , at character 7",
             "unknown head" to "the file has a head of the kind clarifier , which this version does not know",
             "a limit that is none" to
