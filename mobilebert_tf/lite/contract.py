@@ -239,7 +239,8 @@ def _signature_problems(
     )
     for names, entries, tensors in ends:
         if set(entries) != set(names):
-            yield f"its signature has {', '.join(sorted(entries)) or 'nothing'}, not {names}"
+            found = ", ".join(sorted(entries)) or "nothing"
+            yield f"its signature has {found}, not {', '.join(names)}"
         for name, index in entries.items():
             if index not in tensors or not 0 <= index < graph.TensorsLength():
                 yield f"{name} is no end of the graph"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from graphs import contract_cases, small_graph
 from scipy import special
 from texts import DOCUMENT, JOINED, JOINERS, SENTENCES, SPECIAL, TOKENIZED, VOCABULARY
 
@@ -422,8 +423,9 @@ def model_files() -> dict:
     ]
     several = _content("multi_label_classifier", None, packed["multi_label_classifier"])
     halves = replace(packed["multi_label_classifier"], thresholds=())
-    bare = _content(halves.kind, None, halves)
-    cases.append(_file("multi_label_classifier without thresholds", bare, halves, None))
+    usual = _content(halves.kind, None, halves)
+    cases.append(_file("multi_label_classifier without thresholds", usual, halves, None))
+    bare = small_graph("classifier", None, 2)
     whole = _content("classifier", None, packed["classifier"])
     cases += [
         _refused("empty", b""),
@@ -431,10 +433,8 @@ def model_files() -> dict:
         _refused("cut in its flatbuffer", whole[:300]),
         _refused("cut in its ZIP", whole[:-100]),
         _refused("its directory is gone", whole[:-22] + bytes(22)),
-        _refused("without metadata", _bare("classifier", None, 2)),
-        _refused(
-            "a scale that is no number", _with_scale(_bare("classifier", None, 2), float("nan"))
-        ),
+        _refused("without metadata", bare),
+        _refused("a scale that is no number", _with_scale(bare, float("nan"))),
         _refused("no JSON in it", whole.replace(b'{"kind"', b'["kind"')),
         _refused("unknown head", whole.replace(b'"classifier"', b'"clarifier "')),
         *_joiners_refused(),
@@ -492,37 +492,7 @@ def _refused(name: str, content: bytes) -> dict:
 
 
 def _content(kind: str, length: int | None, packed: metadata.Packed) -> bytes:
-    return metadata.pack(_bare(kind, length, len(packed.labels)), packed)
-
-
-def _bare(kind: str, length: int | None, classes: int) -> bytes:
-    """A model with inputs and outputs, and nothing between them."""
-    outputs = {
-        "classifier": {"probability": [1, classes]},
-        "multi_label_classifier": {"probability": [1, classes]},
-        "span": {"start_logits": [1, -1], "end_logits": [1, -1]},
-        "token_classifier": {"token_probability": [1, -1, classes]},
-        "encoder": {"embedding": [1, 8]},
-    }[kind]
-    inputs = dict.fromkeys(("ids", "mask", "segment_ids"), [1, length or -1])
-    model, graph, signature = schema.ModelT(), schema.SubGraphT(), schema.SignatureDefT()
-    model.version, model.description = 3, b"golden file of mobilebert_tf"
-    model.operatorCodes, model.buffers = [], [schema.BufferT()]
-    graph.tensors, graph.operators = [], []
-    types = [schema.TensorType.INT32] * len(inputs) + [schema.TensorType.FLOAT32] * len(outputs)
-    for (name, shape), number in zip((inputs | outputs).items(), types, strict=True):
-        tensor = schema.TensorT()
-        tensor.name, tensor.type, tensor.buffer = name.encode(), number, 0
-        tensor.shape = [max(size, 1) for size in shape]
-        tensor.shapeSignature = shape if -1 in shape else None
-        graph.tensors.append(tensor)
-    # The converter reorders inputs, so here they are reordered too.
-    graph.inputs, graph.outputs = [2, 0, 1], list(range(3, len(graph.tensors)))
-    signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
-    signature.inputs = [_place(i, graph) for i in (1, 2, 0)]
-    signature.outputs = [_place(i, graph) for i in reversed(graph.outputs)]
-    model.subgraphs, model.signatureDefs = [graph], [signature]
-    return flatbuffer.write(model)
+    return metadata.pack(small_graph(kind, length, len(packed.labels)), packed)
 
 
 def _with_scale(content: bytes, scale: float) -> bytes:
@@ -535,10 +505,13 @@ def _with_scale(content: bytes, scale: float) -> bytes:
     return metadata.pack(flatbuffer.write(model), packed)
 
 
-def _place(index: int, graph: schema.SubGraphT) -> schema.TensorMapT:
-    place = schema.TensorMapT()
-    place.name, place.tensorIndex = graph.tensors[index].name, index
-    return place
+def contract() -> dict:
+    """Damaged graphs."""
+    return golden(
+        "What is wrong with the graph of a .tflite file (base64, without the files behind it), "
+        "where its head is of this kind and its vocabulary has so many pieces; null: nothing.",
+        (case(*fields) for fields in contract_cases()),
+    )
 
 
 def latency() -> dict:
@@ -573,5 +546,6 @@ SUBJECTS = {
     "masks": masks,
     "embeddings": embeddings,
     "model_files": model_files,
+    "contract": contract,
     "latency": latency,
 }

@@ -56,6 +56,7 @@ SPECIAL = [
     ("nearly special", "[[MASK]] [mask] [MASK"),
     ("all of them", "[CLS] hello [SEP] world [SEP] [PAD] [UNK]"),
     ("private characters inside", "[MA\ue000SK] \ue004 x"),
+    ("soft hyphens and blanks without width", "[MA\u00adSK] \u00ad[MASK]\u00ad [\u200bMASK] b"),
     ("behind astral", "\U0001f642 [MASK] \U0001f642[MASK]"),
     ("an accent after one", "[MASK]\u0301 a"),
 ]

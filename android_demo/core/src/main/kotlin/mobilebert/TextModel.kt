@@ -6,6 +6,7 @@ import mobilebert.model.ModelFile
 import mobilebert.model.Tensor
 import mobilebert.task.Answer
 import mobilebert.task.Classification
+import mobilebert.task.Embedding
 import mobilebert.task.FilledMask
 import mobilebert.task.LabelProbability
 import mobilebert.task.LabelledText
@@ -19,6 +20,7 @@ import mobilebert.text.ModelInputs
 import mobilebert.text.Packed
 import mobilebert.text.WindowSizes
 import mobilebert.text.WordPiece
+import mobilebert.text.droppedTokens
 import mobilebert.text.pack
 import mobilebert.text.windows
 
@@ -54,17 +56,20 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
      * The class of a text, or of a text and its [pair].
      *
      * Text that is too long is cut: [Classification.droppedTokens] says so.
+     *
+     * @param maxTokens read at most.
+     * @throws InputException as all functions that take a pair, if there is none and the model was trained on pairs.
      */
-    fun classify(text: String, pair: String? = null): Classification {
+    fun classify(text: String, pair: String? = null, maxTokens: Int = file.maxTokens): Classification {
         needs(Head.CLASSIFIER, Head.NEXT_SENTENCE)
-        val packed = packed(text, pair)
+        val packed = packed(text, pair, maxTokens)
         return Classification(probabilities(packed), packed.dropped)
     }
 
-    /** The labels of a text, or of a text and its [pair]: any number of them. Text that is too long is cut. */
-    fun classifyMultiLabel(text: String, pair: String? = null): MultiLabelClassification {
+    /** The labels of a text, or of a text and its [pair]: any number of them. Otherwise as [classify]. */
+    fun classifyMultiLabel(text: String, pair: String? = null, maxTokens: Int = file.maxTokens): MultiLabelClassification {
         needs(Head.MULTI_LABEL_CLASSIFIER)
-        val packed = packed(text, pair)
+        val packed = packed(text, pair, maxTokens)
         val probabilities = probabilities(packed)
         return MultiLabelClassification(probabilities, chosen(probabilities, file.thresholds), packed.dropped)
     }
@@ -81,14 +86,15 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
         return Score(output(packed.inputs, "score").values.single(), packed.dropped)
     }
 
-    /** The text's embedding [H]. Text that is too long is cut. */
-    fun embed(text: String): FloatArray {
+    /** The text's embedding. Text that is too long is cut. */
+    fun embed(text: String): Embedding {
         needs(Head.ENCODER)
-        return output(packed(text, null).inputs, "embedding").values
+        val packed = packed(text, null)
+        return Embedding(output(packed.inputs, "embedding").values, packed.dropped)
     }
 
     /**
-     * Answers a question from a document of any length, read in windows.
+     * Answers a question from a document of any length, read in windows. A question longer than a sixth of a window is cut.
      *
      * @param best and [nullThreshold] as in [mobilebert.task.answer].
      * @param onWindow called before each window with its number, from 0, and how many there are; it may throw to stop.
@@ -102,7 +108,8 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
         onWindow: (Int, Int) -> Unit = { _, _ -> },
     ): Answer {
         needs(Head.SPAN)
-        val windows = tokenizer.windows(document, question, windowSizes())
+        val sizes = windowSizes()
+        val windows = tokenizer.windows(document, question, sizes)
         if (windows.isEmpty()) throw InputException("the document holds no text to answer from")
         val outputs = windows.mapIndexed { index, window ->
             onWindow(index, windows.size)
@@ -110,6 +117,7 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
         }
         val (starts, ends) = listOf("start_logits", "end_logits").map { name -> outputs.map { named(it, name).values } }
         return answer(document, windows, starts, ends, best, nullThreshold = nullThreshold)
+            .copy(droppedTokens = tokenizer.droppedTokens(question, sizes))
     }
 
     /**
@@ -155,7 +163,12 @@ class TextModel(val file: ModelFile, private val engine: Engine) : AutoCloseable
 
     override fun close() = engine.close()
 
-    private fun packed(text: String, pair: String?): Packed = tokenizer.pack(text, pair, file.maxTokens)
+    private fun packed(text: String, pair: String?, maxTokens: Int = file.maxTokens): Packed {
+        if (file.pairs == true && pair == null) {
+            throw InputException("the model was trained on pairs of texts: give the second text")
+        }
+        return tokenizer.pack(text, pair, maxTokens)
+    }
 
     private fun windowSizes() = WindowSizes(minOf(file.sequenceLength ?: USUAL_WINDOW, file.maxTokens))
 

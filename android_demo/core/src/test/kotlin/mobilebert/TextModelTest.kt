@@ -39,8 +39,11 @@ class TextModelTest {
             assertEquals(0, model.classify("the film").droppedTokens)
             assertEquals(3, model.classify("the film was low", "the film").droppedTokens)
             assertEquals(6, engine.seen.last().size)
+            assertEquals(1, model.classify("the film was low", maxTokens = 5).droppedTokens)
         }
         assertTrue(engine.closed)
+        val encoder = TextModel(file(Head.ENCODER, maxTokens = 4), Scripted { mapOf("embedding" to values(1f)) })
+        assertEquals(listOf(0, 2), listOf("the film", "the film was low").map { encoder.embed(it).droppedTokens })
     }
 
     @Test
@@ -60,10 +63,21 @@ class TextModelTest {
     }
 
     @Test
+    fun aModelOfPairsNeedsTheSecondText() {
+        val file = ModelFile(
+            Head.REGRESSION, vocabulary, emptyList(), true, true, 20, null, null, emptyMap(), emptyMap(), pairs = true,
+        )
+        val model = TextModel(file, Scripted { mapOf("score" to values(0.5f)) })
+        assertEquals(0.5f, model.score("the film", "was low").value)
+        val message = assertFailsWith<InputException> { model.score("the film") }.message
+        assertEquals("the model was trained on pairs of texts: give the second text", message)
+    }
+
+    @Test
     fun aFileOfFixedLengthGetsPadding() {
         val engine = Scripted { mapOf("embedding" to values(1f, 2f)) }
         val model = TextModel(file(Head.ENCODER, fixedLength = 20), engine)
-        assertEquals(listOf(1f, 2f), model.embed("the film").toList())
+        assertEquals(listOf(1f, 2f), model.embed("the film").values.toList())
         assertEquals(listOf(20, 4), listOf(engine.seen.single().size, engine.seen.single().mask.sum()))
     }
 
@@ -87,6 +101,8 @@ class TextModelTest {
         assertEquals(engine.seen.indices.toList(), windows)
         assertTrue(windows.size > 5)
         assertFailsWith<InputException> { model.answer("who", " \u200b ") }
+        val dropped = listOf("the end of", "the end of the world").map { model.answer(it, document).droppedTokens }
+        assertEquals(listOf(0, 2), dropped) // a sixth of 20 tokens is 3
     }
 
     @Test

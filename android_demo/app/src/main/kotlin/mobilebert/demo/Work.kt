@@ -17,22 +17,31 @@ sealed interface Progress<out T> {
 }
 
 /** What running work says of itself. */
-class Ticket internal constructor(private val onReport: (Int, Int) -> Unit) {
+class Ticket internal constructor(private val clock: () -> Long, private val onReport: (Int, Int) -> Unit) {
     @Volatile
     private var cancelled = false
+    private var told: Long? = null
 
     /**
-     * Says how far the work is.
+     * Says how far the work is; as often as you like, for it is told a few times a second only: a screen that is drawn anew
+     * would slow the work itself.
      *
      * @throws CancellationException if nobody wants its result any more.
      */
     fun report(done: Int, total: Int) {
         if (cancelled) throw CancellationException()
+        val now = clock()
+        if (told?.let { now - it < SILENCE } == true) return
+        told = now
         onReport(done, total)
     }
 
     internal fun cancel() {
         cancelled = true
+    }
+
+    private companion object {
+        const val SILENCE = 250_000_000L // nanoseconds
     }
 }
 
@@ -45,11 +54,13 @@ class Ticket internal constructor(private val onReport: (Int, Int) -> Unit) {
  * @param background runs the work.
  * @param main runs what changes the screen.
  * @param explain a message for the user.
+ * @param clock nanoseconds from any start.
  */
 class Work<T>(
     private val background: Executor,
     private val main: Executor,
     private val explain: (Throwable) -> String,
+    private val clock: () -> Long = System::nanoTime,
 ) {
     private var watcher: ((Progress<T>) -> Unit)? = null
     private var ticket: Ticket? = null
@@ -65,7 +76,7 @@ class Work<T>(
         ticket?.cancel()
         lateinit var mine: Ticket
         fun tell(news: Progress<T>) = main.execute { if (ticket === mine) progress = news }
-        mine = Ticket { done, total -> tell(Progress.Running(done, total)) }
+        mine = Ticket(clock) { done, total -> tell(Progress.Running(done, total)) }
         ticket = mine
         progress = Progress.Running(0, 0)
         background.execute {

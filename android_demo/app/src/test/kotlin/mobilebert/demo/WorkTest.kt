@@ -9,7 +9,8 @@ import kotlin.test.assertIs
 class WorkTest {
     private val background = Queue()
     private val main = Queue()
-    private val work = Work<String>(background, main) { it.message.orEmpty() }
+    private var now = 0L // milliseconds
+    private val work = Work<String>(background, main, { it.message.orEmpty() }, { now * 1_000_000 })
     private val seen = ArrayList<String>()
 
     private class Queue : Executor {
@@ -38,9 +39,25 @@ class WorkTest {
 
     @Test
     fun `what is reported is seen, and the result`() {
-        work.start { ticket -> "done".also { ticket.report(1, 2) } }
+        work.start { ticket ->
+            now += 250
+            "done".also { ticket.report(1, 2) }
+        }
         run()
         assertEquals(listOf("idle", "0/0", "0/0", "1/2", "done"), seen)
+    }
+
+    @Test
+    fun `it is told four times a second, however often it is reported`() {
+        work.start { ticket ->
+            for (done in 1..1000) {
+                now++
+                ticket.report(done, 1000)
+            }
+            "done"
+        }
+        run()
+        assertEquals(listOf("idle", "0/0", "0/0", "250/1000", "500/1000", "750/1000", "1000/1000", "done"), seen)
     }
 
     @Test

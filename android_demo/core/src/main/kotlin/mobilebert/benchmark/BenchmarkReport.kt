@@ -42,7 +42,8 @@ data class BenchmarkReport(
  * @property loadMs opening and the first allocation.
  * @property resizeMs to another length; null if not measured.
  * @property peakMb peak memory of the process in MiB; null if the system does not say.
- * @property memoryMb the peak less what the process had before.
+ * @property memoryMb what opening it and one run added to the memory of the process. Python measures it in a fresh process;
+ *   an app that has the same file open already, as the demo's screen has, has mapped its pages before and gives less.
  */
 data class FileFigures(
     val file: String,

@@ -20,6 +20,7 @@ import java.nio.ByteBuffer
  * @property fixedLength T of a file that takes no other; null if it takes any.
  * @property inputs of its signature, by name: ids, mask, segment_ids.
  * @property outputs of its signature, by name.
+ * @property pairs whether the head was trained on pairs of texts; null if the file does not say.
  * @property joiners how the words that it was trained on hold marks ("x-x" for e-mail); none if each mark is a word.
  */
 class ModelFile internal constructor(
@@ -35,6 +36,7 @@ class ModelFile internal constructor(
     val outputs: Map<String, TensorInfo>,
     val thresholds: List<Double> = emptyList(),
     val joiners: List<String> = emptyList(),
+    val pairs: Boolean? = null,
 ) {
     /** The tokenizer that the file brings along. */
     fun tokenizer(): WordPiece = WordPiece(vocabulary, lowerCase, stripAccents)
@@ -59,19 +61,19 @@ class ModelFile internal constructor(
          * @param content the whole file; neither its position nor its limit is moved.
          * @throws InputException if that is not a whole file of ours.
          */
-        fun read(content: ByteBuffer): ModelFile {
-            val signature = TfliteSignature.read(content, SIGNATURE)
-            val files = ZipEntries(content)
+        fun read(content: ByteBuffer): ModelFile = FlatTable.ofModel(content) { read(it, ZipEntries(content)) }
+
+        private fun read(model: FlatTable, files: ZipEntries): ModelFile {
             val settings = settings(files.text(SETTINGS))
             val head = settings.head()
+            val vocabulary = lines(files.text(VOCABULARY))
+            Contract(model).check(head, vocabulary.size)
+            val signature = TfliteSignature.read(model, SIGNATURE)
             val fixed = signature.fixedLength()
-            for (name in head.outputs) {
-                if (name !in signature.outputs) throw InputException("the file has no output $name: it is damaged")
-            }
             val labels = if (LABELS in files.names) lines(files.text(LABELS)) else emptyList()
             return ModelFile(
                 head = head,
-                vocabulary = lines(files.text(VOCABULARY)),
+                vocabulary = vocabulary,
                 labels = labels,
                 lowerCase = settings.flag("do_lower_case"),
                 stripAccents = settings.flag("strip_accents", default = "do_lower_case"),
@@ -83,6 +85,7 @@ class ModelFile internal constructor(
                 outputs = signature.outputs,
                 thresholds = settings.thresholds(head, labels.size),
                 joiners = settings.texts("joiners"),
+                pairs = settings.flagOrNull("pairs"),
             ).also(::checkLabels)
         }
 
@@ -117,6 +120,9 @@ class ModelFile internal constructor(
 
             fun flag(name: String): Boolean =
                 values[name] as? Boolean ?: throw InputException("$SETTINGS in the file has no true or false for $name")
+
+            /** Null if it is not given. */
+            fun flagOrNull(name: String): Boolean? = if (values[name] == null) null else flag(name)
 
             /** One for each label of a multi-label classifier. */
             fun thresholds(head: Head, labels: Int): List<Double> {

@@ -1,6 +1,7 @@
 package mobilebert.model
 
 import mobilebert.InputException
+import java.nio.Buffer
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 
@@ -30,20 +31,25 @@ data class TensorInfo(
     /** The numbers of a tensor of this kind, in float. [data] is read from its start to its limit. */
     fun floats(data: ByteBuffer): FloatArray {
         val source = data.duplicate().order(ByteOrder.nativeOrder())
-        return FloatArray(source.limit() / format.bytes) { i ->
-            val place = i * format.bytes
-            when (format) {
-                NumberFormat.FLOAT32 -> source.getFloat(place)
-                NumberFormat.INT32 -> scaled(source.getInt(place))
-                NumberFormat.INT16 -> scaled(source.getShort(place).toInt())
-                NumberFormat.INT8 -> scaled(source.get(place).toInt())
-                NumberFormat.UINT8 -> scaled(source.get(place).toInt() and 0xFF)
-            }
+        return when (format) {
+            NumberFormat.FLOAT32 -> copied(source)
+            NumberFormat.INT32 -> scaled(source) { source.getInt(it) }
+            NumberFormat.INT16 -> scaled(source) { source.getShort(it).toInt() }
+            NumberFormat.INT8 -> scaled(source) { source.get(it).toInt() }
+            NumberFormat.UINT8 -> scaled(source) { source.get(it).toInt() and 0xFF }
         }
     }
 
-    private fun scaled(value: Int): Float {
+    /** All at once: a masked LM has millions. */
+    private fun copied(source: ByteBuffer): FloatArray {
+        (source as Buffer).rewind() // Android 7 has no rewind of a ByteBuffer's own
+        val numbers = source.asFloatBuffer()
+        return FloatArray(numbers.remaining()).also { numbers.get(it) }
+    }
+
+    /** @param number the one at a place. */
+    private inline fun scaled(source: ByteBuffer, number: (Int) -> Int): FloatArray {
         if (scale == 0f) throw InputException("the output $name holds integers without a scale")
-        return (value.toFloat() - zeroPoint) * scale
+        return FloatArray(source.limit() / format.bytes) { (number(it * format.bytes).toFloat() - zeroPoint) * scale }
     }
 }

@@ -18,6 +18,7 @@ data class AnswerCandidate(val text: String, val start: Int, val end: Int, val s
  * @property nullScoreDifference score of "no answer" minus that of the best span, infinite if there is no span; null if
  *     the document is taken to hold an answer.
  * @property candidates best first.
+ * @property droppedTokens how many of the question did not fit and were not read.
  */
 data class Answer(
     val text: String,
@@ -26,6 +27,7 @@ data class Answer(
     val probability: Double,
     val nullScoreDifference: Double?,
     val candidates: List<AnswerCandidate>,
+    val droppedTokens: Int = 0,
 )
 
 /**

@@ -11,6 +11,14 @@ fun cosine(a: FloatArray, b: FloatArray): Float {
 
 private fun dot(a: FloatArray, b: FloatArray): Double = a.indices.sumOf { a[it].toDouble() * b[it] }
 
+/**
+ * What a sentence encoder makes of a text.
+ *
+ * @property values [H].
+ * @property droppedTokens as in [Classification].
+ */
+class Embedding(val values: FloatArray, val droppedTokens: Int)
+
 /** A text of the list, and its cosine with what was searched for. */
 data class Match(val index: Int, val text: String, val similarity: Float)
 

@@ -21,29 +21,34 @@ internal class Word(val text: String, val starts: IntArray, val ends: IntArray, 
  * each normalised character is known to come from its cluster.
  */
 internal class Normalizer(private val lowerCase: Boolean, private val stripAccents: Boolean) {
-    /** The words of a text. Each of [specialTokens] that is written in it is a word of its own. */
+    /**
+     * The words of a text. Each of [specialTokens] that is written in it is a word of its own.
+     *
+     * They are looked for in the text as it is, as in Python: with a soft hyphen in it, "[MASK]" is plain text.
+     */
     fun words(text: String, specialTokens: List<String> = emptyList()): List<Word> {
         val collector = WordCollector()
-        val clean = CleanText.of(text)
-        if (specialTokens.isEmpty()) {
-            addWords(clean, 0, clean.text.length, collector)
-            return collector.words
-        }
         var start = 0
-        for (match in Regex(specialTokens.joinToString("|", transform = Regex::escape)).findAll(clean.text)) {
-            addWords(clean, start, match.range.first, collector)
-            val (first, last) = match.range.first to match.range.last
-            collector.addSpecial(match.value, clean.starts[first], clean.ends[last])
-            start = last + 1
+        val found = if (specialTokens.isEmpty()) emptySequence() else written(specialTokens).findAll(text)
+        for (match in found) {
+            val end = match.range.last + 1
+            addWords(CleanText.of(text, start, match.range.first), collector)
+            collector.addSpecial(match.value.replace(RESERVED, ""), match.range.first, end)
+            start = end
         }
-        addWords(clean, start, clean.text.length, collector)
+        addWords(CleanText.of(text, start, text.length), collector)
         return collector.words
     }
 
-    private fun addWords(clean: CleanText, from: Int, to: Int, collector: WordCollector) {
-        var start = from
-        while (start < to) {
-            val end = clusterEnd(clean.text, start, to)
+    /** Any of the tokens; [RESERVED] characters in it do not count. */
+    private fun written(tokens: List<String>) = Regex(
+        tokens.joinToString("|") { token -> token.toList().joinToString("$RESERVED*") { Regex.escape("$it") } },
+    )
+
+    private fun addWords(clean: CleanText, collector: WordCollector) {
+        var start = 0
+        while (start < clean.text.length) {
+            val end = clusterEnd(clean.text, start)
             addCluster(clean, start, end, collector)
             start = end
         }
@@ -51,11 +56,11 @@ internal class Normalizer(private val lowerCase: Boolean, private val stripAccen
     }
 
     /** Behind a character and what may join it or be reordered behind it: marks, and Hangul's vowels and finals. */
-    private fun clusterEnd(text: String, start: Int, to: Int): Int {
+    private fun clusterEnd(text: String, start: Int): Int {
         val first = text.codePointAt(start)
         var end = start + Character.charCount(first)
         if (Unicodes.isBlank(first)) return end
-        while (end < to) {
+        while (end < text.length) {
             val next = text.codePointAt(end)
             if (!Unicodes.isMark(next) && next !in HANGUL_VOWELS_AND_FINALS) break
             end += Character.charCount(next)
@@ -117,21 +122,24 @@ internal class Normalizer(private val lowerCase: Boolean, private val stripAccen
     }
 
     private companion object {
+        /** Python puts these in the place of special tokens, so it removes them from a text first. */
+        val RESERVED = Regex("[\uE000-\uE004]")
+
         const val DOTTED_I = 0x130 // the one character whose lower case is two
 
         val HANGUL_VOWELS_AND_FINALS = 0x1160..0x11FF
     }
 }
 
-/** A text without the characters that BERT removes, and where its units were: [starts] and [ends] [N]. */
+/** A part of a text without the characters that BERT removes, and where its units were: [starts] and [ends] [N]. */
 private class CleanText(val text: String, val starts: IntArray, val ends: IntArray) {
     companion object {
-        fun of(text: String): CleanText {
-            val clean = StringBuilder(text.length)
-            val starts = IntArray(text.length)
-            val ends = IntArray(text.length)
-            var place = 0
-            while (place < text.length) {
+        fun of(text: String, from: Int, to: Int): CleanText {
+            val clean = StringBuilder(to - from)
+            val starts = IntArray(to - from)
+            val ends = IntArray(to - from)
+            var place = from
+            while (place < to) {
                 val character = text.codePointAt(place)
                 val next = place + Character.charCount(character)
                 if (!Unicodes.isRemoved(character)) {

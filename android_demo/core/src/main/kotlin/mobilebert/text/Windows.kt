@@ -64,6 +64,10 @@ fun WordPiece.windows(document: String, question: String?, sizes: WindowSizes): 
     }
 }
 
+/** How many tokens of a question [windows] drops. */
+fun WordPiece.droppedTokens(question: String, sizes: WindowSizes): Int =
+    maxOf(0, tokenize(question).size - sizes.longestQuestion)
+
 /** The tokens of each window over a document of [tokens]. */
 internal fun windowRanges(tokens: Int, room: Int, stride: Int): List<IntRange> {
     if (tokens == 0) return emptyList()

@@ -7,6 +7,7 @@ import mobilebert.int
 import mobilebert.map
 import mobilebert.strings
 import java.nio.ByteBuffer
+import java.nio.ByteOrder
 import java.util.Base64
 import java.util.Random
 import kotlin.test.Test
@@ -43,6 +44,19 @@ class ModelFileTest {
         assertEquals(0, content.position())
     }
 
+    @Test
+    fun pairsAreReadAndUnknownIfNotGiven() {
+        fun read(setting: String) = ModelFile.read(ByteBuffer.wrap(whole.with("\"sequence_length\": 32", setting))).pairs
+        assertEquals(listOf(true, false, null), listOf("\"pairs\": true", "\"pairs\": false", "\"pairs\": null").map(::read))
+        assertEquals(null, ModelFile.read(ByteBuffer.wrap(whole)).pairs)
+        val message = assertFailsWith<InputException> { read("\"pairs\": 1") }.message
+        assertEquals("mobilebert.json in the file has no true or false for pairs", message)
+    }
+
+    /** The same file with other settings, of the same length. */
+    private fun ByteArray.with(old: String, new: String): ByteArray =
+        toString(Charsets.ISO_8859_1).replace(old, new.padEnd(old.length)).toByteArray(Charsets.ISO_8859_1)
+
     /** Every place cut, and 20,000 spoilt: a file, or a line; nothing else and not for ever. */
     @Test
     fun aDamagedFileIsOneLine() {
@@ -70,6 +84,14 @@ class ModelFileTest {
         assertFailsWith<InputException> { info.copy(scale = 0f).floats(ByteBuffer.wrap(byteArrayOf(2))) }
     }
 
+    @Test
+    fun floatsAreRead() {
+        val info = TensorInfo("x", listOf(1, 2), NumberFormat.FLOAT32)
+        val bytes = ByteBuffer.allocate(8).order(ByteOrder.nativeOrder()).putFloat(2.5f).putFloat(-1f)
+        assertEquals(listOf(2.5f, -1f), info.floats(bytes).toList())
+        assertEquals(8, bytes.position())
+    }
+
     private fun contents(): List<Pair<ByteArray, Any?>> = buildList {
         Goldens.eachCase("model_files") { add(content(it).array() to it.expected) }
     }
@@ -82,11 +104,12 @@ class ModelFileTest {
         val REFUSALS = mapOf(
             "empty" to "this is no .tflite file",
             "no .tflite file" to "this is no .tflite file",
-            "cut in its flatbuffer" to "the .tflite file is damaged",
+            "cut in its flatbuffer" to NO_ZIP,
             "cut in its ZIP" to NO_ZIP,
             "its directory is gone" to NO_ZIP,
             "without metadata" to NO_ZIP,
-            "a scale that is no number" to "the .tflite file is damaged: a scale of its numbers is no number",
+            "a scale that is no number" to
+                "the file is damaged, or not made by mobilebert_tf's export: the tensor ids has a scale that is no positive number",
             "no JSON in it" to "mobilebert.json in the file is damaged: no , at character 7",
             "unknown head" to "the file has a head of the kind clarifier , which this version does not know",
             "a limit that is none" to

@@ -34,9 +34,11 @@ class WordPieceTest {
 
     @Test
     fun placesOfSpecialTokens() {
-        val text = "\uD83D\uDE42 the [MASK]\u0301 was\uE004[MASK]"
+        val text = "\uD83D\uDE42 the\u00ad [MASK]\u0301 was\uE004[MASK] [MA\u00adSK]"
         val masks = Goldens.uncased.tokenize(text, specialTokens = true).filter { it.id == Goldens.uncased.maskId }
         assertEquals(listOf("[MASK]", "[MASK]"), masks.map { text.substring(it.start, it.end) })
+        val last = Goldens.uncased.tokenize(text, specialTokens = true).takeLast(3)
+        assertEquals(listOf("[", "MA\u00adSK", "]"), last.map { text.substring(it.start, it.end) })
     }
 
     @Test

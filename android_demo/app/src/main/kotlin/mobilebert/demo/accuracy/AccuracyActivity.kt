@@ -68,7 +68,7 @@ class AccuracyActivity : ModelActivity(R.layout.accuracy) {
         val notes = listOfNotNull(
             getString(R.string.scored, accuracy.texts, decimal(accuracy.millisecondsPerText)),
             quantity(R.plurals.skipped, accuracy.skipped),
-            quantity(R.plurals.texts_cut, accuracy.cut),
+            quantity(R.plurals.texts_cut, accuracy.cut, accuracy.longest),
         )
         return Outcome(listOf(all) + labels, notes = notes)
     }
@@ -77,7 +77,8 @@ class AccuracyActivity : ModelActivity(R.layout.accuracy) {
 
     private fun row(label: String, fraction: Double) = Row(label, percent(fraction), fraction.toFloat())
 
-    private fun quantity(name: Int, count: Int) = if (count == 0) null else resources.getQuantityString(name, count, count)
+    private fun quantity(name: Int, count: Int, vararg more: Any) =
+        if (count == 0) null else resources.getQuantityString(name, count, count, *more)
 
     private companion object {
         const val PICK = 1

@@ -22,7 +22,7 @@ class LabelledTable(val rows: List<Labelled>, val skipped: Int) {
          *
          * The columns are text (or sentence, sentence1, question), label, and for two texts pair (or sentence2, or behind a
          * question sentence), as in GLUE's SST-2, QNLI, RTE and WNLI. Labels are names
-         * or, as in GLUE's files, their numbers.
+         * or, as in GLUE's files, their numbers, if no name is a number itself.
          *
          * @param labels the model's.
          * @param severalLabels whether a text has any number of labels, with | between; an empty field for none.
@@ -38,6 +38,7 @@ class LabelledTable(val rows: List<Labelled>, val skipped: Int) {
                 throw InputException("line 1 must name the columns text and label, with a tab between: it is ${header.take(5)}")
             }
             val needed = listOfNotNull(text, pair, label.takeIf { !severalLabels }).filter { it >= 0 }
+            val numbered = if (labels.any { it.toIntOrNull() != null }) emptyList() else labels
             val rows = ArrayList<Labelled>()
             var skipped = 0
             lines.drop(1).forEachIndexed { index, line ->
@@ -47,7 +48,7 @@ class LabelledTable(val rows: List<Labelled>, val skipped: Int) {
                     skipped++
                 } else {
                     val given = if (severalLabels) several(fields[label]) else listOf(fields[label])
-                    val known = given.map { named(it, labels, line = index + 2) }
+                    val known = given.map { named(it, labels, numbered, line = index + 2) }
                     rows += Labelled(fields[text], fields.getOrNull(pair), known.toSet())
                 }
             }
@@ -58,9 +59,9 @@ class LabelledTable(val rows: List<Labelled>, val skipped: Int) {
         private fun several(field: String): List<String> =
             if (field.isEmpty()) emptyList() else field.split(SEPARATOR).map { it.trim() }
 
-        private fun named(label: String, labels: List<String>, line: Int): String =
+        private fun named(label: String, labels: List<String>, numbered: List<String>, line: Int): String =
             label.takeIf { it in labels }
-                ?: label.toIntOrNull()?.let(labels::getOrNull)
+                ?: label.toIntOrNull()?.let(numbered::getOrNull)
                 ?: throw InputException("line $line: the model has no label $label, it has ${labels.joinToString()}")
     }
 }

@@ -40,6 +40,11 @@ class BenchmarkActivity : ModelActivity(R.layout.benchmark) {
         }
     }
 
+    override fun onStop() {
+        if (!isChangingConfigurations) session.benchmarkLeft.set(true)
+        super.onStop()
+    }
+
     override fun onModel(open: OpenModel) {
         findViewById<TextView>(R.id.model).text = open.source.name
         val lengths = findViewById<EditText>(R.id.lengths)
@@ -56,7 +61,8 @@ class BenchmarkActivity : ModelActivity(R.layout.benchmark) {
             return say(error.message)
         }
         session.saving.cancel()
-        val runner = BenchmarkRunner(app.engines, app.device, ::utc)
+        session.benchmarkLeft.set(false)
+        val runner = BenchmarkRunner(app.engines, app.device, ::utc, session.benchmarkLeft::get)
         session.benchmark.start { runner.run(Subject(open.source.name, open.content, open.model.file), settings, it) }
     }
 

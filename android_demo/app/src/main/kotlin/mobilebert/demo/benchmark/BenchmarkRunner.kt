@@ -16,12 +16,21 @@ import java.nio.ByteBuffer
 class Subject(val name: String, val content: ByteBuffer, val file: ModelFile)
 
 /** Why figures may not be what the phone can do. */
-enum class Doubt { HOT, POWER_SAVING, UNSTEADY }
+enum class Doubt { HOT, POWER_SAVING, LEFT, UNSTEADY }
 
 class BenchmarkResult(val report: BenchmarkReport, val doubts: Set<Doubt>, val tooLong: List<Int>)
 
-/** Measures a file on a device, with an engine of its own. */
-class BenchmarkRunner(private val engines: EngineFactory, private val device: Device, private val now: () -> String) {
+/**
+ * Measures a file on a device, with an engine of its own.
+ *
+ * @param wasLeft whether the user looked at something else since it began: the system slows what nobody sees.
+ */
+class BenchmarkRunner(
+    private val engines: EngineFactory,
+    private val device: Device,
+    private val now: () -> String,
+    private val wasLeft: () -> Boolean,
+) {
     /** Runs for a while; [ticket] is told of each timed run. */
     fun run(subject: Subject, settings: BenchmarkSettings, ticket: Ticket): BenchmarkResult {
         val before = device.heat()
@@ -29,7 +38,7 @@ class BenchmarkRunner(private val engines: EngineFactory, private val device: De
         val figures = fileFigures(subject, settings)
         val latency = latency(subject, settings, ticket)
         val after = device.heat()
-        val doubts = doubts(before, after, savesPower, latency)
+        val doubts = doubts(before, after, savesPower, wasLeft(), latency)
         val report = BenchmarkReport(
             cpu = device.cpu,
             cores = device.cores,
@@ -92,9 +101,16 @@ class BenchmarkRunner(private val engines: EngineFactory, private val device: De
         /** p90 over p50 above which something else was running. */
         private const val STEADY = 1.5
 
-        fun doubts(before: Heat?, after: Heat?, savesPower: Boolean, latency: List<LatencyRow>): Set<Doubt> = buildSet {
+        fun doubts(
+            before: Heat?,
+            after: Heat?,
+            savesPower: Boolean,
+            wasLeft: Boolean,
+            latency: List<LatencyRow>,
+        ): Set<Doubt> = buildSet {
             if (listOfNotNull(before, after).any { it >= Heat.MODERATE } || before != after) add(Doubt.HOT)
             if (savesPower) add(Doubt.POWER_SAVING)
+            if (wasLeft) add(Doubt.LEFT)
             if (latency.any { it.statistics.p90Ms > STEADY * it.statistics.p50Ms }) add(Doubt.UNSTEADY)
         }
 

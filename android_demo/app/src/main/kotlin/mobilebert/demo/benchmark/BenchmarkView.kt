@@ -34,6 +34,7 @@ class BenchmarkView(private val parent: ViewGroup) {
     private fun reason(doubt: Doubt) = when (doubt) {
         Doubt.HOT -> R.string.doubt_hot
         Doubt.POWER_SAVING -> R.string.doubt_power_saving
+        Doubt.LEFT -> R.string.doubt_left
         Doubt.UNSTEADY -> R.string.doubt_unsteady
     }
 

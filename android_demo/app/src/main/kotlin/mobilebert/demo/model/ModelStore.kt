@@ -85,8 +85,11 @@ class ModelStore(private val context: Context) {
     }
 
     private fun map(channel: FileChannel, start: Long, size: Long): ByteBuffer {
+        if (size > LARGEST) {
+            throw InputException(context.getString(R.string.error_no_model_so_large, size / MEGABYTE, LARGEST / MEGABYTE))
+        }
         val free = freeMemory()
-        if (size > minOf(free, Int.MAX_VALUE.toLong())) {
+        if (size > free) {
             throw InputException(context.getString(R.string.error_too_large, size / MEGABYTE, free / MEGABYTE))
         }
         return channel.map(FileChannel.MapMode.READ_ONLY, start, size)
@@ -112,6 +115,7 @@ class ModelStore(private val context: Context) {
     private companion object {
         const val ASSET = "asset"
         const val SUFFIX = ".tflite"
+        const val LARGEST = Int.MAX_VALUE // bytes of a .tflite file, and of a mapping
         const val MEGABYTE = 1_000_000
     }
 }

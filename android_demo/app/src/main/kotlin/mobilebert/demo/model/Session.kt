@@ -16,6 +16,7 @@ import mobilebert.demo.task.taskOf
 import mobilebert.model.ModelFile
 import java.nio.ByteBuffer
 import java.util.concurrent.Executor
+import java.util.concurrent.atomic.AtomicBoolean
 
 /** A model that is ready to run. */
 class OpenModel(val source: ModelSource, val content: ByteBuffer, val model: TextModel, val task: TextTask)
@@ -34,6 +35,9 @@ class Session(
     val opening: Work<OpenModel> = work()
     val outcome: Work<Outcome> = work()
     val benchmark: Work<BenchmarkResult> = work()
+
+    /** Whether the benchmark's screen was left since it began to measure. */
+    val benchmarkLeft = AtomicBoolean()
     val accuracy: Work<Accuracy> = work()
     val saving: Work<Unit> = work()
 
@@ -53,6 +57,11 @@ class Session(
             open = null
             read(store.source(uri)).also { open = it }
         }
+    }
+
+    /** Has the next [open] read the file again though it is the same: another may have been exported under its name. */
+    fun renew() {
+        uri = null
     }
 
     private fun read(source: ModelSource): OpenModel {

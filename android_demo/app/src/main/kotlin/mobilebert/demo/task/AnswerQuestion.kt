@@ -20,7 +20,7 @@ class AnswerQuestion(private val model: TextModel, private val resources: Resour
         val marks = if (answer.text.isEmpty()) emptyList() else listOf(Mark(answer.start, answer.end, 0))
         // The one chosen comes first, whatever the scores: the threshold may decide against the best.
         val ordered = answer.candidates.sortedByDescending { it.text == answer.text }
-        return Outcome(ordered.mapIndexed(::row), document, marks)
+        return Outcome(ordered.mapIndexed(::row), document, marks, resources.cut(answer.droppedTokens, R.plurals.cut_question))
     }
 
     private fun row(index: Int, candidate: AnswerCandidate): Row {

@@ -11,7 +11,7 @@ import mobilebert.task.LabelProbability
 class Classify(private val model: TextModel, private val resources: Resources) : TextTask {
     override val title = R.string.classify
     override val first = Field(R.string.text, R.string.example_review)
-    override val second = Field(R.string.second_text, R.string.empty)
+    override val second = secondText(model)
 
     override fun run(first: String, second: String, option: Boolean, ticket: Ticket): Outcome {
         val classes = model.classify(resources.written(first), second.ifBlank { null })
@@ -25,7 +25,7 @@ class Classify(private val model: TextModel, private val resources: Resources) :
 class ClassifyMultiLabel(private val model: TextModel, private val resources: Resources) : TextTask {
     override val title = R.string.classify
     override val first = Field(R.string.text, R.string.example_labels)
-    override val second = Field(R.string.second_text, R.string.empty)
+    override val second = secondText(model)
 
     override fun run(first: String, second: String, option: Boolean, ticket: Ticket): Outcome {
         val found = model.classifyMultiLabel(resources.written(first), second.ifBlank { null })
@@ -46,7 +46,7 @@ class ClassifyMultiLabel(private val model: TextModel, private val resources: Re
 class Rate(private val model: TextModel, private val resources: Resources) : TextTask {
     override val title = R.string.rate
     override val first = Field(R.string.text, R.string.example_review)
-    override val second = Field(R.string.second_text, R.string.empty)
+    override val second = secondText(model)
 
     override fun run(first: String, second: String, option: Boolean, ticket: Ticket): Outcome {
         val score = model.score(resources.written(first), second.ifBlank { null })
@@ -54,9 +54,16 @@ class Rate(private val model: TextModel, private val resources: Resources) : Tex
     }
 }
 
-/** A note if the text was too long for the model. */
-internal fun Resources.cut(tokens: Int): List<String> =
-    if (tokens == 0) emptyList() else listOf(getQuantityString(R.plurals.cut, tokens, tokens))
+/** The field of a second text: none if the file says that the model was trained on single ones. */
+private fun secondText(model: TextModel): Field? = when (model.file.pairs) {
+    true -> Field(R.string.second_text, R.string.empty)
+    false -> null
+    null -> Field(R.string.second_text_perhaps, R.string.empty)
+}
+
+/** The [note] if the text was too long for the model. */
+internal fun Resources.cut(tokens: Int, note: Int = R.plurals.cut): List<String> =
+    if (tokens == 0) emptyList() else listOf(getQuantityString(note, tokens, tokens))
 
 /** The text, if there is one. */
 internal fun Resources.written(text: String): String =

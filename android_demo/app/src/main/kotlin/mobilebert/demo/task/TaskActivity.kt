@@ -23,6 +23,7 @@ class TaskActivity : ModelActivity(R.layout.task) {
 
     override fun onCreate(state: Bundle?) {
         super.onCreate(state)
+        if (fresh) session.renew() // what came of other texts does not belong to the example
         val view = OutcomeView(findViewById(R.id.outcome))
         bind(findViewById(R.id.run), R.string.run, session.outcome, ::start, view::show)
     }

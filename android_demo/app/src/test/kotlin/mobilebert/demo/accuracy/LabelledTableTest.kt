@@ -23,9 +23,11 @@ class LabelledTableTest {
     }
 
     @Test
-    fun `a label's own name wins over its number`() {
-        val table = LabelledTable.read("text\tlabel\na\t1\n", labels = listOf("1", "0"))
-        assertEquals(setOf("1"), table.rows.single().labels)
+    fun `where labels are numbers themselves, a number is a name`() {
+        val stars = listOf("3", "1", "2")
+        assertEquals(setOf("1"), LabelledTable.read("text\tlabel\na\t1\n", stars).rows.single().labels)
+        val message = assertFailsWith<InputException> { LabelledTable.read("text\tlabel\na\t0\n", stars) }.message
+        assertEquals("line 2: the model has no label 0, it has 3, 1, 2", message)
     }
 
     @Test

@@ -10,8 +10,13 @@ class DoubtsTest {
 
     private val steady = listOf(row(1.0, 1.1, 1.0))
 
-    private fun doubts(before: Heat? = Heat.NONE, after: Heat? = before, saves: Boolean = false, rows: List<LatencyRow> = steady) =
-        BenchmarkRunner.doubts(before, after, saves, rows)
+    private fun doubts(
+        before: Heat? = Heat.NONE,
+        after: Heat? = before,
+        saves: Boolean = false,
+        left: Boolean = false,
+        rows: List<LatencyRow> = steady,
+    ) = BenchmarkRunner.doubts(before, after, saves, left, rows)
 
     @Test
     fun `a cool and steady phone is not in doubt`() {
@@ -21,10 +26,11 @@ class DoubtsTest {
     }
 
     @Test
-    fun `heat, changing heat, battery saver and scattered times are doubts`() {
+    fun `heat, changing heat, battery saver, an app that was left and scattered times are doubts`() {
         assertEquals(setOf(Doubt.HOT), doubts(before = Heat.MODERATE))
         assertEquals(setOf(Doubt.HOT), doubts(before = Heat.NONE, after = Heat.LIGHT))
         assertEquals(setOf(Doubt.POWER_SAVING), doubts(saves = true))
+        assertEquals(setOf(Doubt.LEFT), doubts(left = true))
         assertEquals(setOf(Doubt.UNSTEADY), doubts(rows = steady + row(1.0, 1.0, 5.0)))
     }
 }

@@ -23,6 +23,16 @@ val MODELS = File(BUILD, "models")
 
 fun model(name: String): Uri = Uri.fromFile(File(MODELS, "$name.tflite"))
 
+/** A copy of the classifier in [folder], with a setting in its file that it does not have. */
+fun modelWith(setting: String, folder: File): Uri {
+    val old = "\"sequence_length\": null" // of the same length: nothing moves
+    val content = File(MODELS, "classifier.tflite").readText(Charsets.ISO_8859_1)
+    check(old in content && setting.length <= old.length)
+    val file = File(folder, "changed.tflite")
+    file.writeText(content.replace(old, setting.padEnd(old.length)), Charsets.ISO_8859_1)
+    return Uri.fromFile(file)
+}
+
 /** A screen as a user sees it. */
 class Screen<A : Activity>(val controller: ActivityController<A>) : AutoCloseable {
     val activity: A get() = controller.get()

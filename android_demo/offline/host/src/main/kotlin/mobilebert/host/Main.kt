@@ -67,7 +67,7 @@ private fun result(model: TextModel, call: Map<*, *>): Any {
             mapOf("labels" to found.chosen.map { it.label }, "probabilities" to probabilities)
         }
         "score" -> model.score(text, pair).value
-        "embed" -> model.embed(text).toList()
+        "embed" -> model.embed(text).values.toList()
         "answer" -> model.answer(text, pair!!).let {
             val (start, end) = listOf(it.start, it.end).map { index -> pair.codePointCount(0, index) }
             mapOf("text" to it.text, "start" to start, "end" to end, "probability" to it.probability)

@@ -6,6 +6,7 @@ import android.net.Uri
 import mobilebert.demo.R
 import mobilebert.demo.Screen
 import mobilebert.demo.model
+import mobilebert.demo.modelWith
 import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
@@ -21,7 +22,7 @@ class AccuracyActivityTest {
     val folder = TemporaryFolder()
 
     /** What the screen shows of a table. */
-    private fun score(table: ByteArray, picture: String? = null, model: String = "classifier"): List<String> = Screen.open<AccuracyActivity>(model(model)).use { screen ->
+    private fun score(table: ByteArray, picture: String? = null, model: Uri = model("classifier")): List<String> = Screen.open<AccuracyActivity>(model).use { screen ->
         screen.awaitModel()
         screen.press(R.id.run)
         val asked = shadowOf(screen.activity).nextStartedActivityForResult
@@ -47,18 +48,26 @@ class AccuracyActivityTest {
         assertTrue(shown.any { it.startsWith("positive: ") && it.endsWith(" of 2") }, "$shown")
         assertTrue(shown.any { it.startsWith("Texts: 5. Each took ") }, "$shown")
         assertTrue("1 row was skipped: it has too few or too many fields, or an empty one." in shown, "$shown")
-        assertTrue("1 text was too long for the model and was cut." in shown, "$shown")
+        assertTrue("1 text was cut to 128 tokens." in shown, "$shown")
     }
 
     @Test
     fun `a table of texts and several labels is scored`() {
         val table = "text\tlabel\nThe parcel came late.\tdelivery\nThe box was broken, and the parcel came late.\tdelivery|damage\n" +
             "The soup was cold.\t\nThe box was broken.\tdelivery | 1\n"
-        val shown = score(table.toByteArray(), picture = "accuracy_labels", model = "multi_label_classifier")
+        val shown = score(table.toByteArray(), picture = "accuracy_labels", model = model("multi_label_classifier"))
         assertTrue("delivery: 2 of 3, and 0 wrong" in shown, "$shown")
         assertTrue("damage: 2 of 2, and 0 wrong" in shown, "$shown")
         assertTrue("88.9%" in shown, "2 * 4 / (5 + 4): $shown")
         assertTrue(shown.any { it.startsWith("Texts: 4. Each took ") }, "$shown")
+    }
+
+    @Test
+    fun `texts are cut to the length of the training, as Python cuts them`() {
+        val table = "text\tlabel\nThe film is great. The book is dull, and the end is awful.\tpositive\nThe film is dull.\tnegative\n"
+        val shown = score(table.toByteArray(), model = modelWith("\"sequence_length\": 8", folder.root))
+        assertTrue("1 text was cut to 8 tokens." in shown, "$shown")
+        assertTrue("positive: 1 of 1" in shown, "the end was not read: $shown")
     }
 
     @Test

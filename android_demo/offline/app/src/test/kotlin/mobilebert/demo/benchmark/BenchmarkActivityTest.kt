@@ -3,10 +3,12 @@ package mobilebert.demo.benchmark
 import android.app.Activity
 import android.content.Intent
 import android.net.Uri
+import android.view.View
 import android.widget.CheckBox
 import android.widget.Spinner
 import android.widget.TableLayout
 import mobilebert.demo.BUILD
+import mobilebert.demo.Progress
 import mobilebert.demo.R
 import mobilebert.demo.Screen
 import mobilebert.demo.ScriptedEngines
@@ -23,9 +25,11 @@ import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
 import java.io.ByteArrayOutputStream
 import java.io.File
+import java.util.concurrent.CountDownLatch
 import kotlin.test.assertContains
 import kotlin.test.assertEquals
 import kotlin.test.assertFalse
+import kotlin.test.assertIs
 import kotlin.test.assertTrue
 
 @RunWith(RobolectricTestRunner::class)
@@ -104,6 +108,29 @@ class BenchmarkActivityTest {
         screen.measure()
         assertContains(screen.text(R.id.verdict), "Noisy: the phone was hot or became warmer")
         assertEquals(true, (screen.saved()["thermal"] as Map<*, *>)["noisy"])
+    }
+
+    /** The verdict on a benchmark that waits for [meanwhile], which gives the screen that shows it in the end. */
+    private fun verdict(meanwhile: (Screen<BenchmarkActivity>) -> Screen<BenchmarkActivity>): String {
+        val gate = CountDownLatch(1)
+        val figures = Tensor(listOf(1, 2), floatArrayOf(0.5f, 0.5f))
+        app.engines = ScriptedEngines(onRun = { mapOf("probability" to figures).also { gate.await() } })
+        val first = open().also { it.press(R.id.run) }
+        return meanwhile(first).use { screen ->
+            gate.countDown()
+            screen.await("figures") { screen.view<View>(R.id.result).visibility == View.VISIBLE }
+            val report = assertIs<Progress.Done<BenchmarkResult>>(app.session.benchmark.progress).value.report
+            assertEquals("Noisy" in screen.text(R.id.verdict), report.thermal.noisy)
+            screen.text(R.id.verdict)
+        }
+    }
+
+    @Test
+    fun `an app that was left while it measured is noisy`() {
+        val left = "the app or this screen was left meanwhile"
+        assertContains(verdict { it.close().let { open() } }, left)
+        assertFalse(left in verdict { it.apply { change("+land") } }, "the phone was turned only")
+        assertFalse(left in verdict { it }, "it was left before")
     }
 
     @Test

@@ -65,7 +65,7 @@ class BadFileTest {
         val sparse = folder.newFile()
         RandomAccessFile(sparse, "rw").use { it.setLength(3_000_000_000) }
         app.freeMemory(bytes = 8_000_000_000)
-        assertEquals("The model has 3000 MB, but the phone has only 8000 MB of memory free.", messageFor(Uri.fromFile(sparse)))
+        assertEquals("The file has 3000 MB: a .tflite file has at most 2147 MB.", messageFor(Uri.fromFile(sparse)))
     }
 
     @Test

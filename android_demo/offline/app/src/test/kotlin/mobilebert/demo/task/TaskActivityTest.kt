@@ -1,17 +1,23 @@
 package mobilebert.demo.task
 
+import android.net.Uri
 import android.text.Spanned
 import android.text.style.BackgroundColorSpan
 import android.view.ViewGroup
 import android.widget.TextView
+import mobilebert.demo.MODELS
 import mobilebert.demo.R
 import mobilebert.demo.Screen
 import mobilebert.demo.benchmark.BenchmarkActivity
 import mobilebert.demo.model
+import mobilebert.demo.modelWith
+import org.junit.Rule
 import org.junit.Test
+import org.junit.rules.TemporaryFolder
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.Shadows.shadowOf
+import java.io.File
 import kotlin.test.assertEquals
 import kotlin.test.assertFalse
 import kotlin.test.assertTrue
@@ -19,6 +25,9 @@ import kotlin.test.assertTrue
 /** Each kind of model, run by LiteRT: text in, result out. */
 @RunWith(RobolectricTestRunner::class)
 class TaskActivityTest {
+    @get:Rule
+    val folder = TemporaryFolder()
+
     private fun open(name: String): Screen<TaskActivity> =
         Screen.open<TaskActivity>(model(name)).also { it.awaitModel() }
 
@@ -69,6 +78,29 @@ class TaskActivityTest {
         screen.write(R.id.first, "The soup was cold.")
         screen.run()
         screen.await("no label") { "The text has no label: none reaches its threshold." in screen.texts() }
+    }
+
+    private fun openWith(setting: String): Screen<TaskActivity> =
+        Screen.open<TaskActivity>(modelWith(setting, folder.root)).also { it.awaitModel() }
+
+    @Test
+    fun `a model of pairs asks for the second text`() = openWith("\"pairs\": true").use { screen ->
+        assertEquals("Second text", screen.text(R.id.second_title))
+        screen.run()
+        assertEquals("the model was trained on pairs of texts: give the second text", screen.text(R.id.status))
+        screen.write(R.id.second, "The book is dull.")
+        screen.run()
+        screen.await("a result") { screen.labels().size == 2 }
+    }
+
+    @Test
+    fun `a model of single texts asks for one`() {
+        open("classifier").use { assertEquals("Second text, if the model compares two", it.text(R.id.second_title)) }
+        openWith("\"pairs\": false").use { screen ->
+            assertFalse(screen.shown(R.id.second) || screen.shown(R.id.second_title))
+            screen.run()
+            assertEquals(2, screen.labels().size)
+        }
     }
 
     @Test
@@ -126,6 +158,27 @@ class TaskActivityTest {
     }
 
     @Test
+    fun `a model that is chosen again starts with its example and no result`() {
+        open("classifier").use { it.run() }
+        open("classifier").use { screen ->
+            assertEquals("The film is slow at first, but the end is great.", screen.text(R.id.first))
+            assertEquals(emptyList(), screen.rows())
+        }
+    }
+
+    @Test
+    fun `a file that was exported again is read again`() {
+        val file = File(folder.root, "model.tflite")
+        for ((name, title) in listOf("classifier" to "Text", "span" to "Question")) {
+            File(MODELS, "$name.tflite").copyTo(folder.newFile("new.tflite"), overwrite = true).renameTo(file)
+            Screen.open<TaskActivity>(Uri.fromFile(file)).use { screen ->
+                screen.awaitModel()
+                assertEquals(title, screen.text(R.id.first_title))
+            }
+        }
+    }
+
+    @Test
     fun `work goes on while the phone is turned`() = open("span").use { screen ->
         screen.write(R.id.second, screen.text(R.id.second) + " It is cold.".repeat(5_000))
         screen.press(R.id.run)
@@ -170,6 +223,22 @@ class TaskActivityTest {
         screen.write(R.id.first, "great ".repeat(130))
         screen.run()
         assertTrue("The text is too long for the model: 4 tokens were not read." in screen.texts(), "${screen.texts()}")
+    }
+
+    @Test
+    fun `a long query, line of a list and question are not cut in silence`() {
+        open("encoder").use { screen ->
+            screen.write(R.id.first, "meal ".repeat(127))
+            screen.write(R.id.second, "meal ".repeat(128) + "\nThe train leaves in the morning.")
+            screen.run()
+            assertTrue("The text is too long for the model: 3 tokens were not read." in screen.texts(), "${screen.texts()}")
+        }
+        open("span").use { screen ->
+            screen.write(R.id.first, "the ".repeat(22))
+            screen.run()
+            val note = "The question is too long for the model: its last token was not read."
+            assertTrue(note in screen.texts(), "${screen.texts()}") // a sixth of 128 tokens is 21
+        }
     }
 
     @Test
