@@ -4,6 +4,7 @@ The check reads numbers and names alone, not the weights: 0.1 s for a full-size 
 """
 
 import math
+import re
 import struct
 from collections.abc import Iterator
 
@@ -62,6 +63,7 @@ _INPUTS = {
     schema.BuiltinOperator.TRANSPOSE: (2, 2),
     schema.BuiltinOperator.UNPACK: (1, 1),
 }
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _OPTIONAL = -1  # an operation's input that is left out
 _DAMAGE = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError)
 
@@ -82,7 +84,8 @@ def check_file(content: bytes, kind: str, pieces: int, name: str) -> None:
     except _DAMAGE as error:
         raise InputError(f"{name} is damaged: {error}") from None
     if problem is not None:
-        raise InputError(f"{name} is damaged, or no file of ours: {problem}")
+        line = _CONTROL.sub("\ufffd", problem)  # names of tensors may hold line breaks
+        raise InputError(f"{name} is damaged, or no file of ours: {line}")
 
 
 def input_length(content: bytes, name: str) -> int | None:

@@ -263,6 +263,11 @@ def tensor_that_does_not_fill_its_buffer(model):
     _table(model).shape = [PIECES - 1, 1]
 
 
+def name_of_two_lines(model):
+    tensor_that_does_not_fill_its_buffer(model)
+    _table(model).name = b"table\n\x7f"
+
+
 def tensor_of_negative_size(model):
     model.subgraphs[0].tensors[3].shape = [1, -2]
 
@@ -301,5 +306,5 @@ CHANGES: tuple[Callable, ...] = (
     *(split_into_fifty_in_old_codes, split_without_options, unpack_into_two),
     *(tensor_without_buffer, tensor_that_does_not_fill_its_buffer, tensor_of_negative_size),
     *(tensor_too_large, scale_that_is_no_number, scale_of_zero, scale_below_zero),
-    *(too_few_scales, too_few_zero_points),
+    *(too_few_scales, too_few_zero_points, name_of_two_lines),
 )

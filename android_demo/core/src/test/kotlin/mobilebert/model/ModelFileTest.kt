@@ -38,6 +38,7 @@ class ModelFileTest {
         assertEquals(int(expected["max_tokens"]), file.maxTokens)
         assertEquals(expected["sequence_length"]?.let(::int), file.sequenceLength)
         assertEquals(expected["fixed_length"]?.let(::int), file.fixedLength)
+        assertEquals(expected["pairs"], file.pairs)
         assertEquals(strings(expected["joiners"]), file.joiners)
         assertEquals(ModelFile.INPUTS.toSet(), file.inputs.keys)
         assertTrue(file.outputs.keys.containsAll(file.head.outputs))
@@ -45,11 +46,9 @@ class ModelFileTest {
     }
 
     @Test
-    fun pairsAreReadAndUnknownIfNotGiven() {
-        fun read(setting: String) = ModelFile.read(ByteBuffer.wrap(whole.with("\"sequence_length\": 32", setting))).pairs
-        assertEquals(listOf(true, false, null), listOf("\"pairs\": true", "\"pairs\": false", "\"pairs\": null").map(::read))
-        assertEquals(null, ModelFile.read(ByteBuffer.wrap(whole)).pairs)
-        val message = assertFailsWith<InputException> { read("\"pairs\": 1") }.message
+    fun pairsAreTrueOrFalse() {
+        val content = whole.with("\"sequence_length\": 32", "\"pairs\": 1")
+        val message = assertFailsWith<InputException> { ModelFile.read(ByteBuffer.wrap(content)) }.message
         assertEquals("mobilebert.json in the file has no true or false for pairs", message)
     }
 
