@@ -120,19 +120,19 @@ def _compare(task: Task, split: str, first: Evaluation, second: Evaluation) -> N
     if not isinstance(task, TextTask):
         _compare_answers(task, split, first, second)
         return
-    examples = task.splits[split]
-    if task.kind == "token_classifier":
-        words = [task.word_classes(each.encoded, each.outputs) for each in (first, second)]
-        same = [np.array_equal(*classes) for classes in zip(*words, strict=True)]
-        _print_agreement(split, same)
-        return
-    a, b = task.predictions(first.outputs), task.predictions(second.outputs)
+    a: Sequence | np.ndarray = task.predictions(first.outputs)
+    b: Sequence | np.ndarray = task.predictions(second.outputs)
     if task.kind == "regression":
-        print(f"{split}: largest difference of scores {np.abs(a - b).max():.4f}")
+        print(f"{split}: largest difference of scores {np.abs(np.subtract(a, b)).max():.4f}")
         return
-    differ = a != b if a.ndim == 1 else (a != b).any(axis=1)
-    _print_agreement(split, ~differ)
-    if a.ndim > 1:
+    if task.kind == "token_classifier":  # not the classes of [CLS], later pieces and padding
+        a, b = (task.word_classes(each.encoded, each.outputs) for each in (first, second))
+    examples = task.splits[split]
+    differ = np.array([not np.array_equal(*each) for each in zip(a, b, strict=True)])
+    print(
+        f"{split}: the same prediction for {100 * np.mean(~differ):.2f} % of {len(examples)} texts"
+    )
+    if task.kind != "classifier":
         return
     rows = [
         {
@@ -147,11 +147,6 @@ def _compare(task: Task, split: str, first: Evaluation, second: Evaluation) -> N
     print(tabulate.tabulate(rows[:SHOWN], headers="keys"))
     if len(rows) > SHOWN:
         print(f"and {len(rows) - SHOWN} more")
-
-
-def _print_agreement(split: str, same: Sequence[bool] | np.ndarray) -> None:
-    """Prints the share of a split's texts for which two models predict the same, [N]."""
-    print(f"{split}: the same prediction for {100 * np.mean(same):.2f} % of {len(same)} texts")
 
 
 def _compare_answers(task: Task, split: str, first: Evaluation, second: Evaluation) -> None:

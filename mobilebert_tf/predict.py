@@ -204,12 +204,8 @@ def _read_rows(pipeline: Pipeline, config: PredictConfig) -> Iterable[_Input]:
                 name = "id_column" if config.id_column else "pair_column"
                 raise InputError(f"{path} holds words: `{name}` is for tables of texts")
             return [_Input(words, complete=bool(words)) for words in sentences]
-    rows = [
-        _Input(*row)
-        for row in read_texts(path, config.text_column, config.pair_column, config.id_column)
-    ]
-    # Each has an id then, though it be empty: the first result tells the columns of a CSV.
-    return [row._replace(id=row.id or "") for row in rows] if config.id_column else rows
+    rows = read_texts(path, config.text_column, config.pair_column, config.id_column)
+    return [_Input(*row) for row in rows]
 
 
 def _predict_rows(

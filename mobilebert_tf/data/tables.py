@@ -47,7 +47,7 @@ class TextRow(NamedTuple):
     Args:
         text: the text, "" if there is none.
         pair: the second text, if there is a column for it.
-        id: the value of the id column, if there is one.
+        id: the value of the id column, if there is one; "" for a row without.
         complete: whether it can be used: all columns have a value.
     """
 
@@ -139,14 +139,26 @@ def read_texts(
 
 
 def row_ids(path: Path, rows: Sequence[Row], column: str | None) -> list[str | None]:
-    """Returns the last value of each row, its id; None for each row if there is no such column.
+    """Returns the last value of each row, its id, "" for one without; None for each row if there is
+    no such column.
 
     Raises InputError if no row has an id.
     """
-    ids = [row.values[-1] if column else None for row in rows]
+    ids = [row.values[-1] or "" if column else None for row in rows]
     if column and not any(ids):
         raise InputError(f"{path}: no row has a value in the column {column!r}")
     return ids
+
+
+def check_different(path: Path, rows: Sequence[Row], ids: Sequence[str]) -> None:
+    """Raises InputError if an id is that of two rows; "" is none."""
+    lines: dict[str, int] = {}
+    for row, id in zip(rows, ids, strict=True):
+        if id in lines:
+            text = f"the id {id!r} is that of line {lines[id]} too"
+            raise InputError(f"{path}, line {row.line}: {text}")
+        if id:
+            lines[id] = row.line
 
 
 def read_rows(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilebert_tf.data.tables import Row, read_rows, read_score
+from mobilebert_tf.data.tables import check_different, read_rows, read_score
 from mobilebert_tf.errors import InputError
 from mobilebert_tf.tasks.examples import Examples, split_ids
 from mobilebert_tf.tasks.tfds import TFDS, load_rows
@@ -126,7 +126,8 @@ def read_split(name: str, data_dir: str | Path, split: str) -> Examples:
     else:
         first = "id" if name == "qqp" else "index"
         all_rows = read_rows(path, (*task.texts, first), quotes=False)
-        ids = _unique_ids(path, all_rows)
+        ids = [row.values[-1] or "" for row in all_rows]  # by which GLUE's server knows them
+        check_different(path, all_rows, ids)
     rows = [row for row in all_rows if row.complete]
     texts = [row.values[0] for row in rows]
     pairs = [row.values[1] for row in rows] if len(task.texts) == 2 else None
@@ -134,23 +135,6 @@ def read_split(name: str, data_dir: str | Path, split: str) -> Examples:
     if labelled:
         targets = _array(task, [_target(task, path, row.line, row.values[-1]) for row in rows])
     return Examples(texts, pairs, targets, *split_ids(all_rows, ids))
-
-
-def _unique_ids(path: Path, rows: Sequence[Row]) -> list[str]:
-    """Returns the last value of each row, by which GLUE's server knows the examples; "" if a row
-    that is not complete has none.
-
-    Raises InputError if one occurs twice.
-    """
-    lines = {}
-    for row in rows:
-        id = row.values[-1]
-        if id in lines:
-            text = f"the id {id!r} is that of line {lines[id]} too"
-            raise InputError(f"{path}, line {row.line}: {text}")
-        if id:
-            lines[id] = row.line
-    return [row.values[-1] or "" for row in rows]
 
 
 def _target(task: GlueTask, path: Path, line: int, text: str) -> int | float:

@@ -19,6 +19,7 @@ import numpy as np
 
 from mobilebert_tf.data.tables import (
     Row,
+    check_different,
     is_list_of_texts,
     read_json_lines,
     read_lines,
@@ -102,18 +103,13 @@ def _names(path: Path, rows: Sequence[Row], column: str | None) -> list[str]:
     if column is None:
         return [str(number) for number in range(len(rows))]
     ids = row_ids(path, rows, column)
-    lines: dict[str, int] = {}
+    check_different(path, rows, ids)
     for row, id in zip(rows, ids, strict=True):
-        if id in lines:
-            text = f"the id {id!r} is that of line {lines[id]} too"
-            raise InputError(f"{path}, line {row.line}: {text}")
-        if id is not None:
-            if "\t" in id or id.splitlines() != [id]:
-                raise InputError(f"{path}, line {row.line}: the id {id!r} is no single field")
-            lines[id] = row.line
-    if missing := ids.count(None):
+        if "\t" in id or len(id.splitlines()) > 1:
+            raise InputError(f"{path}, line {row.line}: the id {id!r} is no single field")
+    if missing := ids.count(""):
         print(f"{path}: {missing} of {len(ids)} rows have no id")
-    return [id or "" for id in ids]
+    return ids
 
 
 def _lacks_labels(path: Path, labels: Sequence) -> bool:

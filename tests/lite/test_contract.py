@@ -8,6 +8,14 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from graphs import (
+    input_of_no_tensor,
+    no_operations,
+    operation_of_no_kind,
+    operation_on_no_tensor,
+    other_inputs,
+    signature_of_no_graph,
+)
 from support.lite_files import content, packed_file
 
 from mobilebert_tf import InputError
@@ -33,20 +41,8 @@ def changed_file(path, change, mode):
     return path
 
 
-def signature_of_no_graph(model):
-    model.signatureDefs[0].subgraphIndex = 7
-
-
 def no_signature(model):
     model.signatureDefs = []
-
-
-def other_inputs(model):
-    model.signatureDefs[0].inputs[0].name = b"tokens"
-
-
-def input_of_no_tensor(model):
-    model.signatureDefs[0].inputs[0].tensorIndex = 10**6
 
 
 def no_outputs(model):
@@ -56,18 +52,6 @@ def no_outputs(model):
 def float_input(model):
     graph = model.subgraphs[0]
     graph.tensors[graph.inputs[0]].type = schema.TensorType.FLOAT32
-
-
-def no_operations(model):
-    model.subgraphs[0].operators = []
-
-
-def operation_of_no_kind(model):
-    model.subgraphs[0].operators[3].opcodeIndex = 99
-
-
-def operation_on_no_tensor(model):
-    model.subgraphs[0].operators[3].inputs[0] = 10**6
 
 
 def first(kind, model):
